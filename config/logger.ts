@@ -1,0 +1,78 @@
+import { pino, stdSerializers, type DestinationStream, type Logger } from 'pino'
+import type { Settings } from './settings.js'
+
+export type { Logger }
+
+const CENSOR = '[redacted]'
+const SECRET_NAMES = ['authorization', 'token', 'secret', 'password', 'passwd', 'apikey', 'cookie', 'requirepass']
+const DEEPEST = 8
+
+/**
+ * A logger to standard error, which leaves standard output to the commands. The message is the name of an
+ * event (`relay.published`), the rest are fields. Values under a name that ends in token, secret, password,
+ * authorization and the like are censored at any depth; so are passwords in URLs and bearer tokens
+ * anywhere in the line, because drivers put them into their messages.
+ */
+export function createLogger({ level, pretty = false, destination }: { level: Settings['logLevel']; pretty?: boolean; destination?: DestinationStream }): Logger {
+  const out = destination ?? pino.destination({ fd: 2, sync: true })
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: {
+        level: (label) => ({ level: label }),
+        bindings: (bindings) => censored(bindings) as Record<string, unknown>,
+        log: (fields) => censored(fields) as Record<string, unknown>,
+      },
+      serializers: { err: (error: unknown) => error },
+      hooks: { streamWrite: censoredText },
+    },
+    pretty ? { write: (line: string) => out.write(prettyLine(line)) } : out,
+  )
+}
+
+/** Censors passwords in URLs and bearer tokens in any text. */
+export function censoredText(text: string): string {
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/"]*):[^\s@/"]+@/gi, `$1:${CENSOR}@`)
+    .replace(/\b(Bearer)\s+[A-Za-z0-9._~+/=-]+/gi, `$1 ${CENSOR}`)
+}
+
+function isSecretName(name: string): boolean {
+  const plain = name.toLowerCase().replaceAll(/[-_]/g, '')
+  return SECRET_NAMES.some((secret) => plain.endsWith(secret))
+}
+
+function censored(value: unknown, depth = 0): unknown {
+  if (value === null || typeof value !== 'object') return value
+  if (depth > DEEPEST) return '[too deep]'
+  if (value instanceof Error) return censored({ ...stdSerializers.err(value) }, depth)
+  if (value instanceof Date || value instanceof Uint8Array) return value instanceof Date ? value : `[${value.length} bytes]`
+  if (Array.isArray(value)) return value.map((item) => censored(item, depth + 1))
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, censoredField(name, item, depth)]))
+}
+
+function censoredField(name: string, item: unknown, depth: number): unknown {
+  const holdsNothing = item === undefined || item === null || typeof item === 'boolean'
+  return isSecretName(name) && !holdsNothing ? CENSOR : censored(item, depth + 1)
+}
+
+/** `12:00:00.000 INFO  relay.published job=... count=3`; a line that is not JSON passes unchanged. */
+function prettyLine(line: string): string {
+  try {
+    const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
+    const stack = stackOf(fields['err'])
+    const words = Object.entries(fields).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    return `${[String(time).slice(11, 23), String(level).toUpperCase().padEnd(5), msg ?? '', ...words].join(' ')}\n${stack}`
+  } catch {
+    return line
+  }
+}
+
+function stackOf(error: unknown): string {
+  if (error === null || typeof error !== 'object' || !('stack' in error)) return ''
+  const { stack } = error
+  delete (error as { stack?: unknown }).stack
+  return `${String(stack)}\n`
+}

@@ -1,0 +1,73 @@
+/**
+ * Every error agentbus raises, by stable code. docs/errors.md lists the same codes; a test compares both.
+ * `status` is the HTTP status; `kept` and `next` tell the caller what was kept and what to do.
+ */
+export const ERRORS = {
+  AGENTBUS_BAD_REQUEST: { status: 400, title: 'The request is not valid', next: 'Correct the fields named in `errors` and send it again; nothing was changed.' },
+  AGENTBUS_UNSTORABLE_TEXT: { status: 400, title: 'The text cannot be stored', next: 'Remove U+0000 and lone surrogates and send it again; nothing was changed.' },
+  AGENTBUS_UNAUTHORIZED: { status: 401, title: 'A valid bearer token is needed', next: 'Send `Authorization: Bearer <token>`; an operator makes one with `agentbus token create`.' },
+  AGENTBUS_FORBIDDEN: { status: 403, title: 'This token may not do that', next: 'Use a token whose role allows it, or ask an operator.' },
+  AGENTBUS_NOT_FOUND: { status: 404, title: 'Nothing has that id', next: 'Check the id; lists show what exists.' },
+  AGENTBUS_JOB_NOT_FOUND: { status: 404, title: 'No job has that id', next: 'Check the id with `agentbus jobs`.' },
+  AGENTBUS_UNKNOWN_AGENT: { status: 422, title: 'No agent has that id', next: 'Add the agent to fleet.yaml and run `agentbus apply`, or correct the id.' },
+  AGENTBUS_AGENT_EXISTS: { status: 409, title: 'The agent changed in the meantime', next: 'Read it again and repeat the change on the newest version.' },
+  AGENTBUS_METHOD_NOT_ALLOWED: { status: 405, title: 'This path does not take that method', next: 'Use a method named in the Allow header.' },
+  AGENTBUS_ILLEGAL_TRANSITION: { status: 409, title: 'The job cannot move there from its state', next: 'Read the job; its state has changed since you looked.' },
+  AGENTBUS_ALREADY_CLOSED: { status: 409, title: 'The attempt is closed already', next: 'Stop working on it: another answer was recorded first. This one is kept in the history.' },
+  AGENTBUS_STALE_ATTEMPT: { status: 409, title: 'This attempt no longer holds the job', next: 'Stop working on it: a newer attempt owns the job. This answer is kept in the history and changed nothing.' },
+  AGENTBUS_LEASE_EXPIRED: { status: 409, title: 'The lease of this attempt has run out', next: 'Stop working on it: the job was or will be given to another attempt.' },
+  AGENTBUS_IDEMPOTENCY_MISMATCH: { status: 422, title: 'The Idempotency-Key was used with another request', next: 'Use a new key for a new request; the first one stands.' },
+  AGENTBUS_VERSION_MISMATCH: { status: 412, title: 'The job has changed since the version in If-Match', next: 'Read it again and repeat the change on the newest version.' },
+  AGENTBUS_DEPENDENCY_CYCLE: { status: 422, title: 'The dependencies form a cycle', next: 'Remove one of the named dependencies.' },
+  AGENTBUS_UNKNOWN_DEPENDENCY: { status: 422, title: 'A job it depends on does not exist', next: 'Create that job first, in the same namespace.' },
+  AGENTBUS_TOO_LARGE: { status: 413, title: 'The request body is too large', next: 'Send at most 256 KiB; put large material elsewhere and reference it.' },
+  AGENTBUS_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not JSON', next: 'Send `Content-Type: application/json`.' },
+  AGENTBUS_TOO_MANY_REQUESTS: { status: 429, title: 'Too many failed sign-ins from this address', next: 'Wait as long as Retry-After says.' },
+  AGENTBUS_BOARD_REFUSED: { status: 405, title: 'The board may not do that', next: 'It would change a queue without the ledger. Use the API or the CLI.' },
+  AGENTBUS_INTERNAL: { status: 500, title: 'agentbus failed', next: 'Look up the request id in the log; what was acknowledged before is kept.' },
+  AGENTBUS_UNAVAILABLE: { status: 503, title: 'The ledger cannot be reached', next: 'Send the same request again with the same Idempotency-Key; nothing was acknowledged.' },
+  AGENTBUS_CONFIG: { status: 500, title: 'A setting is not valid', next: 'Correct the settings named and start again.' },
+  AGENTBUS_STORE_UNREACHABLE: { status: 500, title: 'A store cannot be reached', next: 'Check that the server runs and that its URL is right.' },
+  AGENTBUS_STORE_UNFIT: { status: 500, title: 'A store is not fit for use', next: 'Change the server or the settings as the message says.' },
+  AGENTBUS_DATA_IN_USE: { status: 500, title: 'The data folder is in use', next: 'Stop the other agentbus, or set AGENTBUS_DATA_DIR to another folder.' },
+} as const satisfies Record<string, { status: number; title: string; next: string }>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** The one error class: a code from {@link ERRORS}, a sentence, and fields that are safe to show and to log. */
+export class AgentbusError extends Error {
+  readonly code: ErrorCode
+  readonly fields: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, detail: string, fields: Record<string, unknown> = {}, options?: { cause?: unknown }) {
+    super(detail, options)
+    this.name = 'AgentbusError'
+    this.code = code
+    this.fields = fields
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status
+  }
+
+  get next(): string {
+    return ERRORS[this.code].next
+  }
+}
+
+/** True when `error` is an {@link AgentbusError} with that code. */
+export function isCode(error: unknown, code: ErrorCode): error is AgentbusError {
+  return error instanceof AgentbusError && error.code === code
+}
+
+/** Ends a switch over a union; reaching it is a programming error. */
+export function assertNever(value: never): never {
+  throw new Error(`unreachable: ${String(value)}`)
+}
+
+/** A one-line message of anything thrown, for logs and CLI output. */
+export function messageOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return messageOf(error.errors[0])
+  if (error instanceof Error) return error.message || error.name
+  return String(error)
+}

@@ -1,0 +1,127 @@
+import { z } from 'zod'
+import { AgentId, GatewayId } from './ids.js'
+import { storableText } from './text.js'
+
+/**
+ * Where a hook token is found: `env:NAME` or `file:/path`. The token itself never enters the ledger.
+ * `simulator` names the built-in gateway simulator, whose token is made at start.
+ */
+export const TokenRef = z
+  .string()
+  .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\S+|simulator)$/, 'env:NAME or file:/path; never the token itself')
+
+const HttpUrl = z.url({ protocol: /^https?$/ }).refine((text) => {
+  const url = new URL(text)
+  return url.username === '' && url.password === '' && url.search === '' && url.hash === ''
+}, 'must carry no user, password, query or fragment')
+
+export const GatewayConfig = z
+  .strictObject({
+    id: GatewayId,
+    base_url: HttpUrl,
+    /** The gateway's `hooks.path`. */
+    hook_path: z.string().regex(/^\/[A-Za-z0-9/_-]*$/).default('/hooks'),
+    token: TokenRef,
+  })
+  .meta({ id: 'Gateway' })
+export type GatewayConfig = z.infer<typeof GatewayConfig>
+
+export const AgentConfig = z
+  .strictObject({
+    id: AgentId,
+    gateway: GatewayId,
+    /** The id the gateway knows the agent by, when it differs. */
+    gateway_agent_id: storableText({ min: 1, max: 100 }).optional(),
+    role: storableText({ min: 1, max: 200 }).optional(),
+    /** How many runs of this agent may be open at once, over all workers. */
+    concurrency: z.int().min(1).max(1000).default(1),
+    capabilities: z.array(storableText({ min: 1, max: 100 })).max(100).default([]),
+    timeout_seconds: z.int().min(1).max(86_400).default(600),
+    lease_seconds: z.int().min(5).max(86_400).default(600),
+    enabled: z.boolean().default(true),
+  })
+  .meta({ id: 'AgentConfig' })
+export type AgentConfig = z.infer<typeof AgentConfig>
+
+/** `fleet.yaml`: the gateways and agents of a fleet. */
+export const FleetFile = z
+  .strictObject({
+    version: z.literal(1).default(1),
+    gateways: z.array(GatewayConfig).max(10_000).default([]),
+    agents: z.array(AgentConfig).max(10_000).default([]),
+  })
+  .superRefine((fleet, ctx) => {
+    const gateways = new Set<string>()
+    for (const [at, gateway] of fleet.gateways.entries()) {
+      if (gateways.has(gateway.id)) ctx.addIssue({ code: 'custom', path: ['gateways', at, 'id'], message: `gateway ${gateway.id} is defined twice` })
+      gateways.add(gateway.id)
+    }
+    const agents = new Set<string>()
+    for (const [at, agent] of fleet.agents.entries()) {
+      if (agents.has(agent.id)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'id'], message: `agent ${agent.id} is defined twice` })
+      agents.add(agent.id)
+      if (!gateways.has(agent.gateway)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'gateway'], message: `gateway ${agent.gateway} is not defined` })
+    }
+  })
+export type FleetFile = z.infer<typeof FleetFile>
+
+export const AgentState = z.enum(['offline', 'idle', 'assigned', 'working', 'blocked', 'disabled'])
+export type AgentState = z.infer<typeof AgentState>
+
+const timestamp = z.iso.datetime({ offset: true })
+
+/** An agent as the API shows it. */
+export const AgentView = z
+  .object({
+    id: AgentId,
+    gateway_id: GatewayId,
+    gateway_agent_id: z.string(),
+    role: z.string().nullable(),
+    queue: z.string(),
+    concurrency: z.int(),
+    capabilities: z.array(z.string()),
+    timeout_seconds: z.int(),
+    lease_seconds: z.int(),
+    enabled: z.boolean(),
+    paused: z.boolean(),
+    state: AgentState,
+    queued: z.int(),
+    open_attempts: z.int(),
+    blocked: z.int(),
+    version: z.int(),
+    updated_at: timestamp,
+  })
+  .meta({ id: 'Agent' })
+export type AgentView = z.infer<typeof AgentView>
+
+export const BreakerState = z.enum(['closed', 'open'])
+export type BreakerState = z.infer<typeof BreakerState>
+
+export const GatewayView = z
+  .object({
+    id: GatewayId,
+    base_url: z.string(),
+    hook_path: z.string(),
+    token_ref: z.string(),
+    breaker: BreakerState,
+    breaker_reason: z.string().nullable(),
+    breaker_changed_at: timestamp.nullable(),
+    probe_after: timestamp,
+    last_ready_at: timestamp.nullable(),
+    last_down_at: timestamp.nullable(),
+    booted_at: timestamp.nullable(),
+    version: z.int(),
+  })
+  .meta({ id: 'GatewayState' })
+export type GatewayView = z.infer<typeof GatewayView>
+
+/** One line of what `agentbus apply` did or would do. */
+export const FleetChange = z
+  .object({
+    kind: z.enum(['gateway', 'agent']),
+    id: z.string(),
+    change: z.enum(['added', 'changed', 'disabled', 'unchanged']),
+    fields: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),
+  })
+  .meta({ id: 'FleetChange' })
+export type FleetChange = z.infer<typeof FleetChange>

@@ -1,0 +1,129 @@
+import { z } from 'zod'
+
+/** Every state a job can be in. The prose and the diagram in docs/lifecycle.md are tested against this file. */
+export const JOB_STATUSES = [
+  'waiting',
+  'queued',
+  'leased',
+  'running',
+  'blocked',
+  'succeeded',
+  'failed',
+  'dead',
+  'cancelled',
+] as const
+export const JobStatus = z.enum(JOB_STATUSES)
+export type JobStatus = z.infer<typeof JobStatus>
+
+/**
+ * The legal moves, from → to. The same table stands as a CHECK on `job_transitions`; a test compares both.
+ *
+ * waiting → queued: the last dependency succeeded, or an operator overrode the wait
+ * waiting → blocked: a dependency ended without success
+ * queued → leased: a worker took the job and opened an attempt
+ * leased → queued: undelivered (no attempt burned), released at shutdown, or retried
+ * leased → running: the gateway admitted the run
+ * leased → succeeded | blocked | failed | dead: a fast agent closed before the admission was written
+ * running → queued: the attempt failed, was lost or timed out, and another may follow
+ * running → succeeded | blocked | failed | dead: closed by the agent, or attempts used up
+ * queued → blocked: our mistake (400, 401, 404, 413 from the gateway) seen before a run
+ * any open state but leased and running → dead: an operator buried it, or its attempts were used up
+ * blocked → queued: what it waited for arrived
+ * any open state → cancelled
+ * failed | dead | cancelled → queued: an operator retried
+ */
+export const LEGAL_MOVES: Readonly<Record<JobStatus, readonly JobStatus[]>> = {
+  waiting: ['queued', 'blocked', 'cancelled', 'dead'],
+  queued: ['leased', 'blocked', 'dead', 'cancelled'],
+  leased: ['queued', 'running', 'succeeded', 'blocked', 'failed', 'dead', 'cancelled'],
+  running: ['queued', 'succeeded', 'blocked', 'failed', 'dead', 'cancelled'],
+  blocked: ['queued', 'dead', 'cancelled'],
+  succeeded: [],
+  failed: ['queued'],
+  dead: ['queued'],
+  cancelled: ['queued'],
+}
+
+/** True when a job may move from `from` to `to`. */
+export function canMove(from: JobStatus, to: JobStatus): boolean {
+  return LEGAL_MOVES[from].includes(to)
+}
+
+export const TERMINAL_STATUSES = ['succeeded', 'failed', 'dead', 'cancelled'] as const satisfies readonly JobStatus[]
+export const OPEN_STATUSES = ['waiting', 'queued', 'leased', 'running', 'blocked'] as const satisfies readonly JobStatus[]
+
+/** True for a state that only an operator can leave. */
+export function isTerminal(status: JobStatus): boolean {
+  return (TERMINAL_STATUSES as readonly JobStatus[]).includes(status)
+}
+
+export const ATTEMPT_STATUSES = [
+  'leased',
+  'running',
+  'succeeded',
+  'blocked',
+  'failed',
+  'timed_out',
+  'lost',
+  'cancelled',
+  'released',
+] as const
+export const AttemptStatus = z.enum(ATTEMPT_STATUSES)
+export type AttemptStatus = z.infer<typeof AttemptStatus>
+
+export const LANES = ['reactive', 'scheduled', 'proactive', 'memory', 'idle', 'coding'] as const
+export const Lane = z.enum(LANES)
+export type Lane = z.infer<typeof Lane>
+
+export const OnLost = z.enum(['retry', 'block'])
+export type OnLost = z.infer<typeof OnLost>
+
+export const OnDependencyDeath = z.enum(['block', 'cancel', 'run'])
+export type OnDependencyDeath = z.infer<typeof OnDependencyDeath>
+
+/**
+ * Why a row was appended to a job's history. Moves change the state; notes leave it as it is.
+ * The codes are an interface: audit queries filter on them.
+ */
+export const TRANSITION_REASONS = [
+  // moves
+  'created',
+  'dependencies_met',
+  'dependency_died',
+  'leased',
+  'admitted',
+  'completed_by_agent',
+  'blocked_by_agent',
+  'failed_by_agent',
+  'retry_asked_by_agent',
+  'ended_without_terminal_write',
+  'deadline_exceeded',
+  'lease_expired',
+  'run_lost',
+  'undelivered',
+  'refused_by_gateway',
+  'attempts_exhausted',
+  'unblocked',
+  'look_again',
+  'condition_met',
+  'operator_retry',
+  'operator_dead',
+  'cancelled',
+  'released',
+  // notes
+  'progress',
+  'marked_running',
+  'lease_renewed',
+  'reattached',
+  'held',
+  'late_answer_refused',
+  'close_repeated',
+  'run_replaced',
+  'requeued_by_reconciler',
+  'queue_entry_dropped',
+  'outside_change',
+  'duplicate_create',
+  'buried',
+] as const
+export const TransitionReason = z.enum(TRANSITION_REASONS)
+export type TransitionReason = z.infer<typeof TransitionReason>

@@ -1,0 +1,314 @@
+import { z } from 'zod'
+import { AgentId, AttemptId, EventId, JobId, Namespace } from './ids.js'
+import { AttemptStatus, JobStatus, Lane, OnDependencyDeath, OnLost, TransitionReason } from './job-states.js'
+import { ActorKind } from './actor.js'
+import { JsonObject, storableText } from './text.js'
+
+/** Limits on what one request may carry. Sizes are in characters unless named otherwise. */
+export const LIMITS = {
+  bodyBytes: 262_144,
+  subject: 500,
+  summary: 8_000,
+  reason: 4_000,
+  key: 200,
+  dependencies: 100,
+  followUps: 50,
+  page: 200,
+} as const
+
+const timestamp = z.iso.datetime({ offset: true })
+const key = storableText({ min: 1, max: LIMITS.key })
+const JobType = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits, dot, underscore, colon and hyphen; at most 100')
+
+/** The body of `POST /v1/jobs`. Field names are those of the source thread. */
+export const CreateJobBody = z
+  .strictObject({
+    namespace: Namespace.default('default'),
+    target_agent: AgentId,
+    job_type: JobType.default('reactive'),
+    subject: storableText({ min: 1, max: LIMITS.subject }),
+    lane: Lane.default('reactive'),
+    /** 1 to 1000; 1000 is the most urgent. */
+    priority: z.int().min(1).max(1000).default(100),
+    /** While a job with this key is open for the agent, the same job is answered instead of a second one. */
+    dedupe_key: key.optional(),
+    payload: JsonObject.default({}),
+    state: JsonObject.default({}),
+    /** Not before this time. */
+    run_after: timestamp.optional(),
+    max_attempts: z.int().min(1).max(100).default(5),
+    /** Seconds the gateway gives one run. */
+    timeout_seconds: z.int().min(1).max(86_400).optional(),
+    /** Seconds an attempt may go without a renewal. */
+    lease_seconds: z.int().min(5).max(86_400).optional(),
+    on_lost: OnLost.default('retry'),
+    parent_job_id: JobId.optional(),
+    flow_key: key.optional(),
+    correlation_key: key.optional(),
+    source_agent: AgentId.optional(),
+    depends_on: z.array(JobId).max(LIMITS.dependencies).default([]),
+    on_dependency_death: OnDependencyDeath.default('block'),
+  })
+  .meta({ id: 'CreateJob' })
+export type CreateJobBody = z.infer<typeof CreateJobBody>
+
+/** A job as the API shows it. Times are ISO 8601 in UTC. */
+export const JobView = z
+  .object({
+    id: JobId,
+    namespace: Namespace,
+    target_agent: AgentId,
+    source_agent: AgentId.nullable(),
+    job_type: z.string(),
+    subject: z.string(),
+    lane: Lane,
+    priority: z.int(),
+    dedupe_key: z.string().nullable(),
+    payload: z.record(z.string(), z.unknown()),
+    payload_hash: z.string(),
+    state: z.record(z.string(), z.unknown()),
+    result: z.record(z.string(), z.unknown()).nullable(),
+    summary: z.string().nullable(),
+    status: JobStatus,
+    /** Rises with every row of the history; the ETag. */
+    version: z.int(),
+    generation: z.int(),
+    run_after: timestamp,
+    attempt_count: z.int(),
+    max_attempts: z.int(),
+    timeout_seconds: z.int(),
+    lease_seconds: z.int(),
+    on_lost: OnLost,
+    on_dependency_death: OnDependencyDeath,
+    parent_job_id: JobId.nullable(),
+    flow_key: z.string().nullable(),
+    correlation_key: z.string().nullable(),
+    current_attempt_id: AttemptId.nullable(),
+    blocked_reason: z.string().nullable(),
+    blocked_owner: z.string().nullable(),
+    unblock_action: z.string().nullable(),
+    look_again_at: timestamp.nullable(),
+    waits_for: z.record(z.string(), z.unknown()).nullable(),
+    last_error: z.string().nullable(),
+    last_error_code: z.string().nullable(),
+    created_by: z.string(),
+    created_at: timestamp,
+    updated_at: timestamp,
+    finished_at: timestamp.nullable(),
+    buried_at: timestamp.nullable(),
+  })
+  .meta({ id: 'Job' })
+export type JobView = z.infer<typeof JobView>
+
+/** One row of a job's append-only history. */
+export const TransitionView = z
+  .object({
+    seq: z.int(),
+    kind: z.enum(['move', 'note']),
+    from_status: JobStatus.nullable(),
+    to_status: JobStatus,
+    reason: TransitionReason,
+    note: z.string().nullable(),
+    attempt_id: AttemptId.nullable(),
+    actor_kind: ActorKind,
+    actor: z.string(),
+    details: z.record(z.string(), z.unknown()),
+    at: timestamp,
+    prev_hash: z.string(),
+    hash: z.string(),
+  })
+  .meta({ id: 'Transition' })
+export type TransitionView = z.infer<typeof TransitionView>
+
+/** One run of an agent for a job. */
+export const AttemptView = z
+  .object({
+    id: AttemptId,
+    job_id: JobId,
+    attempt_no: z.int(),
+    agent_id: AgentId,
+    gateway_id: z.string(),
+    status: AttemptStatus,
+    burned: z.boolean(),
+    lease_owner: z.string(),
+    leased_at: timestamp,
+    leased_until: timestamp,
+    deadline_at: timestamp,
+    admitted_at: timestamp.nullable(),
+    finished_at: timestamp.nullable(),
+    outcome_code: z.string().nullable(),
+    error: z.string().nullable(),
+    summary: z.string().nullable(),
+    prompt_hash: z.string(),
+    contract_version: z.string(),
+    payload_hash: z.string(),
+    hook_status: z.int().nullable(),
+    hook_response: z.record(z.string(), z.unknown()).nullable(),
+    openclaw_task_ref: z.string().nullable(),
+    openclaw_session_key: z.string().nullable(),
+    openclaw_meta: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: 'Attempt' })
+export type AttemptView = z.infer<typeof AttemptView>
+
+/** What the agent says about the run; kept on the attempt. */
+const runReference = {
+  summary: storableText({ max: LIMITS.summary }).optional(),
+  openclaw_task_ref: storableText({ min: 1, max: 300 }).optional(),
+  openclaw_session_key: storableText({ min: 1, max: 300 }).optional(),
+}
+
+/** An event emitted in the same transaction as a close. */
+export const EmitEventBody = z
+  .strictObject({
+    namespace: Namespace.default('default'),
+    topic: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/, 'dot-separated words').max(200),
+    source_agent: AgentId.optional(),
+    source_job_id: JobId.optional(),
+    dedupe_key: key.optional(),
+    correlation_key: key.optional(),
+    payload: JsonObject.default({}),
+  })
+  .meta({ id: 'EmitEvent' })
+export type EmitEventBody = z.infer<typeof EmitEventBody>
+
+const inTheSameTransaction = {
+  events: z.array(EmitEventBody).max(LIMITS.followUps).default([]),
+  follow_ups: z.array(CreateJobBody).max(LIMITS.followUps).default([]),
+}
+
+/** What a blocked job waits for. It is requeued when that arrives. */
+export const WaitsFor = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('job'), job_id: JobId }),
+  z.strictObject({ kind: z.literal('event'), topic: z.string().min(1).max(200) }),
+  z.strictObject({ kind: z.literal('time') }),
+  z.strictObject({ kind: z.literal('person') }),
+])
+export type WaitsFor = z.infer<typeof WaitsFor>
+
+export const CompleteJobBody = z
+  .strictObject({ ...runReference, result: JsonObject.default({}), ...inTheSameTransaction })
+  .meta({ id: 'CompleteJob' })
+export type CompleteJobBody = z.infer<typeof CompleteJobBody>
+
+export const BlockJobBody = z
+  .strictObject({
+    ...runReference,
+    blocked_reason: storableText({ min: 1, max: LIMITS.reason }),
+    /** Who can unblock it: an agent, a role, a person. */
+    blocked_owner: storableText({ min: 1, max: 200 }).default('operator'),
+    /** What would unblock it. */
+    unblock_action: storableText({ min: 1, max: LIMITS.reason }).optional(),
+    /** When to look again; after this the job is queued again by itself. */
+    look_again_at: timestamp.optional(),
+    waits_for: WaitsFor.optional(),
+    result: JsonObject.default({}),
+    ...inTheSameTransaction,
+  })
+  .meta({ id: 'BlockJob' })
+export type BlockJobBody = z.infer<typeof BlockJobBody>
+
+export const FailJobBody = z
+  .strictObject({
+    ...runReference,
+    last_error: storableText({ min: 1, max: LIMITS.reason }),
+    /** Present: try again after that many seconds, as long as attempts are left. Absent: terminally invalid. */
+    retry_seconds: z.int().min(0).max(2_592_000).optional(),
+    result: JsonObject.default({}),
+    ...inTheSameTransaction,
+  })
+  .meta({ id: 'FailJob' })
+export type FailJobBody = z.infer<typeof FailJobBody>
+
+export const ProgressBody = z
+  .strictObject({ note: storableText({ min: 1, max: LIMITS.summary }), details: JsonObject.default({}) })
+  .meta({ id: 'Progress' })
+export type ProgressBody = z.infer<typeof ProgressBody>
+
+export const MarkRunningBody = z
+  .strictObject({ ...runReference, openclaw_meta: JsonObject.default({}) })
+  .meta({ id: 'MarkRunning' })
+export type MarkRunningBody = z.infer<typeof MarkRunningBody>
+
+export const RenewBody = z
+  .strictObject({ lease_seconds: z.int().min(5).max(86_400).default(600) })
+  .meta({ id: 'Renew' })
+export type RenewBody = z.infer<typeof RenewBody>
+
+export const ReasonBody = z
+  .strictObject({ reason: storableText({ min: 1, max: LIMITS.reason }) })
+  .meta({ id: 'Reason' })
+export type ReasonBody = z.infer<typeof ReasonBody>
+
+export const RetryBody = z
+  .strictObject({
+    reason: storableText({ min: 1, max: LIMITS.reason }),
+    /** Added to max_attempts, so that a dead job may run again. */
+    extra_attempts: z.int().min(1).max(100).default(1),
+    run_after: timestamp.optional(),
+  })
+  .meta({ id: 'RetryJob' })
+export type RetryBody = z.infer<typeof RetryBody>
+
+export const ListJobsQuery = z
+  .strictObject({
+    namespace: Namespace.optional(),
+    target_agent: AgentId.optional(),
+    status: JobStatus.optional(),
+    flow_key: key.optional(),
+    correlation_key: key.optional(),
+    parent_job_id: JobId.optional(),
+    limit: z.coerce.number().int().min(1).max(LIMITS.page).default(50),
+    cursor: z.string().max(200).optional(),
+  })
+  .meta({ id: 'ListJobs' })
+export type ListJobsQuery = z.infer<typeof ListJobsQuery>
+
+export const ClaimJobsBody = z
+  .strictObject({
+    namespace: Namespace.default('default'),
+    lease_owner: storableText({ min: 1, max: 200 }),
+    lease_seconds: z.int().min(5).max(86_400).default(600),
+    limit: z.int().min(1).max(50).default(1),
+    target_agent: AgentId.optional(),
+  })
+  .meta({ id: 'ClaimJobs' })
+export type ClaimJobsBody = z.infer<typeof ClaimJobsBody>
+
+/** A job claimed by hand: with the attempt's own token, which alone may close it. */
+export const ClaimedJob = z
+  .object({ job: JobView, attempt: AttemptView, attempt_token: z.string() })
+  .meta({ id: 'ClaimedJob' })
+export type ClaimedJob = z.infer<typeof ClaimedJob>
+
+export const EventView = z
+  .object({
+    id: EventId,
+    namespace: Namespace,
+    topic: z.string(),
+    source_agent: AgentId.nullable(),
+    source_job_id: JobId.nullable(),
+    source_attempt_id: AttemptId.nullable(),
+    dedupe_key: z.string().nullable(),
+    correlation_key: z.string().nullable(),
+    payload: z.record(z.string(), z.unknown()),
+    created_by: z.string(),
+    created_at: timestamp,
+  })
+  .meta({ id: 'Event' })
+export type EventView = z.infer<typeof EventView>
+
+export const ListEventsQuery = z
+  .strictObject({
+    namespace: Namespace.optional(),
+    /** A topic, or a pattern that ends in `.*`. */
+    topic: z.string().min(1).max(200).optional(),
+    source_job_id: JobId.optional(),
+    order: z.enum(['asc', 'desc']).default('asc'),
+    limit: z.coerce.number().int().min(1).max(LIMITS.page).default(50),
+    cursor: z.string().max(200).optional(),
+  })
+  .meta({ id: 'ListEvents' })
+export type ListEventsQuery = z.infer<typeof ListEventsQuery>

@@ -1,0 +1,79 @@
+import { z } from 'zod'
+
+/**
+ * PostgreSQL cannot hold U+0000, and neither it nor a JSON round trip keeps a lone surrogate; on BullMQ's
+ * PostgreSQL backend such text made a job run twice. At the edge it is refused; from gateways and
+ * exceptions it is cleaned, with a mark.
+ */
+// eslint-disable-next-line no-control-regex -- U+0000 is exactly what is looked for
+const UNSTORABLE = /\u0000|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
+const UNSTORABLE_ALL = new RegExp(UNSTORABLE.source, 'g')
+
+/** True when every character of `text` can be stored and read back unchanged. */
+export function isStorableText(text: string): boolean {
+  return !UNSTORABLE.test(text)
+}
+
+/** What replaces a character that no store can hold: U+FFFD, as Unicode recommends. */
+export const REPLACEMENT = '\uFFFD'
+
+/**
+ * Makes text from outside storable: bad characters become U+FFFD, and text longer than `maxChars`
+ * is cut. When anything was changed the result ends with a mark that says so.
+ */
+export function cleanText(text: string, maxChars = 8_000): string {
+  const replaced = text.replace(UNSTORABLE_ALL, REPLACEMENT)
+  const cut = replaced.length > maxChars ? replaced.slice(0, maxChars).replace(/[\uD800-\uDBFF]$/, '') : replaced
+  if (cut === text) return text
+  return `${cut} [cleaned by agentbus]`
+}
+
+/** Applies {@link cleanText} to every string and key of a JSON value. */
+export function cleanJson(value: unknown, maxChars = 8_000): unknown {
+  if (typeof value === 'string') return cleanText(value, maxChars)
+  if (Array.isArray(value)) return value.map((item) => cleanJson(item, maxChars))
+  if (value !== null && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [cleanText(key, 200), cleanJson(item, maxChars)]))
+  }
+  return value
+}
+
+/** A string that every store can hold, between `min` and `max` UTF-16 code units. */
+export function storableText({ min = 0, max }: { min?: number; max: number }) {
+  return z
+    .string()
+    .min(min)
+    .max(max)
+    .refine(isStorableText, 'contains U+0000 or a lone surrogate, which no store can hold; remove it and send again')
+}
+
+export const JSON_LIMITS = { maxBytes: 131_072, maxDepth: 32, maxKeys: 5_000 } as const
+
+/** Says what is wrong with a JSON value, or undefined when it can be stored. */
+export function faultOfJson(value: unknown, depth = 0, counted = { keys: 0 }): string | undefined {
+  if (depth > JSON_LIMITS.maxDepth) return `is nested deeper than ${JSON_LIMITS.maxDepth} levels`
+  if (typeof value === 'string') return isStorableText(value) ? undefined : 'contains U+0000 or a lone surrogate, which no store can hold'
+  if (value === null || typeof value !== 'object') return undefined
+  for (const [key, item] of Object.entries(value)) {
+    counted.keys += 1
+    if (counted.keys > JSON_LIMITS.maxKeys) return `has more than ${JSON_LIMITS.maxKeys} keys`
+    if (!isStorableText(key)) return 'has a key with U+0000 or a lone surrogate'
+    if (key === '__proto__') return 'has a key named __proto__'
+    const fault = faultOfJson(item, depth + 1, counted)
+    if (fault !== undefined) return fault
+  }
+  return undefined
+}
+
+/** A JSON object small and shallow enough to store: at most 128 KiB, 32 levels, 5,000 keys. */
+export const JsonObject = z.record(z.string(), z.unknown()).superRefine((value, ctx) => {
+  const fault = faultOfJson(value)
+  if (fault !== undefined) {
+    ctx.addIssue({ code: 'custom', message: fault })
+    return
+  }
+  if (Buffer.byteLength(JSON.stringify(value)) > JSON_LIMITS.maxBytes) {
+    ctx.addIssue({ code: 'custom', message: `is larger than ${JSON_LIMITS.maxBytes} bytes` })
+  }
+})
+export type JsonObject = z.infer<typeof JsonObject>

@@ -1,0 +1,207 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chown, open, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import pg from 'pg'
+import type { Clock } from '../config/clock.js'
+import type { Logger } from '../config/logger.js'
+import { AgentbusError } from '../contracts/errors.js'
+import { freePort } from './free-port.js'
+import type { PostgresBinaries } from './postgres-binaries.js'
+import type { PostgresHome } from './postgres-home.js'
+import { isServerIn, waitForExit } from './process-identity.js'
+import { lastLine, runAs } from './run-as.js'
+
+/** The superuser and the database of the embedded cluster. */
+export const OWNER = 'agentbus'
+
+export interface Cluster {
+  readonly home: PostgresHome
+  readonly binaries: PostgresBinaries
+  readonly password: string
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+interface PidFile {
+  readonly pid: number
+  readonly port: number
+  readonly status: string
+}
+
+/** Recovery after a crash replays at most max_wal_size; slow disks take minutes for that. */
+const START_LIMIT_MS = 600_000
+/** Backends of a killed postmaster notice within a second or so; until they are gone a start is refused. */
+const ORPHANS_LIMIT_MS = 30_000
+const STOP_LIMIT_MS = 60_000
+const PORTS_TO_TRY = 10
+const LOG_KEPT_BYTES = 10 * 1024 * 1024
+/** Above every pid there can be, so no live process has it. */
+const NO_PID = 2_147_483_647
+
+/**
+ * The port of a server that runs on this cluster already: an orphan, whose agentbus was killed. Undefined when
+ * none does. A stale pid file that names a live stranger is defused, not removed: the shared memory key
+ * in it is how PostgreSQL notices backends of the killed server that still write.
+ */
+export async function adoptPostmaster(cluster: Cluster): Promise<number | undefined> {
+  const { home, clock, log } = cluster
+  const until = clock.nowMs() + START_LIMIT_MS
+  for (;;) {
+    const file = await readPidFile(home.cluster)
+    if (file === undefined) return undefined
+    if (!(await isServerIn(file.pid, home.cluster, 'postgres'))) {
+      await defusePidFile(cluster, file.pid)
+      return undefined
+    }
+    if (file.status === 'ready') {
+      await checkPassword(cluster, file.port)
+      log.info({ pid: file.pid, port: file.port }, 'embedded_postgres.adopted')
+      return file.port
+    }
+    if (clock.nowMs() >= until) throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) is neither ready nor gone; see ${logPath(home)}`, { pid: file.pid })
+    await clock.sleep(50)
+  }
+}
+
+/** Starts the server in a session of its own, so that it outlives Ctrl-C and the death of agentbus. */
+export async function startPostmaster(cluster: Cluster): Promise<number> {
+  const { home, clock, log } = cluster
+  const orphansUntil = clock.nowMs() + ORPHANS_LIMIT_MS
+  let preferred = await lastPort(home)
+  for (let tried = 1; ; ) {
+    const port = await freePort(preferred)
+    await writeSettings(home, port)
+    const said = await launch(cluster)
+    if (said === undefined) {
+      await writeFile(portPath(home), `${port}\n`, { mode: 0o600 })
+      log.info({ port, home: home.path }, 'embedded_postgres.started')
+      return port
+    }
+    if (/could not bind|could not create any TCP\/IP sockets|Address already in use/.test(said) && tried < PORTS_TO_TRY) {
+      tried += 1
+      preferred = undefined
+      continue
+    }
+    if (/pre-existing shared memory block|lock file .* already exists/.test(said) && clock.nowMs() < orphansUntil) {
+      await clock.sleep(100)
+      continue
+    }
+    throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL did not start: ${firstFatal(said)}; see ${logPath(home)}`, { log: logPath(home) })
+  }
+}
+
+/** Stops the server in order (fast mode: open transactions are rolled back). Nothing happens when it is gone. */
+export async function stopPostmaster({ home, binaries, clock }: Cluster): Promise<void> {
+  const file = await readPidFile(home.cluster)
+  // pg_ctl signals whatever process has the pid in the file.
+  if (file === undefined || !(await isServerIn(file.pid, home.cluster, 'postgres'))) return
+  const args = ['-D', home.cluster, '-m', 'fast', '-w', '-t', String(STOP_LIMIT_MS / 1000), 'stop']
+  const result = await runAs({ program: binaries.pgCtl, args, cwd: home.path, user: home.user })
+  if (await waitForExit({ pid: file.pid, clock, limitMs: 5_000 })) return
+  throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) did not stop: ${lastLine(result)}`, { pid: file.pid })
+}
+
+/** Undefined once the server is ready, else what it wrote to its log before it gave up. */
+async function launch({ home, binaries, clock }: Cluster): Promise<string | undefined> {
+  const offset = await rotatedLogSize(home)
+  const out = await open(logPath(home), 'a', 0o600)
+  // Not by `pg_ctl start`, which goes through a shell with the paths half quoted.
+  const server = spawn(binaries.postgres, ['-D', home.cluster], {
+    cwd: home.path,
+    detached: true,
+    env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', HOME: home.path },
+    stdio: ['ignore', out.fd, out.fd],
+    ...(home.user === undefined ? {} : { uid: home.user.uid, gid: home.user.gid }),
+  })
+  let hasEnded = false
+  const ended = once(server, 'exit').then(() => (hasEnded = true), () => (hasEnded = true))
+  server.unref()
+  await out.close()
+  const until = clock.nowMs() + START_LIMIT_MS
+  while (!hasEnded && clock.nowMs() < until) {
+    const file = await readPidFile(home.cluster)
+    if (file?.pid === server.pid && file?.status === 'ready') return undefined
+    await Promise.race([clock.sleep(20), ended])
+  }
+  return (await readFile(logPath(home))).subarray(offset).toString('utf8') || 'no word in its log'
+}
+
+/** Lines of postmaster.pid: pid, data folder, start, port, socket folder, address, shared memory, status. */
+async function readPidFile(cluster: string): Promise<PidFile | undefined> {
+  const text = await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => undefined)
+  if (text === undefined) return undefined
+  const lines = text.split('\n')
+  return { pid: Number(lines[0]), port: Number(lines[3]), status: (lines[7] ?? '').trim() }
+}
+
+async function defusePidFile({ home, log }: Cluster, pid: number): Promise<void> {
+  const path = join(home.cluster, 'postmaster.pid')
+  const [, ...rest] = (await readFile(path, 'utf8')).split('\n')
+  await writeFile(path, [NO_PID, ...rest].join('\n'))
+  log.warn({ pid }, 'embedded_postgres.stale_pid_file')
+}
+
+async function writeSettings(home: PostgresHome, port: number): Promise<void> {
+  const path = join(home.cluster, 'agentbus.conf')
+  const lines = [
+    '# Written by agentbus at each start. Own settings: ALTER SYSTEM, or the end of postgresql.conf.',
+    `port = ${port}`,
+    "listen_addresses = '127.0.0.1'",
+    // TCP with a password works with every client; a socket path has a limit of 107 bytes.
+    "unix_socket_directories = ''",
+    'max_connections = 100',
+    "shared_buffers = '64MB'",
+    'fsync = on',
+    'synchronous_commit = on',
+    'password_encryption = scram-sha-256',
+    "timezone = 'UTC'",
+    "log_timezone = 'UTC'",
+    'logging_collector = off',
+    "log_destination = 'stderr'",
+    "log_line_prefix = '%m [%p] '",
+    "lc_messages = 'C'",
+    'log_checkpoints = off',
+  ]
+  await writeFile(path, `${lines.join('\n')}\n`, { mode: 0o600 })
+  if (home.user !== undefined) await chown(path, home.user.uid, home.user.gid)
+}
+
+async function checkPassword({ home, password }: Cluster, port: number): Promise<void> {
+  const client = new pg.Client({ host: '127.0.0.1', port, user: OWNER, password, database: 'postgres', connectionTimeoutMillis: 5_000 })
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === '28P01')) return
+    throw new AgentbusError('AGENTBUS_STORE_UNFIT', `the embedded PostgreSQL refuses the password in ${join(home.path, 'password')}; restore that file`, { home: home.path })
+  } finally {
+    await client.end().catch(() => undefined)
+  }
+}
+
+async function rotatedLogSize(home: PostgresHome): Promise<number> {
+  const size = (await stat(logPath(home)).catch(() => undefined))?.size ?? 0
+  if (size <= LOG_KEPT_BYTES) return size
+  await rename(logPath(home), `${logPath(home)}.1`)
+  return 0
+}
+
+/** The port of the last start, so that a URL noted down stays good as long as the port is free. */
+async function lastPort(home: PostgresHome): Promise<number | undefined> {
+  const port = Number(await readFile(portPath(home), 'utf8').catch(() => ''))
+  return Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined
+}
+
+function firstFatal(said: string): string {
+  const line = said.split('\n').find((text) => /FATAL|PANIC|error/i.test(text)) ?? said.trim().split('\n').at(-1) ?? ''
+  return line.replace(/^.*?(FATAL|PANIC):\s*/, '').trim()
+}
+
+function logPath(home: PostgresHome): string {
+  return join(home.path, 'server.log')
+}
+
+function portPath(home: PostgresHome): string {
+  return join(home.path, 'port')
+}

@@ -1,0 +1,88 @@
+import { sql } from 'drizzle-orm'
+import type { Actor } from '../contracts/actor.js'
+import { uuidv7, type AttemptId } from '../contracts/ids.js'
+import type { ClaimJobsBody } from '../contracts/jobs.js'
+import type { Tx } from './database.js'
+import { insertAttempt, type DeliveryTarget, type LeaseRequest } from './lease-job.js'
+import type { AttemptRow, JobRow } from './rows.js'
+import { adoptLocked, move, type LockedJob } from './transition.js'
+
+export interface Claimed {
+  readonly job: JobRow
+  readonly attempt: AttemptRow
+}
+
+/**
+ * Leases due jobs to a caller that pulls, most urgent first: no gateway is called. Their queue entries become stale.
+ * The agent's concurrency, its pauses and its `enabled` hold here as well.
+ */
+export async function claimByHand(
+  tx: Tx,
+  request: { readonly body: ClaimJobsBody; readonly actor: Actor; readonly nowMs: number; readonly render: LeaseRequest['render'] },
+): Promise<Claimed[]> {
+  const { body } = request
+  const claimed: Claimed[] = []
+  const tried: string[] = []
+  while (claimed.length < body.limit) {
+    const { rows } = await tx.execute(sql`
+      select j.* from jobs j join agents a on a.id = j.target_agent
+      where j.status = 'queued' and j.namespace = ${body.namespace} and j.run_after <= clock_timestamp() and a.enabled
+        and (${body.target_agent ?? null}::text is null or j.target_agent = ${body.target_agent ?? null})
+        and not (j.id = any(${sql.param(tried)}::uuid[]))
+        and not exists (select from controls c where c.lifted_at is null and (c.scope = 'everything' or (c.scope = 'lane' and c.target = j.lane::text)
+          or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id)))
+      order by j.priority desc, j.run_after, j.id
+      limit 1 for update of j skip locked`)
+    const row = rows[0]
+    if (row === undefined) break
+    const job = adoptLocked(row as JobRow)
+    tried.push(job.id)
+    const one = await claimOne(tx, job, request)
+    if (one !== undefined) claimed.push(one)
+  }
+  return claimed
+}
+
+async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claimByHand>[1]): Promise<Claimed | undefined> {
+  await tx.execute(sql`select 1 from agents where id = ${job.target_agent} for no key update`)
+  const { rows } = await tx.execute(sql`
+    select a.gateway_agent_id, a.gateway_id, a.concurrency,
+      (select count(*)::int from job_attempts o where o.agent_id = a.id and o.finished_at is null) as open_attempts,
+      (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = ${job.id}::uuid) as attempts_so_far
+    from agents a where a.id = ${job.target_agent}`)
+  const agent = rows[0]
+  if (agent === undefined || Number(agent['open_attempts']) >= Number(agent['concurrency'])) return undefined
+  const id = uuidv7(request.nowMs) as AttemptId
+  const attemptNo = Number(agent['attempts_so_far']) + 1
+  const owner = `pull:${request.body.lease_owner}`
+  const target: DeliveryTarget = {
+    agentId: job.target_agent,
+    gatewayAgentId: String(agent['gateway_agent_id']),
+    gatewayId: String(agent['gateway_id']),
+    baseUrl: '',
+    hookPath: '',
+    tokenRef: '',
+    bootedAt: null,
+  }
+  const prompt = request.render(job, { id, attemptNo }, target)
+  const attempt = await insertAttempt(tx, {
+    id,
+    attemptNo,
+    job,
+    gatewayId: target.gatewayId,
+    leaseOwner: owner,
+    leaseSeconds: request.body.lease_seconds,
+    deadlineSeconds: Math.max(request.body.lease_seconds, job.timeout_seconds),
+    prompt,
+  })
+  const leased = await move(tx, job, {
+    to: 'leased',
+    reason: 'leased',
+    actor: request.actor,
+    attemptId: id,
+    set: { current_attempt_id: id },
+    details: { attempt_no: attemptNo, claimed_by: request.body.lease_owner },
+    queue: 'remove',
+  })
+  return { job: leased, attempt }
+}

@@ -1,0 +1,258 @@
+import { sql } from 'drizzle-orm'
+import type { Actor } from '../contracts/actor.js'
+import { AgentbusError, assertNever, type ErrorCode } from '../contracts/errors.js'
+import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
+import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/jobs.js'
+import { createJob } from './create-job.js'
+import type { Tx } from './database.js'
+import { emitEvent } from './emit-event.js'
+import { observe } from './observe.js'
+import { releaseDependents } from './release-dependents.js'
+import { retryDelaySeconds } from './retry-policy.js'
+import type { AttemptRow, JobRow } from './rows.js'
+import { lockJob, move, type AttemptEnd, type LockedJob } from './transition.js'
+
+/** A terminal write by the agent. */
+export type Closing =
+  | { readonly kind: 'complete'; readonly body: CompleteJobBody }
+  | { readonly kind: 'block'; readonly body: BlockJobBody }
+  | { readonly kind: 'fail'; readonly body: FailJobBody }
+
+export interface CloseRequest {
+  readonly jobId: JobId
+  readonly attemptId: AttemptId
+  readonly agentId: AgentId
+  readonly actor: Actor
+  readonly nowMs: number
+  readonly random: number
+  readonly retryBaseSeconds: number
+}
+
+/** A refusal is an answer with a row in the ledger, so it must commit: it is returned, not thrown. */
+export type Fenced<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: AgentbusError }
+
+/**
+ * Closes the job with the attempt that holds it; follow-ups and events are in the same transaction.
+ * An attempt that no longer holds the job changes nothing and leaves a row.
+ */
+export async function closeAttempt(tx: Tx, request: CloseRequest, closing: Closing): Promise<Fenced<JobRow>> {
+  const job = await lockJob(tx, request.jobId)
+  const fence = await checkFence(tx, job, request, closing.kind)
+  if (!fence.ok) return fence
+  const closed = await applyClosing(tx, job, request, closing)
+  await writeFollowUps(tx, job, request, closing)
+  await releaseDependents(tx, closed)
+  return { ok: true, value: closed }
+}
+
+interface FenceCheck {
+  readonly jobId: JobId
+  readonly attemptId: AttemptId
+  readonly actor: Actor
+}
+
+/** Every acknowledgement passes here: only the attempt that holds the job, within its lease, may go on. */
+export async function checkFence(tx: Tx, job: LockedJob, request: FenceCheck, what: string): Promise<Fenced<AttemptRow>> {
+  const { rows } = await tx.execute(sql`
+    select *, leased_until <= clock_timestamp() as expired from job_attempts where id = ${request.attemptId}::uuid and job_id = ${job.id}::uuid`)
+  const attempt = rows[0] as (AttemptRow & { expired: boolean }) | undefined
+  if (attempt === undefined) return refuse(tx, job, request, what, 'AGENTBUS_STALE_ATTEMPT', 'No such attempt of this job.')
+  if (attempt.finished_at !== null) {
+    const closedByAgent = attempt.status === 'succeeded' || attempt.status === 'blocked' || attempt.outcome_code?.endsWith('_by_agent') === true
+    const stillNewest = closedByAgent && job.current_attempt_id === null
+    return refuse(
+      tx,
+      job,
+      request,
+      what,
+      stillNewest ? 'AGENTBUS_ALREADY_CLOSED' : 'AGENTBUS_STALE_ATTEMPT',
+      `Attempt ${attempt.attempt_no} ended as ${attempt.status} (${attempt.outcome_code ?? ''}); the job is ${job.status}.`,
+    )
+  }
+  if (attempt.expired) return refuse(tx, job, request, what, 'AGENTBUS_LEASE_EXPIRED', `The lease of attempt ${attempt.attempt_no} ran out at ${attempt.leased_until}.`)
+  return { ok: true, value: attempt }
+}
+
+async function refuse(tx: Tx, job: LockedJob, request: FenceCheck, what: string, code: ErrorCode, detail: string): Promise<Fenced<never>> {
+  await observe(tx, {
+    kind: 'late_answer',
+    code,
+    actor: request.actor,
+    jobId: job.id,
+    attemptId: request.attemptId,
+    agentId: job.target_agent,
+    detail: `${what}: ${detail}`,
+    details: { what, job_status: job.status },
+  })
+  return { ok: false, error: new AgentbusError(code, detail, { job_id: job.id, attempt_id: request.attemptId, job_status: job.status }) }
+}
+
+async function applyClosing(tx: Tx, job: LockedJob, request: CloseRequest, closing: Closing): Promise<LockedJob> {
+  switch (closing.kind) {
+    case 'complete':
+      return move(tx, job, {
+        to: 'succeeded',
+        reason: 'completed_by_agent',
+        actor: request.actor,
+        note: closing.body.summary,
+        endAttempt: endOf(closing.body, 'succeeded', 'completed_by_agent'),
+        burn: true,
+        set: { result: closing.body.result, summary: closing.body.summary },
+      })
+    case 'block':
+      return block(tx, job, request, closing.body)
+    case 'fail':
+      return fail(tx, job, request, closing.body)
+    default:
+      return assertNever(closing)
+  }
+}
+
+type AnyBody = CompleteJobBody | BlockJobBody | FailJobBody
+
+function endOf(body: AnyBody, status: AttemptEnd['status'], outcome: string, error?: string): AttemptEnd {
+  return { status, outcome, error, summary: body.summary, taskRef: body.openclaw_task_ref, sessionKey: body.openclaw_session_key }
+}
+
+async function block(tx: Tx, job: LockedJob, request: CloseRequest, body: BlockJobBody): Promise<LockedJob> {
+  const waitsFor = body.waits_for ?? (body.look_again_at === undefined ? { kind: 'person' as const } : { kind: 'time' as const })
+  if (waitsFor.kind === 'time' && body.look_again_at === undefined) {
+    throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'waits_for.kind "time" needs look_again_at.', { field: 'look_again_at' })
+  }
+  const blocked = await move(tx, job, {
+    to: 'blocked',
+    reason: 'blocked_by_agent',
+    actor: request.actor,
+    note: body.blocked_reason,
+    endAttempt: endOf(body, 'blocked', 'blocked_by_agent', body.blocked_reason),
+    details: { owner: body.blocked_owner, waits_for: waitsFor },
+    set: {
+      blocked_reason: body.blocked_reason,
+      blocked_owner: body.blocked_owner,
+      unblock_action: body.unblock_action ?? null,
+      look_again_at: body.look_again_at ?? null,
+      waits_for: waitsFor,
+      result: body.result,
+      summary: body.summary,
+    },
+  })
+  return waitsFor.kind === 'job' ? resumeIfOver(tx, blocked, waitsFor.job_id) : blocked
+}
+
+/** What it waits for may have ended before it said so; then nothing would ever wake it. */
+async function resumeIfOver(tx: Tx, blocked: LockedJob, otherId: JobId): Promise<LockedJob> {
+  const { rows } = await tx.execute<{ status: string; over: boolean }>(sql`
+    select status, finished_at is not null as over from jobs where id = ${otherId}::uuid for share`)
+  const other = rows[0]
+  if (other === undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${otherId} (waits_for.job_id).`, { field: 'waits_for.job_id' })
+  if (!other.over) return blocked
+  return move(tx, blocked, {
+    to: 'queued',
+    reason: 'condition_met',
+    actor: { kind: 'system', id: 'agentbus' },
+    details: { ended_job_id: otherId, ended_as: other.status },
+    queue: 'publish',
+  })
+}
+
+async function fail(tx: Tx, job: LockedJob, request: CloseRequest, body: FailJobBody): Promise<LockedJob> {
+  const common = { actor: request.actor, note: body.last_error, burn: true }
+  const set = { result: body.result, summary: body.summary, last_error: body.last_error }
+  if (body.retry_seconds === undefined) {
+    return move(tx, job, {
+      ...common,
+      to: 'failed',
+      reason: 'failed_by_agent',
+      endAttempt: endOf(body, 'failed', 'failed_by_agent', body.last_error),
+      set: { ...set, last_error_code: 'failed_by_agent' },
+    })
+  }
+  return endAndRetry(tx, job, {
+    ...common,
+    reason: 'retry_asked_by_agent',
+    end: endOf(body, 'failed', 'retry_asked_by_agent', body.last_error),
+    set,
+    delaySeconds: body.retry_seconds,
+  })
+}
+
+export interface RetryOrDie {
+  readonly actor: Actor
+  readonly reason: 'retry_asked_by_agent' | 'ended_without_terminal_write' | 'deadline_exceeded' | 'lease_expired' | 'run_lost'
+  readonly note?: string | undefined
+  readonly end: AttemptEnd
+  readonly set?: { readonly result?: Record<string, unknown>; readonly summary?: string | undefined; readonly last_error?: string }
+  readonly delaySeconds: number
+  readonly details?: Record<string, unknown> | undefined
+  /** `publish` when no worker holds the queue entry any more. */
+  readonly queue?: 'publish'
+}
+
+/** A failed attempt: queued again while attempts are left, dead when they are used up. */
+export async function endAndRetry(tx: Tx, job: LockedJob, request: RetryOrDie): Promise<LockedJob> {
+  const lastError = request.set?.last_error ?? request.end.error ?? request.reason
+  const set = { ...request.set, last_error: lastError, last_error_code: request.reason }
+  const pulled = await isPulled(tx, job)
+  if (job.attempt_count + 1 >= job.max_attempts) {
+    const dead = await move(tx, job, {
+      to: 'dead',
+      reason: 'attempts_exhausted',
+      actor: request.actor,
+      note: request.note ?? lastError,
+      details: { ...request.details, last_reason: request.reason, attempts: job.attempt_count + 1 },
+      endAttempt: request.end,
+      burn: true,
+      set,
+    })
+    await releaseDependents(tx, dead)
+    return dead
+  }
+  return move(tx, job, {
+    to: 'queued',
+    reason: request.reason,
+    actor: request.actor,
+    note: request.note ?? lastError,
+    details: { ...request.details, retry_in_seconds: Math.round(request.delaySeconds * 1000) / 1000 },
+    endAttempt: request.end,
+    burn: true,
+    set: { ...set, run_after: sql`clock_timestamp() + make_interval(secs => ${request.delaySeconds})` },
+    ...(request.queue !== undefined || pulled ? { queue: 'publish' as const } : {}),
+  })
+}
+
+/** A job claimed by hand has no entry in the queue that could bring it back. */
+async function isPulled(tx: Tx, job: LockedJob): Promise<boolean> {
+  const { rows } = await tx.execute(sql`select 1 from job_attempts where id = ${job.current_attempt_id}::uuid and lease_owner like 'pull:%'`)
+  return rows.length > 0
+}
+
+/** Backoff for attempt ends that nobody named a delay for, in seconds. */
+export function backoffOf(job: JobRow, request: { readonly retryBaseSeconds: number; readonly random: number }): number {
+  return retryDelaySeconds({ burned: job.attempt_count + 1, baseSeconds: request.retryBaseSeconds, random: request.random })
+}
+
+async function writeFollowUps(tx: Tx, job: JobRow, request: CloseRequest, closing: Closing): Promise<void> {
+  for (const followUp of closing.body.follow_ups) {
+    const correlation = followUp.correlation_key ?? job.correlation_key ?? undefined
+    const flow = followUp.flow_key ?? job.flow_key ?? undefined
+    await createJob(
+      tx,
+      {
+        ...followUp,
+        source_agent: request.agentId,
+        parent_job_id: job.id as JobId,
+        ...(correlation === undefined ? {} : { correlation_key: correlation }),
+        ...(flow === undefined ? {} : { flow_key: flow }),
+      },
+      { actor: request.actor, nowMs: request.nowMs },
+    )
+  }
+  for (const event of closing.body.events) {
+    const correlation = event.correlation_key ?? job.correlation_key ?? undefined
+    await emitEvent(
+      tx,
+      { ...event, source_agent: request.agentId, source_job_id: job.id as JobId, ...(correlation === undefined ? {} : { correlation_key: correlation }) },
+      { actor: request.actor, attemptId: request.attemptId },
+    )
+  }
+}

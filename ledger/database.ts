@@ -1,0 +1,136 @@
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import path from 'node:path'
+import { existsSync } from 'node:fs'
+import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
+import { migrate } from 'drizzle-orm/node-postgres/migrator'
+import pg from 'pg'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
+import * as schema from './schema/index.js'
+
+export type Db = NodePgDatabase<typeof schema>
+
+/** A transaction. A pool handle has no `rollback` and does not type-check in its place. */
+export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
+
+export interface Database {
+  readonly pool: pg.Pool
+  readonly db: Db
+  close(): Promise<void>
+}
+
+export interface DatabaseOptions {
+  readonly url: string
+  /** Connections at most. */
+  readonly poolSize: number
+  readonly applicationName: string
+  readonly onError: (error: Error) => void
+}
+
+/** Opens a pool. Nothing connects before the first query; errors of idle connections go to `onError`. */
+export function openDatabase(options: DatabaseOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.poolSize,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 30_000,
+    keepAlive: true,
+    options: '-c timezone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
+  })
+  pool.on('error', options.onError)
+  return { pool, db: drizzle(pool, { schema }), close: () => pool.end() }
+}
+
+/** SQLSTATEs after which the same transaction may simply run again, and why. */
+const RETRYABLE = new Map([
+  ['40001', 'serialization failure: another transaction committed first'],
+  ['40P01', 'deadlock: the other one was let through'],
+])
+
+/** SQLSTATEs and socket errors that say: the server is away, nothing is known to be wrong with the request. */
+const AWAY = new Set(['57P01', '57P02', '57P03', '08000', '08001', '08003', '08006', '53300', 'ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT'])
+
+/** The SQLSTATE or errno of a thrown value, looking through Drizzle's wrapper; undefined when there is none. */
+export function sqlStateOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  if ('code' in error && typeof error.code === 'string') return error.code
+  return error.cause === undefined ? undefined : sqlStateOf(error.cause)
+}
+
+/** The name of the violated constraint, if the error is a constraint violation. */
+export function constraintOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined
+  if ('constraint' in error && typeof error.constraint === 'string') return error.constraint
+  return error.cause === undefined ? undefined : constraintOf(error.cause)
+}
+
+/** True when the database server cannot be reached at the moment. */
+export function isAway(error: unknown): boolean {
+  const state = sqlStateOf(error)
+  if (state !== undefined && AWAY.has(state)) return true
+  return /connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|server closed the connection/i.test(
+    messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error),
+  )
+}
+
+/**
+ * Runs `work` in one transaction, again after a deadlock or serialization failure (at most five times).
+ * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away; nothing was acknowledged then.
+ */
+export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await db.transaction(work)
+    } catch (error) {
+      const state = sqlStateOf(error)
+      if (state !== undefined && RETRYABLE.has(state) && tries < 5) continue
+      if (!(error instanceof AgentbusError) && isAway(error)) {
+        throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
+      }
+      throw error
+    }
+  }
+}
+
+/** The folder of the committed migrations, from the sources and from the build alike. */
+export function migrationsFolder(): string {
+  const here = path.dirname(fileURLToPath(import.meta.url))
+  const candidates = [path.join(here, '..', 'drizzle'), path.join(here, '..', '..', 'drizzle')]
+  const found = candidates.find((folder) => existsSync(path.join(folder, 'meta', '_journal.json')))
+  if (found === undefined) throw new AgentbusError('AGENTBUS_CONFIG', 'The folder drizzle/ with the migrations is missing from this installation.')
+  return found
+}
+
+const MIGRATION_LOCK = 7_717_001
+
+/** Brings the schema up to date. Safe to call from many processes at once: one migrates, the others wait. */
+export async function migrateLedger(url: string): Promise<{ applied: number }> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
+  await client.connect()
+  try {
+    await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    const before = await countApplied(client)
+    await migrate(drizzle(client), { migrationsFolder: migrationsFolder() })
+    return { applied: (await countApplied(client)) - before }
+  } finally {
+    await client.end()
+  }
+}
+
+async function countApplied(client: pg.Client): Promise<number> {
+  const { rows } = await client.query<{ present: boolean }>(`select to_regclass('drizzle.__drizzle_migrations') is not null as present`)
+  if (rows[0]?.present !== true) return 0
+  const counted = await client.query<{ n: number }>('select count(*)::int as n from drizzle.__drizzle_migrations')
+  return counted.rows[0]?.n ?? 0
+}
+
+/** How many migrations this build knows and how many the database has. */
+export async function migrationState(pool: pg.Pool): Promise<{ known: number; applied: number }> {
+  const journal: unknown = JSON.parse(await readFile(path.join(migrationsFolder(), 'meta', '_journal.json'), 'utf8'))
+  const entries = journal !== null && typeof journal === 'object' && 'entries' in journal && Array.isArray(journal.entries) ? journal.entries.length : 0
+  const { rows } = await pool.query<{ present: boolean }>(`select to_regclass('drizzle.__drizzle_migrations') is not null as present`)
+  if (rows[0]?.present !== true) return { known: entries, applied: 0 }
+  const counted = await pool.query<{ n: number }>('select count(*)::int as n from drizzle.__drizzle_migrations')
+  return { known: entries, applied: counted.rows[0]?.n ?? 0 }
+}

@@ -1,0 +1,121 @@
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { z } from 'zod'
+import type { Hint, HintBus } from './hints.js'
+
+const CHANNEL = 'agentbus_hints'
+const Message = z.object({ from: z.string(), outbox: z.boolean().optional(), fleet: z.boolean().optional(), closed: z.array(z.string()).optional() })
+
+/** pg_notify takes 8,000 bytes; an id in quotes has 39. */
+const IDS_PER_MESSAGE = 150
+
+/**
+ * Carries hints between processes by LISTEN and NOTIFY on a connection of its own. Never in the transaction of a
+ * command: NOTIFY makes commits wait for each other. Everything said within `windowMs` goes in one message.
+ * A hint that is lost only costs the time until the next poll.
+ */
+export class HintRelay {
+  readonly #self = randomUUID()
+  readonly #bus: HintBus
+  readonly #url: string
+  readonly #windowMs: number
+  readonly #onError: (error: Error) => void
+  #client: pg.Client | undefined
+  #timer: NodeJS.Timeout | undefined
+  #retry: NodeJS.Timeout | undefined
+  #unlisten: () => void = () => undefined
+  #outbox = false
+  #fleet = false
+  #closed = new Set<string>()
+  #stopped = false
+
+  constructor(options: { readonly bus: HintBus; readonly url: string; readonly windowMs: number; readonly onError: (error: Error) => void }) {
+    this.#bus = options.bus
+    this.#url = options.url
+    this.#windowMs = options.windowMs
+    this.#onError = options.onError
+  }
+
+  async start(): Promise<void> {
+    this.#unlisten = this.#bus.listen((hint, origin) => {
+      if (origin === 'local') this.#collect(hint)
+    })
+    await this.#connect()
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#stopped) return
+    const client = new pg.Client({ connectionString: this.#url, application_name: 'agentbus-hints', keepAlive: true, connectionTimeoutMillis: 5_000 })
+    const lost = (): void => {
+      if (this.#client === client) this.#client = undefined
+      if (!this.#stopped) this.#reconnectSoon()
+    }
+    client.on('error', (error: Error) => {
+      this.#onError(error)
+      lost()
+    })
+    client.on('end', lost)
+    client.on('notification', (message) => this.#receive(message.payload))
+    try {
+      await client.connect()
+      await client.query(`listen ${CHANNEL}`)
+      this.#client = client
+      // What was said while nobody listened may have been missed.
+      this.#bus.receive({ outbox: true, fleet: true })
+    } catch (error) {
+      this.#onError(error instanceof Error ? error : new Error(String(error)))
+      this.#reconnectSoon()
+    }
+  }
+
+  #reconnectSoon(): void {
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(() => void this.#connect(), 500)
+  }
+
+  #collect(hint: Hint): void {
+    if (hint.outbox === true) this.#outbox = true
+    if (hint.fleet === true) this.#fleet = true
+    for (const id of hint.closed ?? []) this.#closed.add(id)
+    this.#timer ??= setTimeout(() => this.#send(), this.#windowMs)
+  }
+
+  #send(): void {
+    this.#timer = undefined
+    const client = this.#client
+    const ids = [...this.#closed]
+    const said = { from: this.#self, outbox: this.#outbox, fleet: this.#fleet }
+    this.#closed = new Set()
+    this.#outbox = false
+    this.#fleet = false
+    if (client === undefined) return
+    const messages = []
+    for (let at = 0; at === 0 || at < ids.length; at += IDS_PER_MESSAGE) messages.push(JSON.stringify({ ...said, closed: ids.slice(at, at + IDS_PER_MESSAGE) }))
+    client.query('select pg_notify($1, m) from unnest($2::text[]) as m', [CHANNEL, messages]).catch((error: unknown) => {
+      this.#onError(error instanceof Error ? error : new Error(String(error)))
+    })
+  }
+
+  #receive(payload: string | undefined): void {
+    const parsed = Message.safeParse(safeJson(payload ?? ''))
+    if (!parsed.success || parsed.data.from === this.#self) return
+    this.#bus.receive({ outbox: parsed.data.outbox === true, fleet: parsed.data.fleet === true, closed: parsed.data.closed ?? [] })
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#unlisten()
+    clearTimeout(this.#timer)
+    clearTimeout(this.#retry)
+    this.#timer = undefined
+    await this.#client?.end().catch(() => undefined)
+  }
+}
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

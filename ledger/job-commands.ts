@@ -1,0 +1,244 @@
+import { AgentbusError } from '../contracts/errors.js'
+import type { AttemptId, JobId } from '../contracts/ids.js'
+import type {
+  AttemptView,
+  BlockJobBody,
+  CompleteJobBody,
+  CreateJobBody,
+  EmitEventBody,
+  EventView,
+  FailJobBody,
+  JobView,
+  MarkRunningBody,
+  ProgressBody,
+  RenewBody,
+  RetryBody,
+} from '../contracts/jobs.js'
+import { sql } from 'drizzle-orm'
+import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
+import { checkFence, closeAttempt, type Closing, type Fenced } from './close-attempt.js'
+import { createJob } from './create-job.js'
+import type { Tx } from './database.js'
+import { renewLease } from './deliver-attempt.js'
+import { emitEvent } from './emit-event.js'
+import { onceOnly } from './idempotency.js'
+import { buryJob, cancelJob, promoteJob, retryJob } from './operate-job.js'
+import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
+import { lockJob, move, note, type LockedJob } from './transition.js'
+
+/** What the facade hands to each command: a runner for transactions, and the facts that are not input. */
+export interface CommandDeps {
+  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
+  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
+  readonly nowMs: () => number
+  readonly random: () => number
+  readonly retryBaseSeconds: number
+}
+
+/** The commands on jobs and events that REST and the board call. One transaction each. */
+export class JobCommands {
+  readonly #deps: CommandDeps
+
+  constructor(deps: CommandDeps) {
+    this.#deps = deps
+  }
+
+  /** Creates a job, or answers the open one with its dedupe key. Agents always create in their own name. */
+  async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
+    const named = await this.#inOwnName(context.caller, body)
+    return this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const { job, created } = await createJob(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+        return { job: jobView(job), created }
+      }),
+    )
+  }
+
+  async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
+    const named = await this.#inOwnName(context.caller, body)
+    return this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        if (named.source_job_id !== undefined) await this.#mustExist(tx, named.source_job_id)
+        const { event, created } = await emitEvent(tx, named, { actor: actorOf(context.caller) })
+        return { event: eventView(event), created }
+      }),
+    )
+  }
+
+  complete(context: CommandContext, id: JobId, body: CompleteJobBody): Promise<JobView> {
+    return this.#close(context, id, { kind: 'complete', body })
+  }
+
+  block(context: CommandContext, id: JobId, body: BlockJobBody): Promise<JobView> {
+    return this.#close(context, id, { kind: 'block', body })
+  }
+
+  fail(context: CommandContext, id: JobId, body: FailJobBody): Promise<JobView> {
+    return this.#close(context, id, { kind: 'fail', body })
+  }
+
+  /** Extends the lease of the attempt whose token was sent. */
+  async renew(context: CommandContext, id: JobId, body: RenewBody): Promise<AttemptView> {
+    return this.#fenced(context, id, 'renew', async (tx, job, attempt) => {
+      const renewed = await renewLease(tx, job, attempt, { actor: actorOf(context.caller), seconds: body.lease_seconds })
+      return { ...attemptView(renewed) }
+    })
+  }
+
+  /** Appends a progress note to the history. */
+  async progress(context: CommandContext, id: JobId, body: ProgressBody): Promise<JobView> {
+    return this.#fenced(context, id, 'progress', async (tx, job) => {
+      const noted = await note(tx, job, { reason: 'progress', actor: actorOf(context.caller), note: body.note, details: body.details })
+      return jobView(noted)
+    })
+  }
+
+  /** The agent says that it has begun; for a gateway whose admission was not seen yet, the job moves to `running`. */
+  async markRunning(context: CommandContext, id: JobId, body: MarkRunningBody): Promise<JobView> {
+    return this.#fenced(context, id, 'mark-running', async (tx, job, attempt) => {
+      await tx.execute(sql`
+        update job_attempts set openclaw_task_ref = coalesce(${body.openclaw_task_ref ?? null}, openclaw_task_ref),
+          openclaw_session_key = coalesce(${body.openclaw_session_key ?? null}, openclaw_session_key),
+          openclaw_meta = openclaw_meta || ${JSON.stringify(body.openclaw_meta)}::jsonb, summary = coalesce(${body.summary ?? null}, summary)
+        where id = ${attempt.id}::uuid`)
+      const actor = actorOf(context.caller)
+      if (job.status === 'leased') return jobView(await move(tx, job, { to: 'running', reason: 'marked_running', actor, note: body.summary }))
+      return jobView(await note(tx, job, { reason: 'marked_running', actor, note: body.summary }))
+    })
+  }
+
+  async cancel(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
+    return this.#operate(context, id, (tx, job) => cancelJob(tx, job, { actor: actorOf(context.caller), reason }))
+  }
+
+  async retry(context: CommandContext, id: JobId, body: RetryBody): Promise<JobView> {
+    return this.#operate(context, id, (tx, job) => retryJob(tx, job, { actor: actorOf(context.caller), body }))
+  }
+
+  async bury(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
+    return this.#operate(context, id, (tx, job) => buryJob(tx, job, { actor: actorOf(context.caller), reason }))
+  }
+
+  async promote(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
+    return this.#operate(context, id, (tx, job) => promoteJob(tx, job, { actor: actorOf(context.caller), reason }))
+  }
+
+  async #close(context: CommandContext, id: JobId, closing: Closing): Promise<JobView> {
+    const attemptId = await this.#ownAttempt(context.caller, id, closing.kind)
+    const caller = context.caller
+    const agentId = caller.role === 'attempt' ? caller.agentId : undefined
+    if (agentId === undefined) throw new AgentbusError('AGENTBUS_FORBIDDEN', 'Only the attempt itself may close a job.')
+    const outcome = await this.#deps.run(async (tx) => {
+      return onceOnly(tx, context, async () =>
+        flatten(
+          await closeAttempt(
+            tx,
+            {
+              jobId: id,
+              attemptId,
+              agentId,
+              actor: actorOf(caller),
+              nowMs: this.#deps.nowMs(),
+              random: this.#deps.random(),
+              retryBaseSeconds: this.#deps.retryBaseSeconds,
+            },
+            closing,
+          ),
+          jobView,
+        ),
+      )
+    })
+    return unflatten(outcome)
+  }
+
+  async #fenced<T extends Record<string, unknown>>(
+    context: CommandContext,
+    id: JobId,
+    what: string,
+    work: (tx: Tx, job: LockedJob, attempt: AttemptRow) => Promise<T>,
+  ): Promise<T> {
+    const attemptId = await this.#ownAttempt(context.caller, id, what)
+    const outcome = await this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const job = await lockJob(tx, id)
+        const fence = await checkFence(tx, job, { jobId: id, attemptId, actor: actorOf(context.caller) }, what)
+        if (!fence.ok) return flatten<never, T>(fence, (never) => never)
+        return { ok: true as const, value: await work(tx, job, fence.value) }
+      }),
+    )
+    return unflatten(outcome)
+  }
+
+  async #operate(context: CommandContext, id: JobId, work: (tx: Tx, job: LockedJob) => Promise<JobRow>): Promise<JobView> {
+    await this.#mustOperate(context.caller, id)
+    const outcome = await this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const job = await lockJob(tx, id)
+        if (context.ifVersion !== undefined && context.ifVersion !== job.last_seq) {
+          throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `Job ${id} is at version ${job.last_seq}, not ${context.ifVersion}.`, { version: job.last_seq })
+        }
+        return { job: jobView(await work(tx, job)) }
+      }),
+    )
+    return outcome.job
+  }
+
+  async #mustOperate(caller: Caller, jobId: JobId): Promise<void> {
+    try {
+      requireOperator(caller)
+    } catch (error) {
+      if (error instanceof AgentbusError) await this.#deps.refused(caller, error, { jobId })
+      throw error
+    }
+  }
+
+  /** Only an attempt's token closes and renews, and only for its own job. Anything else is refused, with a row. */
+  async #ownAttempt(caller: Caller, id: JobId, what: string): Promise<AttemptId> {
+    if (caller.role === 'attempt' && caller.jobId === id) return caller.attemptId
+    const error = new AgentbusError(
+      'AGENTBUS_FORBIDDEN',
+      caller.role === 'attempt'
+        ? 'This attempt token belongs to another job.'
+        : `${what} needs the attempt's own token, which stands in the message that the agent was sent.`,
+      { job_id: id },
+    )
+    await this.#deps.refused(caller, error, { jobId: id })
+    throw error
+  }
+
+  async #inOwnName<T extends { source_agent?: unknown }>(caller: Caller, body: T): Promise<T> {
+    if (caller.role === 'operator' || caller.role === 'internal') return body
+    if (caller.role === 'agent') {
+      if (body.source_agent === undefined || body.source_agent === caller.agentId) return { ...body, source_agent: caller.agentId }
+      const error = new AgentbusError('AGENTBUS_FORBIDDEN', `The token of agent ${caller.agentId} cannot act as another agent.`)
+      await this.#deps.refused(caller, error, { agentId: caller.agentId })
+      throw error
+    }
+    const error = new AgentbusError(
+      'AGENTBUS_FORBIDDEN',
+      caller.role === 'attempt'
+        ? "An attempt's token can only read and close its own job; send follow_ups and events with the close, or use the agent's token."
+        : 'An auditor may read, not write.',
+    )
+    await this.#deps.refused(caller, error, caller.role === 'attempt' ? { jobId: caller.jobId, agentId: caller.agentId } : {})
+    throw error
+  }
+
+  async #mustExist(tx: Tx, id: JobId): Promise<void> {
+    const { rows } = await tx.execute(sql`select 1 from jobs where id = ${id}::uuid`)
+    if (rows.length === 0) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${id}.`, { job_id: id })
+  }
+}
+
+/** A refusal as data, so that it can be stored with its Idempotency-Key and its row can commit. */
+type Outcome<T> = { ok: true; value: T } | { ok: false; code: AgentbusError['code']; detail: string; fields: Record<string, unknown> }
+
+function flatten<T, V>(fenced: Fenced<T>, view: (value: T) => V): Outcome<V> {
+  if (fenced.ok) return { ok: true, value: view(fenced.value) }
+  return { ok: false, code: fenced.error.code, detail: fenced.error.message, fields: { ...fenced.error.fields } }
+}
+
+function unflatten<T>(outcome: Outcome<T>): T {
+  if (outcome.ok) return outcome.value
+  throw new AgentbusError(outcome.code, outcome.detail, outcome.fields)
+}

@@ -1,0 +1,210 @@
+import { sql } from 'drizzle-orm'
+import type { Actor } from '../contracts/actor.js'
+import { AgentbusError } from '../contracts/errors.js'
+import type { FleetChange, FleetFile } from '../contracts/fleet.js'
+import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
+import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
+import { applyFleet } from './apply-fleet.js'
+import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
+import { claimByHand } from './claim-by-hand.js'
+import { pause, resume, type ControlScope } from './controls.js'
+import { inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
+import { reapExpired } from './deliver-attempt.js'
+import { HintBus, takeHints } from './hints.js'
+import { onceOnly } from './idempotency.js'
+import { JobCommands } from './job-commands.js'
+import type { LeaseRequest } from './lease-job.js'
+import { observe } from './observe.js'
+import {
+  getAttempt,
+  getJob,
+  getPrompt,
+  jobAttempts,
+  jobHistory,
+  listAgents,
+  listDispatchers,
+  listEvents,
+  listGateways,
+  listJobs,
+  openCounts,
+  outboxLag,
+} from './queries.js'
+import { attemptView, jobView } from './rows.js'
+import { authenticate, AttemptTokens, createToken, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
+
+export interface LedgerOptions {
+  readonly database: Database
+  readonly secret: string
+  readonly retryBaseSeconds: number
+  readonly nowMs: () => number
+  readonly random: () => number
+  /** Renders what an attempt is sent; given by whoever builds the object graph, so that the ledger knows no gateway. */
+  readonly render: LeaseRequest['render']
+}
+
+/** The one entrance to the ledger for `api/`, `board/`, `queues/` and `processors/`. */
+export class Ledger {
+  readonly db: Db
+  readonly hints = new HintBus()
+  readonly jobs: JobCommands
+  readonly attemptTokens: AttemptTokens
+  readonly render: LeaseRequest['render']
+  readonly retryBaseSeconds: number
+  readonly nowMs: () => number
+  readonly random: () => number
+  readonly #database: Database
+
+  constructor(options: LedgerOptions) {
+    this.#database = options.database
+    this.db = options.database.db
+    this.attemptTokens = new AttemptTokens(options.secret)
+    this.render = options.render
+    this.retryBaseSeconds = options.retryBaseSeconds
+    this.nowMs = options.nowMs
+    this.random = options.random
+    this.jobs = new JobCommands({
+      run: (work) => this.run(work),
+      refused: (caller, error, about) => this.recordRefusal(caller, error, about),
+      nowMs: options.nowMs,
+      random: options.random,
+      retryBaseSeconds: options.retryBaseSeconds,
+    })
+  }
+
+  /** Runs one transaction; what it noted is hinted only after the commit. @throws AGENTBUS_UNAVAILABLE when the ledger is away */
+  async run<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    let committed: Tx | undefined
+    const result = await inTransaction(this.db, async (tx) => {
+      committed = tx
+      return work(tx)
+    })
+    const hint = committed === undefined ? undefined : takeHints(committed)
+    if (hint !== undefined) this.hints.give(hint)
+    return result
+  }
+
+  /** The row that every refusal gets. Never fails the request that was refused. */
+  async recordRefusal(caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }): Promise<void> {
+    const agentId = about.agentId ?? (caller.role === 'agent' || caller.role === 'attempt' ? caller.agentId : undefined)
+    await observe(this.db, {
+      kind: 'refusal',
+      code: error.code,
+      actor: actorOf(caller),
+      detail: error.message,
+      jobId: about.jobId,
+      attemptId: caller.role === 'attempt' ? caller.attemptId : undefined,
+      agentId,
+    }).catch(() => undefined)
+  }
+
+  // Reads. An attempt's token reads its own job and nothing else.
+  getJob = (id: JobId) => getJob(this.db, id)
+  listJobs = (query: ListJobsQuery) => listJobs(this.db, query)
+  jobHistory = (id: JobId) => jobHistory(this.db, id)
+  jobAttempts = (id: JobId) => jobAttempts(this.db, id)
+  getAttempt = (id: AttemptId) => getAttempt(this.db, id)
+  listEvents = (query: ListEventsQuery) => listEvents(this.db, query)
+  listAgents = (only?: string) => listAgents(this.db, only)
+  listGateways = () => listGateways(this.db)
+  listDispatchers = () => listDispatchers(this.db)
+  openCounts = () => openCounts(this.db)
+  outboxLag = () => outboxLag(this.db)
+  listTokens = () => listTokens(this.db)
+
+  /** The prompt of an attempt; with `exact`, the attempt's token is put back, and the bytes are those that were sent. */
+  async getPrompt(id: AttemptId): Promise<{ hash: string; body: string; bytes: number }> {
+    return getPrompt(this.db, id)
+  }
+
+  authenticate(token: string): Promise<Caller | undefined> {
+    return authenticate(this.db, this.attemptTokens, token)
+  }
+
+  /** @throws AGENTBUS_FORBIDDEN */
+  async applyFleet(context: CommandContext, fleet: FleetFile, options: { readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
+    await this.#operatorOnly(context.caller)
+    return this.run((tx) => applyFleet(tx, fleet, { actor: actorOf(context.caller), ...options }))
+  }
+
+  async setPaused(
+    context: CommandContext,
+    what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean },
+  ): Promise<boolean> {
+    await this.#operatorOnly(context.caller)
+    const change = { scope: what.scope, target: what.target, reason: what.reason, actor: actorOf(context.caller) }
+    return this.run((tx) => (what.paused ? pause(tx, change) : resume(tx, change)))
+  }
+
+  async createToken(
+    context: CommandContext,
+    what: { readonly name: string; readonly role: TokenRole; readonly agentId?: AgentId | undefined; readonly expiresAt?: string | undefined; readonly token?: string | undefined },
+  ): Promise<{ token: string; view: TokenView }> {
+    await this.#operatorOnly(context.caller)
+    return this.run((tx) => createToken(tx, { ...what, createdBy: actorOf(context.caller).id, nowMs: this.nowMs() }))
+  }
+
+  async revokeToken(context: CommandContext, id: TokenId): Promise<TokenView> {
+    await this.#operatorOnly(context.caller)
+    return this.run((tx) => revokeToken(tx, id))
+  }
+
+  /** Leases jobs to a caller that pulls. An agent pulls its own; an operator anybody's. */
+  async claimJobs(context: CommandContext, body: ClaimJobsBody): Promise<{ items: ClaimedJob[] }> {
+    const caller = context.caller
+    const own = await this.#ownAgent(caller, body.target_agent)
+    const claimed = await this.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const leased = await claimByHand(tx, {
+          body: own === undefined ? body : { ...body, target_agent: own },
+          actor: actorOf(caller),
+          nowMs: this.nowMs(),
+          render: this.render,
+        })
+        return { items: leased.map(({ job, attempt }) => ({ job: jobView(job), attempt: attemptView(attempt) })) }
+      }),
+    )
+    // The tokens are derived after the commit: what is stored for a repeat of the request holds no secret.
+    return { items: claimed.items.map((item) => ({ ...item, attempt_token: this.attemptTokens.issue(item.attempt.id) })) }
+  }
+
+  /** Queues again what nobody renewed. The reaper does the same by itself, every second. */
+  async requeueExpired(context: CommandContext, request: { readonly namespace?: string | undefined; readonly limit: number }): Promise<{ items: JobView[] }> {
+    await this.#operatorOnly(context.caller)
+    const reaped = await this.reap({ actor: actorOf(context.caller), ...request })
+    return { items: reaped }
+  }
+
+  async reap(request: { readonly actor: Actor; readonly limit: number; readonly namespace?: string | undefined }): Promise<JobView[]> {
+    const reaped = await this.run((tx) => reapExpired(tx, { ...request, random: this.random, retryBaseSeconds: this.retryBaseSeconds }))
+    return reaped.map(jobView)
+  }
+
+  /** Whether the ledger answers and its schema is the one this build knows. */
+  async ready(): Promise<{ ok: boolean; reason?: string }> {
+    try {
+      const { known, applied } = await migrationState(this.#database.pool)
+      if (applied < known) return { ok: false, reason: `the schema lacks ${known - applied} migrations; run agentbus migrate` }
+      await this.db.execute(sql`select 1`)
+      return { ok: true }
+    } catch {
+      return { ok: false, reason: 'the ledger cannot be reached' }
+    }
+  }
+
+  async #operatorOnly(caller: Caller): Promise<void> {
+    try {
+      requireOperator(caller)
+    } catch (error) {
+      if (error instanceof AgentbusError) await this.recordRefusal(caller, error, {})
+      throw error
+    }
+  }
+
+  async #ownAgent(caller: Caller, asked: AgentId | undefined): Promise<AgentId | undefined> {
+    if (caller.role === 'operator' || caller.role === 'internal') return asked
+    if (caller.role === 'agent' && (asked === undefined || asked === caller.agentId)) return caller.agentId
+    const error = new AgentbusError('AGENTBUS_FORBIDDEN', 'Only an operator claims jobs of other agents.')
+    await this.recordRefusal(caller, error, {})
+    throw error
+  }
+}

@@ -1,0 +1,61 @@
+import { sql } from 'drizzle-orm'
+import type { Db } from './database.js'
+
+/** One thing the queue store must be told. `delayMs` counts from now; `removeGeneration` is the entry to take out. */
+export interface OutboxItem {
+  readonly id: number
+  readonly kind: 'publish' | 'remove'
+  readonly jobId: string
+  readonly agentId: string
+  readonly generation: number
+  readonly priority: number
+  readonly jobType: string
+  readonly subject: string
+  readonly maxAttempts: number
+  readonly delayMs: number
+  /** False when the job has moved on since: there is nothing left to publish. */
+  readonly current: boolean
+}
+
+/**
+ * Claims a batch for `leaseSeconds`, oldest first. Nobody holds a lock while the queue store is talked to; a relay
+ * that dies in between leaves a claim that runs out.
+ */
+export async function claimOutbox(db: Db, request: { readonly limit: number; readonly leaseSeconds: number }): Promise<OutboxItem[]> {
+  const { rows } = await db.execute(sql`
+    with claimed as (
+      update outbox set claimed_until = clock_timestamp() + make_interval(secs => ${request.leaseSeconds}), tries = tries + 1
+      where id in (select id from outbox where claimed_until < clock_timestamp() order by claimed_until, id limit ${request.limit} for update skip locked)
+      returning *
+    )
+    select c.id, c.kind, c.job_id, c.agent_id, c.generation, j.priority, j.job_type, j.subject, j.max_attempts,
+      greatest(0, extract(epoch from j.run_after - clock_timestamp()) * 1000)::float8 as delay_ms,
+      (j.generation = c.generation and j.status in ('queued', 'leased', 'running')) as current
+    from claimed c join jobs j on j.id = c.job_id
+    order by c.id`)
+  return rows.map((row) => ({
+    id: Number(row['id']),
+    kind: row['kind'] === 'remove' ? 'remove' : 'publish',
+    jobId: String(row['job_id']),
+    agentId: String(row['agent_id']),
+    generation: Number(row['generation']),
+    priority: Number(row['priority']),
+    jobType: String(row['job_type']),
+    subject: String(row['subject']),
+    maxAttempts: Number(row['max_attempts']),
+    delayMs: Math.round(Number(row['delay_ms'])),
+    current: row['current'] === true,
+  }))
+}
+
+/** The store has them: the rows may go. */
+export async function settleOutbox(db: Db, ids: readonly number[]): Promise<void> {
+  if (ids.length === 0) return
+  await db.execute(sql`delete from outbox where id = any(${sql.param(ids)}::bigint[])`)
+}
+
+/** The store could not be reached: the rows are free again at once. */
+export async function unclaimOutbox(db: Db, ids: readonly number[]): Promise<void> {
+  if (ids.length === 0) return
+  await db.execute(sql`update outbox set claimed_until = clock_timestamp() where id = any(${sql.param(ids)}::bigint[])`)
+}

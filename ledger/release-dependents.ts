@@ -1,0 +1,75 @@
+import { sql } from 'drizzle-orm'
+import { SYSTEM_ACTOR } from '../contracts/actor.js'
+import { isTerminal } from '../contracts/job-states.js'
+import type { Tx } from './database.js'
+import type { JobRow } from './rows.js'
+import { adoptLocked, move, type LockedJob } from './transition.js'
+
+/**
+ * Rule of hand-off: in the transaction that ends `job`, everything that waited for it moves on.
+ * Dependents are locked in id order, so that two parents that end together cannot deadlock.
+ */
+export async function releaseDependents(tx: Tx, job: LockedJob): Promise<void> {
+  if (!isTerminal(job.status)) return
+  const { rows } = await tx.execute(sql`
+    select j.* from jobs j
+    where j.status in ('waiting', 'blocked')
+      and (j.id in (select d.job_id from job_dependencies d where d.depends_on_job_id = ${job.id})
+        or (j.status = 'blocked' and j.waits_for ->> 'kind' = 'job' and j.waits_for ->> 'job_id' = ${job.id}::text))
+    order by j.id
+    for update of j`)
+  for (const row of rows) await releaseOne(tx, adoptLocked(row as JobRow), job)
+}
+
+async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promise<void> {
+  const details = { ended_job_id: ended.id, ended_as: ended.status }
+  const waitsForThis = dependent.status === 'blocked' && dependent.waits_for?.['kind'] === 'job' && dependent.waits_for['job_id'] === ended.id
+  if (waitsForThis) {
+    const dependencyBlocked = dependent.waits_for?.['because'] === 'dependency_died'
+    if (dependencyBlocked && ended.status !== 'succeeded') return
+    if (dependencyBlocked && !(await dependenciesMet(tx, dependent))) return
+    await move(tx, dependent, { to: 'queued', reason: 'condition_met', actor: SYSTEM_ACTOR, details, queue: 'publish' })
+    return
+  }
+  if (dependent.status !== 'waiting') return
+  if (ended.status === 'succeeded' || dependent.on_dependency_death === 'run') {
+    if (await dependenciesMet(tx, dependent)) {
+      await move(tx, dependent, { to: 'queued', reason: 'dependencies_met', actor: SYSTEM_ACTOR, details, queue: 'publish' })
+    }
+    return
+  }
+  if (dependent.on_dependency_death === 'cancel') {
+    const cancelled = await move(tx, dependent, {
+      to: 'cancelled',
+      reason: 'dependency_died',
+      actor: SYSTEM_ACTOR,
+      details,
+      note: `It depends on job ${ended.id}, which ended as ${ended.status}.`,
+    })
+    await releaseDependents(tx, cancelled)
+    return
+  }
+  await move(tx, dependent, {
+    to: 'blocked',
+    reason: 'dependency_died',
+    actor: SYSTEM_ACTOR,
+    details,
+    set: {
+      blocked_reason: `It depends on job ${ended.id}, which ended as ${ended.status}.`,
+      blocked_owner: 'operator',
+      unblock_action: `Retry job ${ended.id}, or retry this job to run it without.`,
+      waits_for: { kind: 'job', job_id: ended.id, because: 'dependency_died' },
+    },
+  })
+}
+
+/** True when no dependency of the job still holds it back. */
+async function dependenciesMet(tx: Tx, job: LockedJob): Promise<boolean> {
+  const { rows } = await tx.execute<{ open: boolean }>(sql`
+    select exists (
+      select from job_dependencies d join jobs p on p.id = d.depends_on_job_id
+      where d.job_id = ${job.id}
+        and not (p.status = 'succeeded' or (${job.on_dependency_death} = 'run' and p.finished_at is not null))
+    ) as open`)
+  return rows[0]?.open === false
+}

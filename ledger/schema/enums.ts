@@ -1,0 +1,24 @@
+import { pgEnum } from 'drizzle-orm/pg-core'
+import { ACTOR_KINDS } from '../../contracts/actor.js'
+import { ATTEMPT_STATUSES, JOB_STATUSES, LANES, TRANSITION_REASONS } from '../../contracts/job-states.js'
+
+export const jobStatus = pgEnum('job_status', JOB_STATUSES)
+export const attemptStatus = pgEnum('attempt_status', ATTEMPT_STATUSES)
+export const lane = pgEnum('lane', LANES)
+export const onLost = pgEnum('on_lost', ['retry', 'block'])
+export const onDependencyDeath = pgEnum('on_dependency_death', ['block', 'cancel', 'run'])
+export const transitionKind = pgEnum('transition_kind', ['move', 'note'])
+export const transitionReason = pgEnum('transition_reason', TRANSITION_REASONS)
+export const actorKind = pgEnum('actor_kind', ACTOR_KINDS)
+export const breakerState = pgEnum('breaker_state', ['closed', 'open'])
+export const tokenRole = pgEnum('token_role', ['operator', 'agent', 'auditor'])
+export const observationKind = pgEnum('observation_kind', [
+  'refusal',
+  'late_answer',
+  'mend',
+  'drop',
+  'outside_change',
+  'operator_action',
+])
+export const outboxKind = pgEnum('outbox_kind', ['publish', 'remove'])
+export const controlScope = pgEnum('control_scope', ['everything', 'lane', 'gateway', 'agent'])

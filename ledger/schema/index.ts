@@ -1,0 +1,5 @@
+export * from './enums.js'
+export * from './fleet.js'
+export * from './jobs.js'
+export * from './history.js'
+export * from './plumbing.js'

@@ -1,0 +1,159 @@
+import type { Logger } from 'pino'
+import { messageOf } from '../contracts/errors.js'
+import type { Clock } from '../config/clock.js'
+import type { Ledger } from '../ledger/ledger.js'
+import { observe } from '../ledger/observe.js'
+import type { BusJob, BusWorker } from '../queues/backend.js'
+import { DeliveryEntry, MAX_STALLED_COUNT, queueNameOf } from '../queues/catalogue.js'
+import type { QueueRegistry } from '../queues/queue-registry.js'
+import { deliver, type DeliverDeps } from './deliver.js'
+import { ledgerBackoff, settle } from './delivery-error.js'
+import { readGates, type Gate } from './worker-gates.js'
+
+export interface AgentWorkersOptions {
+  readonly ledger: Ledger
+  readonly queues: QueueRegistry
+  readonly deliver: DeliverDeps
+  readonly clock: Clock
+  readonly log: Logger
+  /** Milliseconds a worker may be silent before its entries count as stalled. */
+  readonly lockMs: number
+  /** Milliseconds between looks for stalled entries. Lock plus look bounds how long a dead worker's job waits. */
+  readonly stalledCheckMs: number
+  /** Milliseconds between looks at pauses, breakers and changes of the fleet. */
+  readonly gatePollMs: number
+}
+
+interface Running {
+  readonly worker: BusWorker
+  concurrency: number
+  open: boolean
+}
+
+/** The BullMQ workers of this process: one per agent, paused while the agent's gate is closed. */
+export class AgentWorkers {
+  readonly #options: AgentWorkersOptions
+  readonly #running = new Map<string, Running>()
+  readonly #shutdown = new AbortController()
+  #timer: NodeJS.Timeout | undefined
+  #refreshing: Promise<void> | undefined
+  #unlisten: () => void = () => undefined
+
+  constructor(options: AgentWorkersOptions) {
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    this.#unlisten = this.#options.ledger.hints.listen((hint) => {
+      if (hint.fleet === true) void this.refresh()
+    })
+    await this.#look()
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#shutdown.signal.aborted) return
+    this.#timer = setTimeout(() => {
+      void this.refresh().finally(() => this.#schedule())
+    }, this.#options.gatePollMs)
+  }
+
+  /** Brings the workers to what the ledger says. Never rejects; one look at a time. */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#look()
+      .catch((error: unknown) => {
+        if (!this.#shutdown.signal.aborted) this.#options.log.warn({ event: 'gates.failed', err: messageOf(error) }, 'could not read the gates')
+      })
+      .finally(() => {
+        this.#refreshing = undefined
+      })
+    return this.#refreshing
+  }
+
+  async #look(): Promise<void> {
+    const { gates, failingGateways } = await readGates(this.#options.ledger)
+    for (const id of failingGateways) this.#options.deliver.failing.add(id)
+    for (const gate of gates) await this.#apply(gate)
+  }
+
+  async #apply(gate: Gate): Promise<void> {
+    if (this.#shutdown.signal.aborted) return
+    const known = this.#running.get(gate.agentId)
+    if (known === undefined) {
+      await this.#limit(gate)
+      const worker = this.#open(gate)
+      this.#running.set(gate.agentId, { worker, concurrency: gate.concurrency, open: gate.open })
+      return
+    }
+    if (known.concurrency !== gate.concurrency) {
+      known.worker.concurrency = gate.concurrency
+      known.concurrency = gate.concurrency
+      await this.#limit(gate)
+    }
+    if (known.open === gate.open) return
+    known.open = gate.open
+    if (gate.open) known.worker.resume()
+    else await known.worker.pause(true)
+  }
+
+  /** BullMQ's own limit over all processes. The ledger checks again at each lease. */
+  async #limit(gate: Gate): Promise<void> {
+    const queue = await this.#options.queues.get(gate.agentId)
+    await queue.setGlobalConcurrency(gate.concurrency)
+  }
+
+  /** Writes every limit again: they were lost with the store. */
+  async reapplyLimits(): Promise<void> {
+    const { gates } = await readGates(this.#options.ledger)
+    for (const gate of gates) await this.#limit(gate)
+  }
+
+  #open(gate: Gate): BusWorker {
+    const { queues, lockMs, stalledCheckMs } = this.#options
+    // Three parameters: BullMQ hands out the abort signal only to a processor that asks for it by its arity.
+    const worker = queues.backend.openWorker(queueNameOf(gate.agentId), (job, token, signal) => this.#process(job, token, signal), {
+      concurrency: gate.concurrency,
+      lockDuration: lockMs,
+      lockRenewTime: Math.floor(lockMs / 3),
+      stalledInterval: stalledCheckMs,
+      maxStalledCount: MAX_STALLED_COUNT,
+      settings: { backoffStrategy: ledgerBackoff },
+    })
+    if (!gate.open) void worker.pause(true)
+    return worker
+  }
+
+  async #process(job: BusJob, token: string | undefined, signal: AbortSignal | undefined): Promise<{ outcome: string }> {
+    const entry = DeliveryEntry.safeParse(job.data)
+    if (!entry.success) return this.#refuseForeign(job)
+    const stop = signal === undefined ? this.#shutdown.signal : AbortSignal.any([signal, this.#shutdown.signal])
+    const end = await deliver(this.#options.deliver, entry.data, stop)
+    return settle(job, token, end, this.#options.clock.nowMs())
+  }
+
+  /** An entry that the relay did not make: somebody added it to the queue by hand. */
+  async #refuseForeign(job: BusJob): Promise<{ outcome: string }> {
+    await observe(this.#options.ledger.db, {
+      kind: 'outside_change',
+      code: 'foreign_entry',
+      actor: { kind: 'worker', id: this.#options.deliver.workerId },
+      detail: `Queue entry ${(job.id ?? '').slice(0, 100)} was not made by agentbus and was dropped.`,
+    })
+    return { outcome: 'dropped: foreign entry' }
+  }
+
+  /** Busy agents and attended attempts, for the heartbeat. */
+  load(): { leasesOwned: number; agents: number } {
+    return { leasesOwned: this.#options.deliver.watches.size, agents: this.#running.size }
+  }
+
+  /** Hands every entry back and ends. Attempts stay open: the next worker re-attaches. */
+  async stop(): Promise<void> {
+    this.#shutdown.abort()
+    this.#unlisten()
+    clearTimeout(this.#timer)
+    await this.#refreshing
+    await Promise.allSettled([...this.#running.values()].map(({ worker }) => worker.close()))
+    this.#running.clear()
+  }
+}

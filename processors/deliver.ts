@@ -1,0 +1,359 @@
+import type { Logger } from 'pino'
+import type { Clock } from '../config/clock.js'
+import type { AttemptId, JobId } from '../contracts/ids.js'
+import { AgentbusError, assertNever } from '../contracts/errors.js'
+import type { Actor } from '../contracts/actor.js'
+import { extendLease, reportAdmitted, reportDeadline, reportDeliveryUnclear, reportEndedWithoutClose, reportLost, reportRefused, reportReleased, reportUndelivered, type WorkerReport } from '../ledger/deliver-attempt.js'
+import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../ledger/gateway-health.js'
+import { leaseJob, type DeliveryTarget, type LeaseDecision } from '../ledger/lease-job.js'
+import type { Ledger } from '../ledger/ledger.js'
+import { iso, type AttemptRow, type JobRow } from '../ledger/rows.js'
+import type { HookClient } from '../openclaw/hook-client.js'
+import type { HookBodies } from '../openclaw/render-hook.js'
+import type { DeliveryEntry } from '../queues/catalogue.js'
+import type { AttemptWatches, Watch } from './attempt-watches.js'
+import type { DeliveryEnd } from './delivery-error.js'
+
+export interface DeliverDeps {
+  readonly ledger: Ledger
+  readonly hooks: HookClient
+  readonly watches: AttemptWatches
+  readonly clock: Clock
+  readonly log: Logger
+  readonly workerId: string
+  /** The hook token a reference names. @throws AgentbusError when it cannot be read */
+  readonly hookToken: (tokenRef: string) => string
+  /** The bytes to post; equal for equal input, whenever and wherever it is called. */
+  readonly hookBodies: (job: JobRow, attempt: { id: AttemptId; attemptNo: number }, target: DeliveryTarget) => HookBodies
+  /** Milliseconds between the end of a run and "it never closed". */
+  readonly completionGraceMs: number
+  readonly deadlineMarginSeconds: number
+  readonly breakerFailures: number
+  /** Gateways with failures to forget at the next admission; the gates refresh it from the ledger. */
+  readonly failing: Set<string>
+  /** Milliseconds the gateway has to admit a run. Its own limit is 15 s. */
+  readonly admissionTimeoutMs: number
+}
+
+/** One delivery under way: what every step of it needs. */
+interface Delivery {
+  readonly deps: DeliverDeps
+  readonly job: JobRow
+  readonly attempt: AttemptRow
+  readonly target: DeliveryTarget
+  readonly report: WorkerReport
+  readonly entryGeneration: number
+  readonly reattached: boolean
+  readonly signal: AbortSignal
+  readonly watch: Watch
+  readonly deadlineMs: number
+}
+
+type Step<T> = { readonly kind: 'go'; readonly value: T } | { readonly kind: 'end'; readonly end: DeliveryEnd }
+
+const go = <T>(value: T): Step<T> => ({ kind: 'go', value })
+const end = (delivered: DeliveryEnd): Step<never> => ({ kind: 'end', end: delivered })
+
+/**
+ * One queue entry's whole life in a worker: lease, admit, join, wait for the terminal write, settle.
+ * `signal` aborts at shutdown; the entry is then handed back and the next worker re-attaches.
+ */
+export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: AbortSignal): Promise<DeliveryEnd> {
+  const actor: Actor = { kind: 'worker', id: deps.workerId }
+  const decision = await lease(deps, entry, actor)
+  switch (decision.kind) {
+    case 'skip':
+      return { kind: 'done', outcome: `dropped: ${decision.code}` }
+    case 'hold':
+      return { kind: 'delay', ms: decision.retryInMs, outcome: decision.reason }
+    case 'not_yet':
+      return { kind: 'delay', ms: decision.retryInMs, outcome: 'not due yet' }
+    case 'start':
+    case 'reattach':
+      return attend(deps, entry, decision, actor, signal)
+    default:
+      return assertNever(decision)
+  }
+}
+
+function lease(deps: DeliverDeps, entry: DeliveryEntry, actor: Actor): Promise<LeaseDecision> {
+  return deps.ledger.run((tx) =>
+    leaseJob(tx, {
+      jobId: entry.job_id,
+      generation: entry.generation,
+      workerId: deps.workerId,
+      actor,
+      nowMs: deps.clock.nowMs(),
+      deadlineMarginSeconds: deps.deadlineMarginSeconds,
+      render: deps.ledger.render,
+    }),
+  )
+}
+
+type Held = Extract<LeaseDecision, { kind: 'start' | 'reattach' }>
+
+async function attend(deps: DeliverDeps, entry: DeliveryEntry, held: Held, actor: Actor, signal: AbortSignal): Promise<DeliveryEnd> {
+  const { job, attempt, target } = held
+  const watch = deps.watches.watch(attempt.id)
+  const delivery: Delivery = {
+    deps,
+    job,
+    attempt,
+    target,
+    report: {
+      jobId: job.id as JobId,
+      attemptId: attempt.id as AttemptId,
+      actor,
+      random: deps.ledger.random(),
+      retryBaseSeconds: deps.ledger.retryBaseSeconds,
+    },
+    entryGeneration: entry.generation,
+    reattached: held.kind === 'reattach',
+    signal,
+    watch,
+    deadlineMs: Date.parse(iso(attempt.deadline_at)),
+  }
+  try {
+    const alive = await checkStillAlive(delivery)
+    if (alive.kind === 'end') return alive.end
+    const post = await prepare(delivery)
+    if (post.kind === 'end') return post.end
+    const admitted = await admit(delivery, post.value)
+    if (admitted.kind === 'end') return admitted.end
+    return await awaitClose(delivery, post.value)
+  } finally {
+    watch.stop()
+  }
+}
+
+/** What both posts need. */
+interface Post {
+  readonly token: string
+  readonly bodies: HookBodies
+}
+
+/** A gateway that booted after the attempt began has lost the run; posting again would start a second one blindly. */
+async function checkStillAlive(d: Delivery): Promise<Step<void>> {
+  if (!d.reattached) return go(undefined)
+  const probe = await d.deps.hooks.probe({ baseUrl: d.target.baseUrl, deadlineMs: 3_000 })
+  if (!probe.ready) {
+    await d.deps.ledger.run((tx) => countUndelivered(tx, d.target.gatewayId, { actor: d.report.actor, reason: `probe: ${probe.reason}`, threshold: d.deps.breakerFailures }))
+    return end({ kind: 'delay', ms: 1_000, outcome: 'the gateway of an open attempt is away' })
+  }
+  if (!lostItsRuns(d.attempt, probe.bootedAtMs)) return go(undefined)
+  return end(await lost(d, `The gateway restarted at ${new Date(probe.bootedAtMs ?? 0).toISOString()}, after the attempt began.`))
+}
+
+/**
+ * True when the gateway has booted since the attempt began. Boot is compared with boot where both are known, so that
+ * clocks of different machines do not matter; the lease's time only tells a boot that was simply not noticed before.
+ */
+function lostItsRuns(attempt: AttemptRow, bootedAtMs: number | undefined): boolean {
+  if (bootedAtMs === undefined) return false
+  const leasedMs = Date.parse(iso(attempt.leased_at))
+  if (attempt.gateway_booted_at === null) return bootedAtMs > leasedMs
+  return hasRestarted(attempt.gateway_booted_at, bootedAtMs) && bootedAtMs > leasedMs - 2_000
+}
+
+async function prepare(d: Delivery): Promise<Step<Post>> {
+  try {
+    const token = d.deps.hookToken(d.target.tokenRef)
+    const bodies = d.deps.hookBodies(d.job, { id: d.attempt.id as AttemptId, attemptNo: d.attempt.attempt_no }, d.target)
+    return go({ token, bodies })
+  } catch (error) {
+    if (!(error instanceof AgentbusError)) {
+      await d.deps.ledger.run((tx) => reportReleased(tx, d.report, 'The worker could not prepare the hook.'))
+      throw error
+    }
+    const reason = error.message
+    await d.deps.ledger.run((tx) => reportRefused(tx, d.report, { reason }))
+    return end({ kind: 'done', outcome: 'blocked: refused' })
+  }
+}
+
+function request(d: Delivery, post: Post, body: string, deadlineMs: number) {
+  return {
+    gateway: { baseUrl: d.target.baseUrl, hookPath: d.target.hookPath },
+    token: post.token,
+    body,
+    idempotencyKey: d.attempt.id,
+    deadlineMs,
+    signal: d.signal,
+  }
+}
+
+/** The first post: the gateway answers as soon as it has admitted the run. Skipped when an earlier worker saw that. */
+async function admit(d: Delivery, post: Post): Promise<Step<void>> {
+  if (d.attempt.status === 'running') return go(undefined)
+  const answer = await d.deps.hooks.admit(request(d, post, post.bodies.admit, d.deps.admissionTimeoutMs))
+  if (d.signal.aborted && answer.kind !== 'admitted') return end({ kind: 'hand_back' })
+  switch (answer.kind) {
+    case 'admitted': {
+      const reported = await d.deps.ledger.run((tx) =>
+        reportAdmitted(tx, d.report, { runId: answer.runId, httpStatus: answer.httpStatus, response: answer.body }),
+      )
+      if (d.deps.failing.delete(d.target.gatewayId)) await d.deps.ledger.run((tx) => countDelivered(tx, d.target.gatewayId))
+      return reported.job.current_attempt_id === d.attempt.id ? go(undefined) : end(await endFromLedger(d))
+    }
+    case 'undelivered':
+      return end(await undelivered(d, answer))
+    case 'refused':
+      await d.deps.ledger.run((tx) => reportRefused(tx, d.report, { reason: answer.reason, httpStatus: answer.httpStatus }))
+      return end(await endFromLedger(d))
+    default:
+      return assertNever(answer)
+  }
+}
+
+async function undelivered(d: Delivery, answer: { certain: boolean; reason: string; httpStatus?: number | undefined; retryAfterMs?: number | undefined }): Promise<DeliveryEnd> {
+  const failures = await d.deps.ledger.run((tx) => countUndelivered(tx, d.target.gatewayId, { actor: d.report.actor, reason: answer.reason, threshold: d.deps.breakerFailures }))
+  d.deps.failing.add(d.target.gatewayId)
+  // Re-attached: an earlier post with this key may have been admitted, so the key must be kept.
+  if (answer.certain && !d.reattached) {
+    const reported = await d.deps.ledger.run((tx) => reportUndelivered(tx, d.report, { ...answer, failures }))
+    return reported.applied ? { kind: 'delay', ms: reported.retryInMs, outcome: `undelivered: ${answer.reason}` } : endFromLedger(d)
+  }
+  const reported = await d.deps.ledger.run((tx) => reportDeliveryUnclear(tx, d.report, answer.reason))
+  return reported.applied ? { kind: 'delay', ms: Math.max(1_000, answer.retryAfterMs ?? 0), outcome: `delivery unclear: ${answer.reason}` } : endFromLedger(d)
+}
+
+type Happened = { readonly what: 'closed' | 'shutdown' | 'tick' } | { readonly what: 'join'; readonly answer: Awaited<ReturnType<HookClient['join']>> }
+
+/** The second post joins the run; whichever comes first ends the wait: the terminal write, the run, the deadline, shutdown. */
+async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
+  const leaseMs = d.job.lease_seconds * 1_000
+  for (;;) {
+    const leftMs = d.deadlineMs - d.deps.clock.nowMs()
+    if (leftMs <= 0) return deadline(d)
+    const happened = await joinOnce(d, post, leftMs, leaseMs)
+    if (happened.what === 'closed') return endFromLedger(d)
+    if (happened.what === 'shutdown') return { kind: 'hand_back' }
+    if (happened.what === 'tick') continue
+    const { answer } = happened
+    switch (answer.kind) {
+      case 'completed':
+        return ended(d, answer.completion)
+      case 'deadline':
+        return deadline(d)
+      case 'aborted':
+        return d.signal.aborted ? { kind: 'hand_back' } : endFromLedger(d)
+      case 'no_completion':
+        return waitWithoutJoin(d)
+      case 'broken':
+      case 'refused': {
+        const next = await afterBreak(d, answer.reason)
+        if (next !== undefined) return next
+        break
+      }
+      default:
+        return assertNever(answer)
+    }
+  }
+}
+
+async function joinOnce(d: Delivery, post: Post, leftMs: number, leaseMs: number): Promise<Happened> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([d.signal, stop.signal])
+  const renewal = setInterval(() => {
+    void d.deps.ledger.run((tx) => extendLease(tx, d.report, d.job.lease_seconds)).catch(() => undefined)
+  }, Math.max(1_000, leaseMs / 3))
+  try {
+    const joined = d.deps.hooks.join({ ...request(d, post, post.bodies.join, leftMs), signal })
+    return await Promise.race([
+      joined.then((answer): Happened => ({ what: 'join', answer })),
+      d.watch.closed.then((): Happened => ({ what: 'closed' })),
+      aborted(d.signal).then((): Happened => ({ what: 'shutdown' })),
+    ])
+  } finally {
+    clearInterval(renewal)
+    stop.abort()
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
+
+/** The run is over; the agent's last write may be a moment behind. */
+async function ended(d: Delivery, completion: { readonly status: string } & Record<string, unknown>): Promise<DeliveryEnd> {
+  const waited = await waitFor(d, d.deps.completionGraceMs)
+  if (waited === 'shutdown') return { kind: 'hand_back' }
+  if (waited === 'timeout') await d.deps.ledger.run((tx) => reportEndedWithoutClose(tx, d.report, { status: completion.status, response: { completion } }))
+  return endFromLedger(d)
+}
+
+/** A gateway without completions: only the agent's write or the lease can end this. */
+async function waitWithoutJoin(d: Delivery): Promise<DeliveryEnd> {
+  const waited = await waitFor(d, Math.max(0, d.deadlineMs - d.deps.clock.nowMs()))
+  if (waited === 'shutdown') return { kind: 'hand_back' }
+  return waited === 'timeout' ? deadline(d) : endFromLedger(d)
+}
+
+async function waitFor(d: Delivery, ms: number): Promise<'closed' | 'timeout' | 'shutdown'> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([d.signal, stop.signal])
+  try {
+    return await Promise.race([
+      d.watch.closed.then(() => 'closed' as const),
+      d.deps.clock.sleep(ms, signal).then(
+        () => (d.signal.aborted ? ('shutdown' as const) : ('timeout' as const)),
+        () => 'shutdown' as const,
+      ),
+    ])
+  } finally {
+    stop.abort()
+  }
+}
+
+/**
+ * The connection to a run broke. A gateway that has restarted since has lost the run; one that has not still has it,
+ * and the next join finds it. @returns undefined to join again
+ */
+async function afterBreak(d: Delivery, reason: string): Promise<DeliveryEnd | undefined> {
+  let wasAway = false
+  for (;;) {
+    const probe = await d.deps.hooks.probe({ baseUrl: d.target.baseUrl, deadlineMs: 3_000 })
+    if (probe.ready) {
+      const restarted = probe.bootedAtMs === undefined ? wasAway : lostItsRuns(d.attempt, probe.bootedAtMs)
+      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures }))
+      if (restarted) return lost(d, `The gateway restarted in mid-run (${reason}).`)
+    } else {
+      wasAway = true
+      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures }))
+    }
+    const waited = await waitFor(d, 1_000)
+    if (waited === 'closed') return endFromLedger(d)
+    if (waited === 'shutdown') return { kind: 'hand_back' }
+    if (d.deps.clock.nowMs() >= d.deadlineMs) return deadline(d)
+    if (probe.ready) return undefined
+  }
+}
+
+async function lost(d: Delivery, reason: string): Promise<DeliveryEnd> {
+  await d.deps.ledger.run((tx) => reportLost(tx, d.report, reason))
+  return endFromLedger(d)
+}
+
+async function deadline(d: Delivery): Promise<DeliveryEnd> {
+  await d.deps.ledger.run((tx) => reportDeadline(tx, d.report))
+  return endFromLedger(d)
+}
+
+/** The attempt is over: the job's row says what the entry becomes. */
+async function endFromLedger(d: Delivery): Promise<DeliveryEnd> {
+  const job = await d.deps.ledger.getJob(d.job.id as JobId)
+  if (job.generation !== d.entryGeneration) return { kind: 'done', outcome: `superseded by generation ${job.generation}` }
+  switch (job.status) {
+    case 'failed':
+    case 'dead':
+      return { kind: 'dead', error: job.last_error ?? job.status }
+    case 'queued':
+      return { kind: 'retry', ms: Math.max(0, Date.parse(job.run_after) - d.deps.clock.nowMs()), error: job.last_error ?? 'the attempt failed' }
+    case 'leased':
+    case 'running':
+      return { kind: 'delay', ms: 1_000, outcome: 'another attempt holds the job' }
+    default:
+      return { kind: 'done', outcome: job.status }
+  }
+}

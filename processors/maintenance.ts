@@ -1,0 +1,116 @@
+import { hostname } from 'node:os'
+import type { Logger } from 'pino'
+import type { Actor } from '../contracts/actor.js'
+import { messageOf } from '../contracts/errors.js'
+import { resumeDue } from '../ledger/deliver-attempt.js'
+import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
+import { beat, stopBeating } from '../ledger/heartbeats.js'
+import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
+import type { Ledger } from '../ledger/ledger.js'
+import type { HookClient } from '../openclaw/hook-client.js'
+
+export interface MaintenanceOptions {
+  readonly ledger: Ledger
+  readonly hooks: HookClient
+  readonly log: Logger
+  readonly workerId: string
+  readonly pid: number
+  readonly probeSeconds: number
+  readonly breakerFailures: number
+  readonly load: () => { leasesOwned: number; agents: number }
+}
+
+const BATCH = 200
+const IDEMPOTENCY_HOURS = 48
+
+/**
+ * The work that time brings: reaping leases, waking what was blocked until now, probing gateways, saying that this
+ * process lives. It runs in every worker process; each piece of work is claimed in the ledger.
+ */
+export class Maintenance {
+  readonly #options: MaintenanceOptions
+  readonly #timers: NodeJS.Timeout[] = []
+  readonly #under = new Set<Promise<void>>()
+  #stopped = false
+
+  constructor(options: MaintenanceOptions) {
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    await this.#once('heartbeat', () => this.#beat())
+    this.#every(1_000, 'reaper', () => this.#reap())
+    this.#every(500, 'look_again', () => this.#resume())
+    this.#every(500, 'prober', () => this.#probe())
+    this.#every(5_000, 'heartbeat', () => this.#beat())
+    this.#every(600_000, 'idempotency', async () => {
+      await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
+    })
+  }
+
+  #every(ms: number, what: string, work: () => Promise<void>): void {
+    let busy = false
+    this.#timers.push(
+      setInterval(() => {
+        if (busy || this.#stopped) return
+        busy = true
+        const run = this.#once(what, work).finally(() => {
+          busy = false
+          this.#under.delete(run)
+        })
+        this.#under.add(run)
+      }, ms),
+    )
+  }
+
+  async #once(what: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (!this.#stopped) this.#options.log.warn({ event: 'maintenance.failed', what, err: messageOf(error) }, 'maintenance failed; it will try again')
+    }
+  }
+
+  #actor(kind: Actor['kind']): Actor {
+    return { kind, id: this.#options.workerId }
+  }
+
+  async #reap(): Promise<void> {
+    const reaped = await this.#options.ledger.reap({ actor: this.#actor('reaper'), limit: BATCH })
+    for (const job of reaped) this.#options.log.warn({ event: 'lease.reaped', job_id: job.id, status: job.status }, 'a lease ran out')
+  }
+
+  async #resume(): Promise<void> {
+    await this.#options.ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
+  }
+
+  async #probe(): Promise<void> {
+    const { ledger, hooks, probeSeconds, breakerFailures } = this.#options
+    const due = await ledger.run((tx) => claimProbes(tx, { everySeconds: probeSeconds, limit: 50 }))
+    await Promise.all(
+      due.map(async (gateway) => {
+        const probe = await hooks.probe({ baseUrl: gateway.base_url, deadlineMs: 3_000 })
+        await ledger.run((tx) => recordProbe(tx, gateway.id, probe, { actor: this.#actor('prober'), threshold: breakerFailures }))
+      }),
+    )
+  }
+
+  async #beat(): Promise<void> {
+    const load = this.#options.load()
+    await beat(this.#options.ledger.db, {
+      dispatcherId: this.#options.workerId,
+      host: hostname(),
+      pid: this.#options.pid,
+      leasesOwned: load.leasesOwned,
+      busyAgents: load.leasesOwned,
+      metrics: { agents: load.agents },
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    for (const timer of this.#timers) clearInterval(timer)
+    await Promise.allSettled([...this.#under])
+    await stopBeating(this.#options.ledger.db, this.#options.workerId).catch(() => undefined)
+  }
+}

@@ -1,0 +1,25 @@
+import { sql } from 'drizzle-orm'
+import type { Ledger } from '../ledger/ledger.js'
+
+/** Whether an agent's queue may be worked on at the moment, and by how many at once. */
+export interface Gate {
+  readonly agentId: string
+  readonly concurrency: number
+  /** False while the agent is paused or disabled or its gateway's breaker is open: nobody then picks up its entries. */
+  readonly open: boolean
+}
+
+/** Reads all gates, and the gateways that have failures to forget. */
+export async function readGates(ledger: Ledger): Promise<{ gates: Gate[]; failingGateways: string[] }> {
+  const { rows } = await ledger.db.execute(sql`
+    select a.id, a.concurrency, g.id as gateway_id, (g.failures > 0 or g.reopened > 0) and g.breaker = 'closed' as failing,
+      a.enabled and g.breaker = 'closed' and not exists (
+        select from controls c where c.lifted_at is null
+          and (c.scope = 'everything' or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = g.id))) as open
+    from agents a join gateways g on g.id = a.gateway_id
+    order by a.id`)
+  return {
+    gates: rows.map((row) => ({ agentId: String(row['id']), concurrency: Number(row['concurrency']), open: row['open'] === true })),
+    failingGateways: [...new Set(rows.filter((row) => row['failing'] === true).map((row) => String(row['gateway_id'])))],
+  }
+}

@@ -1,0 +1,39 @@
+import type { IQueueBackend, Job, Processor, Queue, Worker, WorkerOptions } from 'bullmq'
+
+/** What is stored in an entry and what a delivery returns; both are parsed before they are trusted. */
+type Data = Record<string, unknown>
+export type BusQueue = Queue<Data, unknown, string, Data, unknown, string, IQueueBackend>
+export type BusWorker = Worker<Data, unknown, string, IQueueBackend>
+export type BusJob = Job<Data, unknown, string>
+export type BusProcessor = Processor<Data, unknown, string>
+
+/** What BullMQ is built on. Everything above `queues/` is the same on both. */
+export interface QueueBackend {
+  readonly kind: 'redis' | 'postgres'
+  /** Opens a queue on the shared connection. Close it with its own `close()`. */
+  openQueue(name: string): BusQueue
+  openWorker(name: string, processor: BusProcessor, options: Omit<WorkerOptions, 'connection' | 'prefix'>): BusWorker
+  /** Resolves when the store answers, rejects after `timeoutMs`. */
+  ping(timeoutMs: number): Promise<void>
+  /** Called each time the store is back after it was away. */
+  onReconnect(listener: () => void): void
+  /** How many connections the store sees from `queues` queues with a worker each. */
+  connectionsFor(queues: number): number
+  close(): Promise<void>
+}
+
+export type ReportError = (error: Error, where: string) => void
+
+/** Rejects with `what` when `work` takes longer than `ms`; the work itself goes on. */
+export async function within<T>(ms: number, what: string, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: no answer within ${ms} ms`)), ms)
+  })
+  try {
+    return await Promise.race([work, limit])
+  } finally {
+    clearTimeout(timer)
+    work.catch(() => undefined)
+  }
+}

@@ -1,0 +1,77 @@
+import { EventEmitter } from 'node:events'
+import { PostgresConnection, PostgresQueueBackend, Queue, runMigrations, Worker, type BackendFactory, type JobProgress, type PostgresConnectionOptions } from 'bullmq'
+import pg from 'pg'
+import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
+
+/** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
+export async function migrateQueueStore(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
+  await client.connect()
+  try {
+    await runMigrations(client)
+  } finally {
+    await client.end()
+  }
+}
+
+/**
+ * One backend per queue on one shared connection. BullMQ's own factory opens a pool and a listener for each;
+ * 50 agents would then need more connections than a default PostgreSQL has.
+ */
+class SharedPostgresBackend extends PostgresQueueBackend {
+  /** The connection belongs to all queues: closing one queue only ends its own waits. */
+  override async close(): Promise<void> {
+    await this.disconnectBlocking()
+  }
+
+  override async disconnect(): Promise<void> {
+    await this.disconnectBlocking()
+  }
+}
+
+/** BullMQ over its PostgreSQL backend: `poolSize` connections, one of which listens for all queues. */
+export function createPostgresBackend(options: { readonly url: string; readonly poolSize: number; readonly onError: ReportError }): QueueBackend {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.poolSize,
+    options: '-c search_path=bullmq',
+    keepAlive: true,
+    connectionTimeoutMillis: 10_000,
+    application_name: 'agentbus-queues',
+  })
+  pool.setMaxListeners(0)
+  pool.on('connect', (client) => client.setMaxListeners(0))
+  const connection = new PostgresConnection(pool as unknown as PostgresConnectionOptions)
+  connection.setMaxListeners(0)
+  connection.on('error', (error: Error) => options.onError(error, 'postgres'))
+  const back = new EventEmitter()
+  connection.on('listenerinvalidated', () => back.emit('reconnect'))
+  const factory: BackendFactory<PostgresQueueBackend, PostgresConnectionOptions> = (name, queueOptions) =>
+    new SharedPostgresBackend(connection, name, queueOptions as ConstructorParameters<typeof PostgresQueueBackend>[2], true)
+  // The factory above ignores `connection`; BullMQ's types ask for one.
+  const unused: PostgresConnectionOptions = options.url
+  return {
+    kind: 'postgres',
+    openQueue: (name) => {
+      const queue = new Queue(name, { connection: unused }, factory)
+      queue.on('error', (error) => options.onError(error, name))
+      return queue as unknown as BusQueue
+    },
+    openWorker: (name, processor, workerOptions) => {
+      const worker = new Worker<Record<string, unknown>, unknown, string, PostgresQueueBackend, JobProgress, PostgresConnectionOptions>(name, processor, { ...workerOptions, connection: unused }, factory)
+      worker.on('error', (error) => options.onError(error, name))
+      return worker as unknown as BusWorker
+    },
+    ping: async (timeoutMs) => {
+      await within(timeoutMs, 'postgres', pool.query('select 1'))
+    },
+    onReconnect: (listener) => {
+      back.on('reconnect', listener)
+    },
+    connectionsFor: () => options.poolSize,
+    close: async () => {
+      await connection.close()
+      await pool.end()
+    },
+  }
+}

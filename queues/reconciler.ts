@@ -1,0 +1,144 @@
+import { randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Actor } from '../contracts/actor.js'
+import { messageOf } from '../contracts/errors.js'
+import { claimRebuild, claimTick, extendRebuild, finishRebuild, readEpoch, recordTick } from '../ledger/epoch.js'
+import type { Ledger } from '../ledger/ledger.js'
+import { observe } from '../ledger/observe.js'
+import { emitEvent } from '../ledger/emit-event.js'
+import { republishBatch } from '../ledger/queue-parity.js'
+import { EpochSentinel } from './epoch-sentinel.js'
+import type { QueueRegistry } from './queue-registry.js'
+import { Sweep } from './sweep.js'
+
+export interface ReconcilerOptions {
+  readonly ledger: Ledger
+  readonly queues: QueueRegistry
+  readonly log: Logger
+  readonly processId: string
+  /** Milliseconds between full comparisons of ledger and queues. */
+  readonly sweepMs: number
+  /** Milliseconds between looks at the epoch mark. */
+  readonly checkMs?: number
+  /** Called after a rebuild, for what else lived in the store: concurrency limits, schedulers. */
+  readonly afterRebuild: () => Promise<void>
+}
+
+const BATCH = 1_000
+const REBUILD_LEASE_SECONDS = 30
+/** Ticks that may be under way between two processes. More than that missing means an older copy. */
+const TICK_TOLERANCE = 3
+
+/**
+ * Keeps the queue store equal to the ledger: notices at once that the store was wiped or fell back to an old copy and
+ * rebuilds it, and sweeps for differences of single entries. Runs in every process; claims are taken in the ledger.
+ */
+export class Reconciler {
+  readonly #options: ReconcilerOptions
+  readonly #sentinel: EpochSentinel
+  readonly #sweep: Sweep
+  readonly #actor: Actor
+  #timer: NodeJS.Timeout | undefined
+  #running: Promise<void> = Promise.resolve()
+  #nextSweepAt = 0
+  #stopped = true
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options
+    this.#sentinel = new EpochSentinel(options.queues.backend)
+    this.#actor = { kind: 'reconciler', id: options.processId }
+    this.#sweep = new Sweep({ ledger: options.ledger, queues: options.queues, log: options.log, actor: this.#actor })
+  }
+
+  /** The first look is awaited, so that a store that is empty is filled before workers start. */
+  async start(): Promise<void> {
+    this.#stopped = false
+    this.#options.queues.backend.onReconnect(() => {
+      this.#nextSweepAt = 0
+    })
+    this.#nextSweepAt = this.#options.ledger.nowMs() + this.#options.sweepMs
+    await this.look()
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return
+    this.#timer = setTimeout(() => {
+      this.#running = this.look().finally(() => this.#schedule())
+    }, this.#options.checkMs ?? 500)
+  }
+
+  /** One look at the mark, and a sweep when it is due. Never rejects. */
+  async look(): Promise<void> {
+    try {
+      await this.#checkEpoch()
+      if (this.#options.ledger.nowMs() >= this.#nextSweepAt) {
+        this.#nextSweepAt = this.#options.ledger.nowMs() + this.#options.sweepMs
+        await this.#sweep.run()
+      }
+    } catch (error) {
+      if (!this.#stopped) this.#options.log.warn({ event: 'reconciler.failed', err: messageOf(error) }, 'reconciler could not look; it will again')
+    }
+  }
+
+  async #checkEpoch(): Promise<void> {
+    const db = this.#options.ledger.db
+    const [expected, found] = await Promise.all([readEpoch(db), this.#sentinel.read()])
+    if (expected?.rebuilding === true) return
+    const fault = faultOf(expected, found)
+    if (fault !== undefined) return this.#rebuild(expected?.epoch, fault)
+    if (expected === undefined || found === undefined) return
+    if (await claimTick(db, expected.epoch)) {
+      await this.#sentinel.write({ epoch: expected.epoch, tick: found.tick + 1 })
+      await recordTick(db, expected.epoch, found.tick + 1)
+    }
+  }
+
+  async #rebuild(expected: string | undefined, reason: string): Promise<void> {
+    const { ledger, log, processId } = this.#options
+    const epoch = randomUUID()
+    if (!(await claimRebuild(ledger.db, { expected, nextEpoch: epoch, by: processId, leaseSeconds: REBUILD_LEASE_SECONDS }))) return
+    const startedMs = ledger.nowMs()
+    let count = 0
+    let after: { priority: number; id: string } | undefined
+    for (;;) {
+      const batch = await republishBatch(ledger.db, { actor: this.#actor, epoch, after, limit: BATCH })
+      count += batch.count
+      after = batch.last
+      if (batch.count > 0) ledger.hints.give({ outbox: true })
+      if (batch.count < BATCH) break
+      await extendRebuild(ledger.db, { by: processId, leaseSeconds: REBUILD_LEASE_SECONDS })
+    }
+    await this.#options.afterRebuild()
+    // Last, so that a store that is lost again in the middle is seen again.
+    await this.#sentinel.write({ epoch, tick: 0 })
+    await finishRebuild(ledger.db, processId)
+    const tookMs = ledger.nowMs() - startedMs
+    const details = { reason, jobs: count, took_ms: tookMs, epoch }
+    await ledger.run(async (tx) => {
+      await observe(tx, { kind: 'mend', code: 'queue_rebuilt', actor: this.#actor, detail: `The queue store was rebuilt from the ledger: ${reason}.`, details })
+      await emitEvent(tx, { namespace: 'default', topic: 'queue.rebuilt', payload: details }, { actor: this.#actor })
+    })
+    log.info({ event: 'queue.rebuilt', ...details }, 'the queue store was rebuilt from the ledger')
+  }
+
+  /** Compares ledger and queues now. @returns how many differences were mended */
+  sweepNow(): Promise<number> {
+    return this.#sweep.run()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    await this.#running
+    await this.#sentinel.close()
+  }
+}
+
+function faultOf(expected: { epoch: string; tick: number } | undefined, found: { epoch: string; tick: number } | undefined): string | undefined {
+  if (expected === undefined) return 'first use of this ledger'
+  if (found === undefined) return 'the store lost its content'
+  if (found.epoch !== expected.epoch) return 'the store holds another epoch'
+  if (found.tick < expected.tick - TICK_TOLERANCE) return `the store fell back to an older copy (tick ${found.tick}, ledger ${expected.tick})`
+  return undefined
+}

@@ -1,0 +1,46 @@
+import { Queue, Worker } from 'bullmq'
+import { Redis } from 'ioredis'
+import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
+
+/**
+ * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
+ * Probe the server before this is built (see embedded/probe-stores).
+ */
+export function createRedisBackend(options: { readonly url: string; readonly prefix: string; readonly onError: ReportError }): QueueBackend {
+  const connection = new Redis(options.url, { maxRetriesPerRequest: null, enableReadyCheck: true, retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000) })
+  const reconnected: (() => void)[] = []
+  let wasAway = false
+  connection.on('error', (error: Error) => options.onError(error, 'redis'))
+  connection.on('close', () => {
+    wasAway = true
+  })
+  connection.on('ready', () => {
+    if (!wasAway) return
+    wasAway = false
+    for (const listener of reconnected) listener()
+  })
+  connection.setMaxListeners(0)
+  return {
+    kind: 'redis',
+    openQueue: (name) => {
+      const queue = new Queue(name, { connection, prefix: options.prefix })
+      queue.on('error', (error) => options.onError(error, name))
+      return queue as unknown as BusQueue
+    },
+    openWorker: (name, processor, workerOptions) => {
+      const worker = new Worker<Record<string, unknown>, unknown, string>(name, processor, { ...workerOptions, connection, prefix: options.prefix })
+      worker.on('error', (error) => options.onError(error, name))
+      return worker as unknown as BusWorker
+    },
+    ping: async (timeoutMs) => {
+      await within(timeoutMs, 'redis', connection.ping())
+    },
+    onReconnect: (listener) => {
+      reconnected.push(listener)
+    },
+    connectionsFor: (queues) => 1 + queues,
+    close: async () => {
+      connection.disconnect()
+    },
+  }
+}

@@ -1,0 +1,94 @@
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { loadFleetFile, MAX_FLEET_BYTES, parseFleet } from '../../config/fleet-file.js'
+
+const GOOD = `version: 1
+gateways:
+  - { id: main, base_url: "http://127.0.0.1:18789", token: "env:HOOK_TOKEN" }
+agents:
+  - id: writer
+    gateway: main
+`
+
+function places(text: string): string[] {
+  const parsed = parseFleet(text)
+  return 'faults' in parsed ? parsed.faults.map(({ line, column, fault }) => `${line}:${column} ${fault}`) : []
+}
+
+let folder = ''
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'agentbus-test-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+describe('fleet file', () => {
+  test('a good one is read, with defaults', async () => {
+    const path = join(folder, 'fleet.yaml')
+    await writeFile(path, GOOD)
+
+    expect(await loadFleetFile(path)).toMatchObject({ gateways: [{ hook_path: '/hooks' }], agents: [{ id: 'writer', concurrency: 1 }] })
+  })
+
+  test('all faults are told at once, each with file, line and column', async () => {
+    const path = join(folder, 'fleet.yaml')
+    await writeFile(path, GOOD.replace('gateway: main', 'gateway: other\n    concurrency: 0\n    colour: red').replace('127.0.0.1:18789"', '127.0.0.1:18789", port: 1'))
+
+    const load = loadFleetFile(path)
+
+    await expect(load).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG' })
+    const lines = await load.catch((error: unknown) => String(error instanceof Error ? error.message : error).split('\n'))
+    expect(lines).toEqual([
+      expect.stringContaining(`${path}:3:55: gateways[0]: unknown key port`),
+      expect.stringContaining(`${path}:7:18: agents[0].concurrency: `),
+      expect.stringContaining(`${path}:8:5: agents[0]: unknown key colour`),
+    ])
+  })
+
+  test('a reference to nothing points at the reference', () => {
+    expect(places(GOOD.replace('gateway: main', 'gateway: other'))).toEqual(['6:14 agents[0].gateway: gateway other is not defined'])
+  })
+
+  test('a missing key points at the mapping that lacks it', () => {
+    expect(places(GOOD.replace('    gateway: main\n', ''))).toEqual([expect.stringMatching(/^5:5 agents\[0\]\.gateway: /)])
+  })
+
+  test('a key given twice is refused where it stands', () => {
+    expect(places(`${GOOD}    gateway: main\n`)).toEqual([expect.stringMatching(/^7:5 .*unique/)])
+  })
+
+  test('broken YAML, several documents and unknown tags are told with their place', () => {
+    expect(places('agents: [\n')).toEqual([expect.stringMatching(/^\d+:\d+ /)])
+    expect(places(`${GOOD}---\n${GOOD}`)).not.toEqual([])
+    expect(places('agents: !!js/function "x"\n')).toEqual([expect.stringMatching(/^1:9 .*tag/)])
+  })
+
+  test('a fault behind an alias points at the anchor', () => {
+    const text = 'gateways: []\nagents:\n  - &a { id: "bad id", gateway: main }\n  - *a\n'
+
+    expect(places(text).filter((place) => place.includes('.id'))).toEqual([expect.stringMatching(/^3:15 agents\[0\]/), expect.stringMatching(/^3:15 agents\[1\]/)])
+  })
+
+  test('a bomb of aliases is refused', () => {
+    const rows = Array.from({ length: 12 }, (_, at) => `a${at}: &a${at} [${Array(12).fill(at === 0 ? 'x' : `*a${at - 1}`).join(', ')}]`)
+
+    expect(places(rows.join('\n'))).toEqual([expect.stringContaining('alias')])
+  })
+
+  test.each(['', '# nothing\n', '[]', 'text'])('%j is no fleet', (text) => {
+    expect(places(text)).toEqual(['1:1 must be a mapping with `gateways` and `agents`'])
+  })
+
+  test('a missing file, a folder, a huge file and one that is not UTF-8 are one clear error', async () => {
+    const huge = join(folder, 'huge.yaml')
+    const latin = join(folder, 'latin.yaml')
+    await writeFile(huge, '')
+    await truncate(huge, MAX_FLEET_BYTES + 1)
+    await writeFile(latin, Buffer.from([0x61, 0xe4]))
+
+    for (const path of [join(folder, 'missing.yaml'), folder, huge, latin]) {
+      await expect(loadFleetFile(path)).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG', message: expect.stringContaining(path) as string })
+    }
+  })
+})

@@ -1,0 +1,147 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { loadOrCreateSecret, openDataDir } from '../../embedded/data-dir.js'
+import { isAlive, startOf } from '../../embedded/process-identity.js'
+import { isRoot, NOBODY, onCleanup, startChild, tempFolder } from './processes.js'
+
+const only = (names: string[]): string => names.find((name) => /^lock\.\d+$/.test(name)) ?? ''
+
+describe('data folder', { timeout: 30_000 }, () => {
+  test('it is made with its parents, for its owner alone', async () => {
+    const path = join(await tempFolder(), 'a', 'b')
+
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+
+    expect((await stat(path)).mode & 0o777).toBe(0o700)
+    expect((await readdir(path)).filter((name) => !name.startsWith('lock.'))).toEqual([])
+  })
+
+  test('a place where no folder can be is one clear error', async () => {
+    const path = join(await tempFolder(), 'file')
+    await writeFile(path, '')
+
+    await expect(openDataDir(join(path, 'data'))).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG' })
+    await expect(openDataDir(path)).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG' })
+  })
+
+  test.runIf(isRoot)('a folder that the user may not write is one clear error', async () => {
+    const path = join(await tempFolder(), 'data')
+    await mkdir(path)
+    await chmod(path, 0o755)
+
+    const child = await startChild(['lock', path], NOBODY)
+
+    expect(child.answer).toMatchObject({ ready: false, code: 'AGENTBUS_CONFIG' })
+  })
+
+  test('a second process is refused and told which one holds it', async () => {
+    const path = join(await tempFolder(), 'data')
+    const child = await startChild(['lock', path])
+
+    const second = openDataDir(path)
+
+    await expect(second).rejects.toMatchObject({ code: 'AGENTBUS_DATA_IN_USE', fields: { pid: child.answer.pid } })
+    await expect(second).rejects.toThrow(`process ${child.answer.pid}`)
+  })
+
+  test('the same process is refused too', async () => {
+    const path = join(await tempFolder(), 'data')
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+
+    await expect(openDataDir(path)).rejects.toMatchObject({ code: 'AGENTBUS_DATA_IN_USE' })
+  })
+
+  test('once released it is free, and no old lock files pile up', async () => {
+    const path = join(await tempFolder(), 'data')
+    for (let round = 0; round < 3; round += 1) await (await openDataDir(path)).release()
+
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+
+    expect(await readdir(path)).toEqual(['lock.4'])
+  })
+
+  test('the lock of a killed process is taken over', async () => {
+    const path = join(await tempFolder(), 'data')
+    const child = await startChild(['lock', path])
+    await child.kill()
+
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+
+    expect(JSON.parse(await readFile(join(path, only(await readdir(path))), 'utf8'))).toMatchObject({ pid: process.pid })
+  })
+
+  test('a pid that now belongs to another process does not hold it', async () => {
+    const path = join(await tempFolder(), 'data')
+    await (await openDataDir(path)).release()
+    const lock = join(path, only(await readdir(path)))
+    const noted = JSON.parse(await readFile(lock, 'utf8')) as Record<string, unknown>
+    await writeFile(lock, JSON.stringify({ ...noted, start: 'long ago', released: false }))
+
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+
+    expect(dir.path).toBe(path)
+  })
+
+  test('another container holds it for as long as it shows signs of life', async () => {
+    const path = join(await tempFolder(), 'data')
+    await (await openDataDir(path)).release()
+    const lock = join(path, only(await readdir(path)))
+    const noted = JSON.parse(await readFile(lock, 'utf8')) as Record<string, unknown>
+    await writeFile(lock, JSON.stringify({ ...noted, space: 'elsewhere', host: 'other', released: false }))
+
+    await expect(openDataDir(path)).rejects.toThrow('on other')
+  })
+
+  test('of 16 contenders for a stale lock one wins', { repeats: 30 }, async () => {
+    const path = join(await tempFolder(), 'data')
+    await (await openDataDir(path)).release()
+
+    const settled = await Promise.allSettled(Array.from({ length: 16 }, () => openDataDir(path)))
+
+    const won = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    for (const dir of won) onCleanup(() => dir.release())
+    expect(won).toHaveLength(1)
+  })
+})
+
+describe('secret', () => {
+  test('it is made once, privately, and is the same ever after', async () => {
+    const dir = await tempFolder()
+
+    const made = await Promise.all(Array.from({ length: 16 }, () => loadOrCreateSecret(dir, 'key')))
+
+    expect(new Set([...made, await loadOrCreateSecret(dir, 'key')]).size).toBe(1)
+    expect(made[0]).toMatch(/^[0-9a-f]{64}$/)
+    expect((await stat(join(dir, 'key'))).mode & 0o777).toBe(0o600)
+    expect(await readdir(dir)).toEqual(['key'])
+  })
+
+  test('a damaged one is an error and stays as it is', async () => {
+    const dir = await tempFolder()
+    await writeFile(join(dir, 'key'), 'abc')
+
+    await expect(loadOrCreateSecret(dir, 'key')).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG' })
+
+    expect(await readFile(join(dir, 'key'), 'utf8')).toBe('abc')
+  })
+})
+
+test('a process is alive until it ends, and has a start of its own', async () => {
+  const child = spawn(process.execPath, ['-e', 'process.stdin.resume()'])
+  const exited = once(child, 'exit')
+  const pid = child.pid ?? 0
+
+  expect(await startOf(pid)).not.toBeUndefined()
+  child.kill('SIGKILL')
+  await exited
+
+  expect(await isAlive(pid)).toBe(false)
+})

@@ -1,0 +1,144 @@
+import { sql } from 'drizzle-orm'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { JOB_STATUSES, LEGAL_MOVES, type JobStatus } from '../../contracts/job-states.js'
+import { CreateJobBody } from '../../contracts/jobs.js'
+import { aJob, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
+
+let t: TestLedger
+beforeAll(async () => {
+  t = await freshLedger()
+})
+afterAll(() => t.close())
+
+describe('a job', () => {
+  test.each(['waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'cancelled'] as const)('reaches %s with a gapless, chained history', async (status) => {
+    const { id } = await aJob(t.ledger, status)
+
+    const { job, transitions } = await t.ledger.jobHistory(id)
+
+    expect(job.status).toBe(status)
+    expect(transitions.map((row) => row.seq)).toEqual(transitions.map((_row, at) => at + 1))
+    expect(transitions.at(-1)?.to_status).toBe(status)
+    for (const [at, row] of transitions.slice(1).entries()) expect(row.prev_hash).toBe(transitions[at]?.hash)
+  })
+
+  test('is dead when its attempts are used up', async () => {
+    const { id } = await aJob(t.ledger, 'dead', { max_attempts: 1 })
+
+    const { job, attempts } = await t.ledger.jobHistory(id)
+
+    expect(job.status).toBe('dead')
+    expect(job.last_error_code).toBe('ended_without_terminal_write')
+    expect(attempts.map((attempt) => [attempt.status, attempt.burned])).toEqual([['failed', true]])
+  })
+
+  test('is created once for one dedupe key while it is open, and again after it ended', async () => {
+    const body = CreateJobBody.parse({ target_agent: 'devops', subject: 'dedupe', dedupe_key: 'k1' })
+    const first = await t.ledger.jobs.create(OPERATOR, body)
+
+    const second = await t.ledger.jobs.create(OPERATOR, body)
+    await t.ledger.jobs.cancel(OPERATOR, first.job.id, 'test')
+    const third = await t.ledger.jobs.create(OPERATOR, body)
+
+    expect(second).toMatchObject({ created: false, job: { id: first.job.id } })
+    expect(third.created).toBe(true)
+  })
+
+  test('waits for its dependencies and is queued when the last one succeeded', async () => {
+    const a = await aJob(t.ledger, 'running')
+    const b = await aJob(t.ledger, 'running')
+    const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'after both', depends_on: [a.id, b.id] }))
+    await t.ledger.jobs.complete(a.as, a.id, { result: {}, events: [], follow_ups: [] })
+    const between = await t.ledger.getJob(job.id)
+
+    await t.ledger.jobs.complete(b.as, b.id, { result: {}, events: [], follow_ups: [] })
+
+    expect(between.status).toBe('waiting')
+    expect((await t.ledger.getJob(job.id)).status).toBe('queued')
+  })
+
+  test('is blocked by the death of a dependency and resumes when that one is retried and succeeds', async () => {
+    const parent = await aJob(t.ledger, 'running')
+    const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'child', depends_on: [parent.id] }))
+    await t.ledger.jobs.fail(parent.as, parent.id, { last_error: 'no', result: {}, events: [], follow_ups: [] })
+    const blocked = await t.ledger.getJob(job.id)
+    const retried = await t.ledger.jobs.retry(OPERATOR, parent.id, { reason: 'again', extra_attempts: 1 })
+    const lease = await leaseAs(t.ledger, parent.id, retried.generation)
+    if (lease.kind !== 'start') throw new Error(lease.kind)
+    const as = { caller: { role: 'attempt' as const, attemptId: lease.attempt.id as never, jobId: parent.id, agentId: 'devops' as never, open: true } }
+
+    await t.ledger.jobs.complete(as, parent.id, { result: {}, events: [], follow_ups: [] })
+
+    expect(blocked.status).toBe('blocked')
+    expect(blocked.blocked_reason).toContain(parent.id)
+    expect((await t.ledger.getJob(job.id)).status).toBe('queued')
+  })
+
+  test('that is blocked on an event is queued in the transaction of that event', async () => {
+    const waiting = await aJob(t.ledger, 'running')
+    await t.ledger.jobs.block(waiting.as, waiting.id, {
+      blocked_reason: 'waits for a review',
+      blocked_owner: 'security',
+      waits_for: { kind: 'event', topic: 'security.review.completed' },
+      result: {},
+      events: [],
+      follow_ups: [],
+    })
+
+    await t.ledger.jobs.emit(OPERATOR, { namespace: 'default', topic: 'security.review.completed', payload: {} })
+
+    const { job, transitions } = await t.ledger.jobHistory(waiting.id)
+    expect(job).toMatchObject({ status: 'queued', generation: 2 })
+    expect(transitions.at(-1)).toMatchObject({ reason: 'condition_met', details: { topic: 'security.review.completed' } })
+  })
+
+  test('hands over follow-ups and events in the same transaction as its close, or not at all', async () => {
+    const running = await aJob(t.ledger, 'running', { correlation_key: 'corr-1' })
+    const followUp = CreateJobBody.parse({ target_agent: 'devops', subject: 'next' })
+    const bad = { ...followUp, target_agent: 'nobody' as never }
+
+    await expect(t.ledger.jobs.complete(running.as, running.id, { result: {}, events: [], follow_ups: [followUp, bad] })).rejects.toMatchObject({ code: 'AGENTBUS_UNKNOWN_AGENT' })
+    const untouched = await t.ledger.getJob(running.id)
+    await t.ledger.jobs.complete(running.as, running.id, { result: {}, events: [{ namespace: 'default', topic: 'a.done', payload: {} }], follow_ups: [followUp] })
+
+    expect(untouched.status).toBe('running')
+    const children = await t.ledger.listJobs({ parent_job_id: running.id, limit: 10 })
+    expect(children.items).toMatchObject([{ subject: 'next', source_agent: 'devops', correlation_key: 'corr-1' }])
+    expect((await t.ledger.listEvents({ source_job_id: running.id, order: 'asc', limit: 10 })).items).toMatchObject([{ topic: 'a.done', correlation_key: 'corr-1' }])
+  })
+})
+
+describe('the database itself', () => {
+  test('allows exactly the legal moves of the table in contracts', async () => {
+    const { rows } = await t.ledger.db.execute<{ definition: string }>(sql`
+      select pg_get_constraintdef(oid) as definition from pg_constraint where conname = 'job_transitions_legal_move'`)
+    const definition = rows[0]?.definition ?? ''
+
+    for (const from of JOB_STATUSES) {
+      for (const to of JOB_STATUSES) {
+        const pair = new RegExp(`'${from}'::job_status\\) AND \\(to_status = '${to}'::job_status|\\(\\(?'${from}'::job_status, '${to}'::job_status\\)|ROW\\('${from}'::job_status, '${to}'::job_status\\)`)
+        const allowed = (LEGAL_MOVES[from] as readonly JobStatus[]).includes(to)
+        expect([from, to, pair.test(definition)]).toEqual([from, to, allowed])
+      }
+    }
+  })
+
+  test.each([
+    ['a bare change of state', `update jobs set status = 'cancelled', finished_at = now()`],
+    ['a changed history row', `update job_transitions set note = 'x'`],
+    ['a deleted history row', `delete from job_transitions`],
+    ['a truncated history', `truncate job_transitions cascade`],
+    ['a deleted job', `delete from jobs`],
+    ['a changed event', `update events set topic = 'x'`],
+    ['a changed prompt', `update prompts set body = 'x'`],
+    ['a changed closed attempt', `update job_attempts set error = 'x' where finished_at is not null`],
+    ['a terminal job without an end', `update jobs set finished_at = null where status = 'succeeded'`],
+    ['a second open attempt', `insert into job_attempts select gen_random_uuid(), job_id, attempt_no + 100, agent_id, gateway_id, 'leased', false, 'x', now(), now(), null, now(), null, null, null, null, null, prompt_hash, '1', 'h' from job_attempts limit 1`],
+  ])('refuses %s', async (_what, statement) => {
+    await aJob(t.ledger, 'succeeded')
+    await aJob(t.ledger, 'queued')
+    await t.ledger.jobs.emit(OPERATOR, { namespace: 'default', topic: 'some.fact', payload: {} })
+
+    await expect(t.database.pool.query(statement)).rejects.toThrow()
+  })
+})

@@ -1,0 +1,75 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { execFileSync } from 'node:child_process'
+import pg from 'pg'
+import type { TestProject } from 'vitest/node'
+import { createLogger } from '../../config/logger.js'
+import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
+import { findRedisServer, startPrivateRedis } from '../../embedded/private-redis.js'
+import { migrateLedger } from '../../ledger/database.js'
+import { migrateQueueStore } from '../../queues/postgres-backend.js'
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    postgresUrl: string
+    templateDatabase: string
+    redisUrl: string
+  }
+}
+
+/** Where the Redis of the tests comes from: REDIS_URL, else a private server from PATH, else Debian's package. */
+async function redis(dataDir: string): Promise<{ url: string; stop: () => Promise<void> }> {
+  const given = process.env['REDIS_URL']
+  if (given !== undefined && given !== '') return { url: given, stop: async () => undefined }
+  const binary = findRedisServer(process.env['PATH']) ?? installRedis()
+  return startPrivateRedis({ dataDir, binary, log: createLogger({ level: 'error', pretty: false }) })
+}
+
+function installRedis(): string {
+  const advice = 'The tests need a Redis: set REDIS_URL, or install one (Debian: apt-get install redis-server).'
+  if (process.getuid?.() !== 0) throw new Error(advice)
+  try {
+    execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+  } catch {
+    try {
+      execFileSync('apt-get', ['update'], { stdio: 'ignore' })
+      execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
+    } catch (error) {
+      throw new Error(advice, { cause: error })
+    }
+  }
+  const found = findRedisServer(process.env['PATH'])
+  if (found === undefined) throw new Error(advice)
+  return found
+}
+
+/** Starts the real stores once for the whole run and migrates the template that each file clones. */
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-test-'))
+  const log = createLogger({ level: 'error', pretty: false })
+  const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log })
+  const store = await redis(path.join(folder, 'data'))
+  const templateDatabase = 'agentbus_template'
+  const admin = new pg.Client({ connectionString: postgres.url })
+  await admin.connect()
+  await admin.query(`create database ${templateDatabase}`)
+  const templateUrl = withDatabase(postgres.url, templateDatabase)
+  await migrateLedger(templateUrl)
+  await migrateQueueStore(templateUrl)
+  await admin.end()
+  project.provide('postgresUrl', postgres.url)
+  project.provide('templateDatabase', templateDatabase)
+  project.provide('redisUrl', store.url)
+  return async () => {
+    await store.stop()
+    await postgres.stop()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function withDatabase(url: string, database: string): string {
+  const parsed = new URL(url)
+  parsed.pathname = `/${database}`
+  return parsed.toString()
+}

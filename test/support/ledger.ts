@@ -1,0 +1,139 @@
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { inject } from 'vitest'
+import type { AgentId, AttemptId, GatewayId, JobId } from '../../contracts/ids.js'
+import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
+import { AgentConfig } from '../../contracts/fleet.js'
+import type { JobStatus } from '../../contracts/job-states.js'
+import { openDatabase, type Database } from '../../ledger/database.js'
+import { leaseJob, type LeaseDecision, type LeaseRequest } from '../../ledger/lease-job.js'
+import { sha256 } from '../../ledger/canonical.js'
+import { Ledger } from '../../ledger/ledger.js'
+import { reportAdmitted, reportEndedWithoutClose } from '../../ledger/deliver-attempt.js'
+import type { Caller, CommandContext } from '../../ledger/caller.js'
+
+/** A database of its own, cloned from the migrated template. Kept when a test fails, dropped with the cluster. */
+export async function cloneDatabase(): Promise<string> {
+  const base = new URL(inject('postgresUrl'))
+  const name = `t_${Date.now().toString(36)}_${randomBytes(4).toString('hex')}`
+  const admin = new pg.Client({ connectionString: base.toString() })
+  await admin.connect()
+  try {
+    await admin.query(`create database ${name} template ${inject('templateDatabase')}`)
+  } finally {
+    await admin.end()
+  }
+  base.pathname = `/${name}`
+  return base.toString()
+}
+
+export const TEST_SECRET = 'test-secret-test-secret-test-secret-0'
+export const OPERATOR: CommandContext = { caller: { role: 'operator', tokenId: 'test', name: 'test-operator' } }
+
+/** A renderer for tests that are not about the message. */
+export const renderForTests: LeaseRequest['render'] = (job, attempt) => {
+  const body = `job ${job.id} attempt ${attempt.id}`
+  return { hash: sha256(body), storedBody: body, bytes: body.length, contractVersion: 'test' }
+}
+
+export interface TestLedger {
+  readonly ledger: Ledger
+  readonly database: Database
+  readonly url: string
+  readonly operatorToken: string
+  agentToken(agentId: string): Promise<string>
+  auditorToken(): Promise<string>
+  addAgent(id: string, options?: Partial<AgentConfig> & { baseUrl?: string }): Promise<void>
+  close(): Promise<void>
+}
+
+/** A ledger on a fresh database, with a gateway `gw` and an agent `devops`. */
+export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number } = {}): Promise<TestLedger> {
+  const url = await cloneDatabase()
+  const database = openDatabase({ url, poolSize: options.poolSize ?? 20, applicationName: 'agentbus-test', onError: () => undefined })
+  const ledger = new Ledger({
+    database,
+    secret: TEST_SECRET,
+    retryBaseSeconds: options.retryBaseSeconds ?? 0,
+    nowMs: () => Date.now(),
+    random: () => 0.5,
+    render: renderForTests,
+  })
+  const addAgent: TestLedger['addAgent'] = async (id, { baseUrl, ...agent } = {}) => {
+    await ledger.applyFleet(
+      OPERATOR,
+      {
+        version: 1,
+        gateways: [{ id: 'gw' as GatewayId, base_url: baseUrl ?? 'http://127.0.0.1:9', hook_path: '/hooks', token: 'env:TEST_HOOK_TOKEN' }],
+        agents: [AgentConfig.parse({ id, gateway: 'gw', ...agent })],
+      },
+      { dryRun: false, prune: false },
+    )
+  }
+  await addAgent('devops', { concurrency: 100 })
+  const { token: operatorToken } = await ledger.createToken(OPERATOR, { name: 'test-operator', role: 'operator' })
+  return {
+    ledger,
+    database,
+    url,
+    operatorToken,
+    agentToken: async (agentId) => (await ledger.createToken(OPERATOR, { name: `${agentId} agent`, role: 'agent', agentId: agentId as AgentId })).token,
+    auditorToken: async () => (await ledger.createToken(OPERATOR, { name: 'auditor', role: 'auditor' })).token,
+    addAgent,
+    close: () => database.close(),
+  }
+}
+
+export interface TestJob {
+  readonly job: JobView
+  readonly id: JobId
+  readonly attemptId: AttemptId | undefined
+  readonly attemptToken: string | undefined
+  /** The context of the attempt's own token. */
+  readonly as: CommandContext
+}
+
+/** Leases a job the way a worker does. */
+export function leaseAs(ledger: Ledger, id: JobId, generation: number, workerId = 'w1'): Promise<LeaseDecision> {
+  return ledger.run((tx) =>
+    leaseJob(tx, {
+      jobId: id,
+      generation,
+      workerId,
+      actor: { kind: 'worker', id: workerId },
+      nowMs: Date.now(),
+      deadlineMarginSeconds: 120,
+      render: renderForTests,
+    }),
+  )
+}
+
+export function attemptCaller(attemptId: AttemptId, jobId: JobId, agentId: string): Caller {
+  return { role: 'attempt', attemptId, jobId, agentId: agentId as AgentId, open: true }
+}
+
+/** A job in the wanted state, with the true history that leads there. */
+export async function aJob(ledger: Ledger, status: JobStatus, overrides: Record<string, unknown> = {}): Promise<TestJob> {
+  const body = CreateJobBody.parse({ target_agent: 'devops', subject: 'a test job', ...overrides })
+  const dependency = status === 'waiting' ? [(await ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: body.target_agent, subject: 'dependency' }))).job.id] : body.depends_on
+  const { job } = await ledger.jobs.create(OPERATOR, { ...body, depends_on: dependency })
+  const none = { job, id: job.id, attemptId: undefined, attemptToken: undefined, as: OPERATOR }
+  if (status === 'waiting' || status === 'queued') return none
+  if (status === 'cancelled') return { ...none, job: await ledger.jobs.cancel(OPERATOR, job.id, 'test') }
+  const leased = await leaseAs(ledger, job.id, job.generation)
+  if (leased.kind !== 'start') throw new Error(`the test job was not leased: ${JSON.stringify(leased)}`)
+  const attemptId = leased.attempt.id as AttemptId
+  const as: CommandContext = { caller: attemptCaller(attemptId, job.id, job.target_agent) }
+  const report = { jobId: job.id, attemptId, actor: { kind: 'worker' as const, id: 'w1' }, random: 0, retryBaseSeconds: 0 }
+  const withAttempt = async (): Promise<TestJob> => ({ job: await ledger.getJob(job.id), id: job.id, attemptId, attemptToken: ledger.attemptTokens.issue(attemptId), as })
+  if (status === 'leased') return withAttempt()
+  await ledger.run((tx) => reportAdmitted(tx, report, { runId: 'run-1', httpStatus: 200, response: { ok: true, runId: 'run-1' } }))
+  if (status === 'succeeded') await ledger.jobs.complete(as, job.id, { result: {}, events: [], follow_ups: [] })
+  if (status === 'failed') await ledger.jobs.fail(as, job.id, { last_error: 'invalid', result: {}, events: [], follow_ups: [] })
+  if (status === 'blocked') await ledger.jobs.block(as, job.id, { blocked_reason: 'needs a person', blocked_owner: 'operator', result: {}, events: [], follow_ups: [] })
+  if (status === 'dead') {
+    if (job.max_attempts !== 1) throw new Error('a dead test job needs max_attempts: 1')
+    await ledger.run((tx) => reportEndedWithoutClose(tx, report, { status: 'ok', response: {} }))
+  }
+  return withAttempt()
+}
