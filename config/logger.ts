@@ -15,14 +15,13 @@ const DEEPEST = 8
  */
 export function createLogger({ level, pretty = false, destination }: { level: Settings['logLevel']; pretty?: boolean; destination?: DestinationStream }): Logger {
   const out = destination ?? pino.destination({ fd: 2, sync: true })
-  return pino(
+  const logger = pino(
     {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
         level: (label) => ({ level: label }),
-        bindings: (bindings) => censored(bindings) as Record<string, unknown>,
         log: (fields) => censored(fields) as Record<string, unknown>,
       },
       serializers: { err: (error: unknown) => error },
@@ -30,6 +29,12 @@ export function createLogger({ level, pretty = false, destination }: { level: Se
     },
     pretty ? { write: (line: string) => out.write(prettyLine(line)) } : out,
   )
+  // pino does not pass the bindings of a child through `formatters.bindings`; children inherit this method.
+  const makeChild = logger.child
+  logger.child = function childWithoutSecrets(this: Logger, bindings: object, options?: object) {
+    return makeChild.call(this, censored(bindings) as object, options)
+  } as typeof logger.child
+  return logger
 }
 
 /** Censors passwords in URLs and bearer tokens in any text. */

@@ -28,6 +28,7 @@ interface Running {
   readonly worker: BusWorker
   concurrency: number
   open: boolean
+  paused: boolean
 }
 
 /** The BullMQ workers of this process: one per agent, paused while the agent's gate is closed. */
@@ -81,14 +82,19 @@ export class AgentWorkers {
     const known = this.#running.get(gate.agentId)
     if (known === undefined) {
       await this.#limit(gate)
+      await this.#showPause(gate)
       const worker = this.#open(gate)
-      this.#running.set(gate.agentId, { worker, concurrency: gate.concurrency, open: gate.open })
+      this.#running.set(gate.agentId, { worker, concurrency: gate.concurrency, open: gate.open, paused: gate.paused })
       return
     }
     if (known.concurrency !== gate.concurrency) {
       known.worker.concurrency = gate.concurrency
       known.concurrency = gate.concurrency
       await this.#limit(gate)
+    }
+    if (known.paused !== gate.paused) {
+      known.paused = gate.paused
+      await this.#showPause(gate)
     }
     if (known.open === gate.open) return
     known.open = gate.open
@@ -102,10 +108,20 @@ export class AgentWorkers {
     await queue.setGlobalConcurrency(gate.concurrency)
   }
 
-  /** Writes every limit again: they were lost with the store. */
+  async #showPause(gate: Gate): Promise<void> {
+    const queue = await this.#options.queues.get(gate.agentId)
+    if ((await queue.isPaused()) === gate.paused) return
+    if (gate.paused) await queue.pause()
+    else await queue.resume()
+  }
+
+  /** Writes every limit and pause again: they were lost with the store, or changed behind the ledger's back. */
   async reapplyLimits(): Promise<void> {
     const { gates } = await readGates(this.#options.ledger)
-    for (const gate of gates) await this.#limit(gate)
+    for (const gate of gates) {
+      await this.#limit(gate)
+      await this.#showPause(gate)
+    }
   }
 
   #open(gate: Gate): BusWorker {

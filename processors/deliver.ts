@@ -23,8 +23,8 @@ export interface DeliverDeps {
   readonly workerId: string
   /** The hook token a reference names. @throws AgentbusError when it cannot be read */
   readonly hookToken: (tokenRef: string) => string
-  /** The bytes to post; equal for equal input, whenever and wherever it is called. */
-  readonly hookBodies: (job: JobRow, attempt: { id: AttemptId; attemptNo: number }, target: DeliveryTarget) => HookBodies
+  /** The bytes to post for an attempt; the same whenever and wherever it is called. */
+  readonly hookBodies: (attempt: AttemptRow) => Promise<HookBodies>
   /** Milliseconds between the end of a run and "it never closed". */
   readonly completionGraceMs: number
   readonly deadlineMarginSeconds: number
@@ -158,7 +158,7 @@ function lostItsRuns(attempt: AttemptRow, bootedAtMs: number | undefined): boole
 async function prepare(d: Delivery): Promise<Step<Post>> {
   try {
     const token = d.deps.hookToken(d.target.tokenRef)
-    const bodies = d.deps.hookBodies(d.job, { id: d.attempt.id as AttemptId, attemptNo: d.attempt.attempt_no }, d.target)
+    const bodies = await d.deps.hookBodies(d.attempt)
     return go({ token, bodies })
   } catch (error) {
     if (!(error instanceof AgentbusError)) {

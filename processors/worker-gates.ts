@@ -7,19 +7,22 @@ export interface Gate {
   readonly concurrency: number
   /** False while the agent is paused or disabled or its gateway's breaker is open: nobody then picks up its entries. */
   readonly open: boolean
+  /** Whether the agent itself is paused; BullMQ's queue shows the same, for people at the board. */
+  readonly paused: boolean
 }
 
 /** Reads all gates, and the gateways that have failures to forget. */
 export async function readGates(ledger: Ledger): Promise<{ gates: Gate[]; failingGateways: string[] }> {
   const { rows } = await ledger.db.execute(sql`
-    select a.id, a.concurrency, g.id as gateway_id, (g.failures > 0 or g.reopened > 0) and g.breaker = 'closed' as failing,
+    select a.id, a.concurrency,
+      exists (select from controls c where c.lifted_at is null and c.scope = 'agent' and c.target = a.id) as paused, g.id as gateway_id, (g.failures > 0 or g.reopened > 0) and g.breaker = 'closed' as failing,
       a.enabled and g.breaker = 'closed' and not exists (
         select from controls c where c.lifted_at is null
           and (c.scope = 'everything' or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = g.id))) as open
     from agents a join gateways g on g.id = a.gateway_id
     order by a.id`)
   return {
-    gates: rows.map((row) => ({ agentId: String(row['id']), concurrency: Number(row['concurrency']), open: row['open'] === true })),
+    gates: rows.map((row) => ({ agentId: String(row['id']), concurrency: Number(row['concurrency']), open: row['open'] === true, paused: row['paused'] === true })),
     failingGateways: [...new Set(rows.filter((row) => row['failing'] === true).map((row) => String(row['gateway_id'])))],
   }
 }

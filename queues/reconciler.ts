@@ -20,8 +20,8 @@ export interface ReconcilerOptions {
   readonly sweepMs: number
   /** Milliseconds between looks at the epoch mark. */
   readonly checkMs?: number
-  /** Called after a rebuild, for what else lived in the store: concurrency limits, schedulers. */
-  readonly afterRebuild: () => Promise<void>
+  /** Called after a rebuild and each sweep, for what else lives in the store: concurrency limits, pauses. */
+  readonly applySettings: () => Promise<void>
 }
 
 const BATCH = 1_000
@@ -75,6 +75,7 @@ export class Reconciler {
       if (this.#options.ledger.nowMs() >= this.#nextSweepAt) {
         this.#nextSweepAt = this.#options.ledger.nowMs() + this.#options.sweepMs
         await this.#sweep.run()
+        await this.#options.applySettings()
       }
     } catch (error) {
       if (!this.#stopped) this.#options.log.warn({ event: 'reconciler.failed', err: messageOf(error) }, 'reconciler could not look; it will again')
@@ -109,7 +110,7 @@ export class Reconciler {
       if (batch.count < BATCH) break
       await extendRebuild(ledger.db, { by: processId, leaseSeconds: REBUILD_LEASE_SECONDS })
     }
-    await this.#options.afterRebuild()
+    await this.#options.applySettings()
     // Last, so that a store that is lost again in the middle is seen again.
     await this.#sentinel.write({ epoch, tick: 0 })
     await finishRebuild(ledger.db, processId)

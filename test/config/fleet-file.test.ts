@@ -40,9 +40,10 @@ describe('fleet file', () => {
     await expect(load).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG' })
     const lines = await load.catch((error: unknown) => String(error instanceof Error ? error.message : error).split('\n'))
     expect(lines).toEqual([
-      expect.stringContaining(`${path}:3:55: gateways[0]: unknown key port`),
+      `${path}:3:53: gateways[0]: unknown key port`,
+      `${path}:6:14: agents[0].gateway: gateway other is not defined`,
       expect.stringContaining(`${path}:7:18: agents[0].concurrency: `),
-      expect.stringContaining(`${path}:8:5: agents[0]: unknown key colour`),
+      `${path}:8:5: agents[0]: unknown key colour`,
     ])
   })
 
@@ -67,7 +68,7 @@ describe('fleet file', () => {
   test('a fault behind an alias points at the anchor', () => {
     const text = 'gateways: []\nagents:\n  - &a { id: "bad id", gateway: main }\n  - *a\n'
 
-    expect(places(text).filter((place) => place.includes('.id'))).toEqual([expect.stringMatching(/^3:15 agents\[0\]/), expect.stringMatching(/^3:15 agents\[1\]/)])
+    expect(places(text).filter((place) => place.includes('letters'))).toEqual([expect.stringMatching(/^3:14 agents\[0\]/), expect.stringMatching(/^3:14 agents\[1\]/)])
   })
 
   test('a bomb of aliases is refused', () => {

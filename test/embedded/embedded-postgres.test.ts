@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createHash } from 'node:crypto'
 import { chmod, cp, mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
@@ -146,7 +146,11 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
     const pidFile = join(path, 'postgres', 'data', 'postmaster.pid')
     const noted = await readFile(pidFile, 'utf8')
     await first.stop()
-    await writeFile(pidFile, noted.replace(/^\d+/, String(process.pid)))
+    // Of the server's own user: PostgreSQL itself ignores pids of its parent and of other users.
+    const { uid, gid } = await stat(join(path, 'postgres', 'data'))
+    const stranger = spawn('sleep', ['600'], { stdio: 'ignore', uid, gid })
+    onCleanup(async () => stranger.kill('SIGKILL'))
+    await writeFile(pidFile, noted.replace(/^\d+/, String(stranger.pid)))
 
     const store = await startIn(path)
 

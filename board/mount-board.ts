@@ -1,0 +1,78 @@
+import { createBullBoard } from '@bull-board/api'
+import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
+import { ExpressAdapter } from '@bull-board/express'
+import type { Queue } from 'bullmq'
+import type { Express, NextFunction, Request, RequestHandler, Response } from 'express'
+import type { Logger } from '../config/logger.js'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
+import type { Ledger } from '../ledger/ledger.js'
+import type { QueueRegistry } from '../queues/queue-registry.js'
+import { BoardCommands, parseBoardAction } from './board-commands.js'
+
+export interface Board {
+  stop(): void
+}
+
+const BASE = '/board'
+/** Bull Board writes style attributes; everything else comes from this origin. `base-uri` must allow its <base>. */
+const CSP = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; base-uri 'self'; frame-ancestors 'none'; form-action 'self'"
+
+/**
+ * Bull Board for all agent queues at /board. Reading goes to Bull Board; whatever changes something goes to the
+ * ledger first and never straight to a queue.
+ */
+export function mountBoard(options: { readonly app: Express; readonly requireOperator: RequestHandler; readonly ledger: Ledger; readonly queues: QueueRegistry; readonly log: Logger }): Board {
+  const { app, ledger, queues, log } = options
+  const adapter = new ExpressAdapter()
+  adapter.setBasePath(BASE)
+  const board = createBullBoard({ queues: [], serverAdapter: adapter, options: { uiConfig: { boardTitle: 'agentbus', hideRedisDetails: true } } })
+  const commands = new BoardCommands({ ledger, queues })
+  const shown = new Set<string>()
+
+  const refresh = async (): Promise<void> => {
+    try {
+      for (const agent of await ledger.listAgents()) {
+        if (shown.has(agent.id)) continue
+        shown.add(agent.id)
+        board.addQueue(new BullMQAdapter((await queues.get(agent.id)) as unknown as Queue))
+      }
+    } catch (error) {
+      log.warn({ event: 'board.refresh_failed', err: messageOf(error) }, 'the board could not read the fleet')
+    }
+  }
+  const unlisten = ledger.hints.listen((hint) => {
+    if (hint.fleet === true) void refresh()
+  })
+
+  app.use(BASE, options.requireOperator, (_request: Request, response: Response, next: NextFunction) => {
+    response.setHeader('Content-Security-Policy', CSP)
+    next()
+  })
+  app.use(BASE, (request: Request, response: Response, next: NextFunction) => {
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      void refresh().then(() => next())
+      return
+    }
+    void change(commands, request, response, log)
+  })
+  app.use(BASE, adapter.getRouter() as RequestHandler)
+  return { stop: unlisten }
+}
+
+/** Bull Board shows `error` and `message` of an answer to the person who clicked. */
+async function change(commands: BoardCommands, request: Request, response: Response, log: Logger): Promise<void> {
+  const person = typeof response.locals['person'] === 'string' ? response.locals['person'] : 'operator'
+  try {
+    const action = parseBoardAction(request.method, request.path)
+    if (action === undefined) throw await commands.refuse(`${request.method} ${request.path.slice(0, 200)}`, person)
+    await commands.run(action, person)
+    response.status(204).end()
+  } catch (error) {
+    if (error instanceof AgentbusError) {
+      response.status(error.status).json({ error: error.message, message: error.message, details: error.next, code: error.code })
+      return
+    }
+    log.error({ event: 'board.failed', err: messageOf(error) }, 'a board action failed')
+    response.status(500).json({ error: 'The action failed; see the log.', message: 'The action failed; see the log.' })
+  }
+}

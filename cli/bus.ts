@@ -1,0 +1,231 @@
+import { hostname } from 'node:os'
+import { randomBytes } from 'node:crypto'
+import { Registry } from 'prom-client'
+import { createApp } from '../api/app.js'
+import { listen } from '../api/server.js'
+import { mountBoard, type Board } from '../board/mount-board.js'
+import { systemClock } from '../config/clock.js'
+import type { Logger } from '../config/logger.js'
+import type { Settings } from '../config/settings.js'
+import { tokenReader } from '../config/token-ref.js'
+import { messageOf } from '../contracts/errors.js'
+import { openDatabase } from '../ledger/database.js'
+import { HintRelay } from '../ledger/hint-relay.js'
+import type { LeaseRequest } from '../ledger/lease-job.js'
+import { Ledger } from '../ledger/ledger.js'
+import { assertSameSecret } from '../ledger/tokens.js'
+import { CONTRACT_VERSION, renderJobMessage } from '../openclaw/contract.js'
+import { HookClient } from '../openclaw/hook-client.js'
+import { renderHookBodies } from '../openclaw/render-hook.js'
+import { AgentWorkers } from '../processors/agent-workers.js'
+import { AttemptWatches } from '../processors/attempt-watches.js'
+import { Maintenance } from '../processors/maintenance.js'
+import type { QueueBackend } from '../queues/backend.js'
+import { createPostgresBackend } from '../queues/postgres-backend.js'
+import { QueueRegistry } from '../queues/queue-registry.js'
+import { Reconciler } from '../queues/reconciler.js'
+import { createRedisBackend } from '../queues/redis-backend.js'
+import { Relay } from '../queues/relay.js'
+import { HookPrompts } from './hook-prompts.js'
+import { QUEUE_POOL, type Stores } from './stores.js'
+
+export interface BusOptions {
+  readonly settings: Settings
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly stores: Stores
+  readonly log: Logger
+  /** Serve REST and the board. */
+  readonly api: boolean
+  /** Deliver to agents. */
+  readonly workers: boolean
+  readonly simulatorToken: string
+  /** Runs when the ledger is open and before anything is delivered: tokens, the first fleet. */
+  readonly prepare?: (bus: { readonly ledger: Ledger; readonly apiUrl: string }) => Promise<void>
+}
+
+export interface Bus {
+  readonly ledger: Ledger
+  readonly queues: QueueRegistry
+  /** Where the API listens; undefined without one. */
+  readonly url: string | undefined
+  readonly workerId: string
+  readonly sweepNow: () => Promise<number>
+  /** Stops in the reverse order of start. Attempts under way stay open for the next worker. */
+  stop(): Promise<void>
+}
+
+/** Builds one process's object graph on stores that are probed and migrated, and starts it. The stores outlive it. */
+export async function startBus(options: BusOptions): Promise<Bus> {
+  const { settings, stores, log } = options
+  const undo: (() => Promise<unknown>)[] = []
+  const stop = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => log.warn({ event: 'stop.failed', err: messageOf(error) }, 'a part did not stop cleanly'))
+  }
+  try {
+    return await assemble(options, undo, stop)
+  } catch (error) {
+    await stop()
+    throw error
+  } finally {
+    log.debug({ event: 'bus.assembled', queue: stores.queue.kind, api: options.api, workers: options.workers, settings: settings.queuePrefix }, 'assembled')
+  }
+}
+
+async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], stop: () => Promise<void>): Promise<Bus> {
+  const { settings, stores, log } = options
+  const workerId = settings.workerId ?? `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`
+  const reportError = (error: Error, where: string): void => log.warn({ event: 'store.error', where, err: messageOf(error) }, 'a store connection failed')
+  const database = openDatabase({ url: stores.databaseUrl, poolSize: settings.pgPool, applicationName: 'agentbus', onError: (error) => reportError(error, 'ledger') })
+  undo.push(() => database.close())
+
+  const prompts = new HookPrompts()
+  const where = { apiUrl: settings.publicUrl ?? `http://${settings.host}:${settings.port}` }
+  const ledger = new Ledger({
+    database,
+    secret: stores.secret,
+    retryBaseSeconds: settings.retrySeconds,
+    nowMs: () => systemClock.nowMs(),
+    random: () => Math.random(),
+    render: (job, attempt, target) => renderPrompt(ledger, prompts, where.apiUrl, { job, attempt, target }),
+  })
+  await assertSameSecret(ledger.db, ledger.attemptTokens)
+  const hints = new HintRelay({ bus: ledger.hints, url: stores.databaseUrl, windowMs: 3, onError: (error) => reportError(error, 'hints') })
+  await hints.start()
+  undo.push(() => hints.stop())
+
+  const backend = openBackend(options, reportError)
+  undo.push(() => backend.close())
+  const queues = new QueueRegistry(backend)
+  undo.push(() => queues.close())
+
+  const readiness = { started: false }
+  let url: string | undefined
+  if (options.api) {
+    const served = await serve(options, { ledger, queues, isReady: () => readiness.started })
+    undo.push(() => served.close())
+    url = served.url
+    if (settings.publicUrl === undefined) where.apiUrl = served.url
+  }
+  await options.prepare?.({ ledger, apiUrl: where.apiUrl })
+
+  const workers = options.workers ? buildWorkers(options, { ledger, queues, prompts, workerId }, undo) : undefined
+  const reconciler = new Reconciler({
+    ledger,
+    queues,
+    log,
+    processId: workerId,
+    sweepMs: settings.sweepSeconds * 1_000,
+    applySettings: async () => workers?.agents.reapplyLimits(),
+  })
+  await reconciler.start()
+  undo.push(() => reconciler.stop())
+  const relay = new Relay({ ledger, queues, log, pollMs: settings.relayPollMs })
+  relay.start()
+  undo.push(() => relay.stop())
+  if (workers !== undefined) {
+    await workers.maintenance.start()
+    undo.push(() => workers.maintenance.stop())
+    await workers.agents.start()
+    undo.push(() => workers.agents.stop())
+  }
+  readiness.started = true
+  return { ledger, queues, url, workerId, sweepNow: () => reconciler.sweepNow(), stop }
+}
+
+type RenderInput = { readonly [K in 'job' | 'attempt' | 'target']: Parameters<LeaseRequest['render']>[{ job: 0; attempt: 1; target: 2 }[K]] }
+
+function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { job, attempt, target }: RenderInput) {
+  const token = ledger.attemptTokens.issue(attempt.id)
+  const message = renderJobMessage({
+    job,
+    attempt: { id: attempt.id, attempt_no: attempt.attemptNo, max: job.max_attempts },
+    attemptToken: token,
+    apiUrl,
+  })
+  const bodies = renderHookBodies({ message, gatewayAgentId: target.gatewayAgentId, name: `agentbus ${job.job_type}`, timeoutSeconds: job.timeout_seconds })
+  return prompts.keep(bodies.admit, token, CONTRACT_VERSION)
+}
+
+function openBackend({ settings, stores }: BusOptions, onError: (error: Error, where: string) => void): QueueBackend {
+  return stores.queue.kind === 'redis'
+    ? createRedisBackend({ url: stores.queue.url, prefix: settings.queuePrefix, onError })
+    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, onError })
+}
+
+async function serve(
+  { settings, log }: BusOptions,
+  parts: { readonly ledger: Ledger; readonly queues: QueueRegistry; readonly isReady: () => boolean },
+): Promise<{ url: string; close(): Promise<void> }> {
+  const boards: Board[] = []
+  const app = createApp({
+    ledger: parts.ledger,
+    log,
+    registry: new Registry(),
+    readiness: async () => {
+      const failing = parts.isReady() ? [] : ['starting']
+      const ledger = await parts.ledger.ready()
+      if (!ledger.ok) failing.push(ledger.reason ?? 'ledger')
+      await parts.queues.backend.ping(2_000).catch(() => failing.push('the queue store cannot be reached'))
+      return failing
+    },
+    mount: (express, requireOperator) => {
+      boards.push(mountBoard({ app: express, requireOperator, ledger: parts.ledger, queues: parts.queues, log }))
+    },
+  })
+  const server = await listen(app, { host: settings.host, port: settings.port })
+  return {
+    url: server.url,
+    close: async () => {
+      for (const board of boards) board.stop()
+      await server.close()
+    },
+  }
+}
+
+function buildWorkers(
+  options: BusOptions,
+  parts: { readonly ledger: Ledger; readonly queues: QueueRegistry; readonly prompts: HookPrompts; readonly workerId: string },
+  undo: (() => Promise<unknown>)[],
+): { agents: AgentWorkers; maintenance: Maintenance } {
+  const { settings, log } = options
+  const hooks = new HookClient()
+  undo.push(() => hooks.close())
+  const watches = new AttemptWatches({ ledger: parts.ledger, log, pollMs: 1_000 })
+  undo.push(async () => watches.stop())
+  const agents = new AgentWorkers({
+    ledger: parts.ledger,
+    queues: parts.queues,
+    clock: systemClock,
+    log,
+    lockMs: settings.lockMs,
+    stalledCheckMs: settings.stalledCheckMs,
+    gatePollMs: 1_000,
+    deliver: {
+      ledger: parts.ledger,
+      hooks,
+      watches,
+      clock: systemClock,
+      log,
+      workerId: parts.workerId,
+      hookToken: tokenReader({ env: options.env, simulatorToken: options.simulatorToken }),
+      hookBodies: (attempt) => parts.prompts.bodiesOf(parts.ledger, attempt),
+      completionGraceMs: settings.completionGraceMs,
+      deadlineMarginSeconds: settings.waitSecondsMargin,
+      breakerFailures: settings.breakerFailures,
+      failing: new Set(),
+      admissionTimeoutMs: 30_000,
+    },
+  })
+  const maintenance = new Maintenance({
+    ledger: parts.ledger,
+    hooks,
+    log,
+    workerId: parts.workerId,
+    pid: process.pid,
+    probeSeconds: settings.probeSeconds,
+    breakerFailures: settings.breakerFailures,
+    load: () => agents.load(),
+  })
+  return { agents, maintenance }
+}
+

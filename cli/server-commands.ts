@@ -1,0 +1,115 @@
+import type { Command } from 'commander'
+import { createLogger, type Logger } from '../config/logger.js'
+import { loadSettings, type Settings } from '../config/settings.js'
+import { createScriptedAgent } from '../openclaw/simulator/scripted-agent.js'
+import { createSimulator } from '../openclaw/simulator/simulator.js'
+import { applyFirstFleet, needsSimulator, operatorToken, simulatorToken } from './bootstrap.js'
+import { startBus, type Bus } from './bus.js'
+import { attachStores, startStores, type Stores } from './stores.js'
+import { untilStopped } from './until-stopped.js'
+
+export interface ServerIo {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly stdout: NodeJS.WritableStream
+}
+
+/** The commands that run a server: they hold stores, queues and workers, so they are loaded only when asked for. */
+export function registerServerCommands(program: Command, io: ServerIo): void {
+  program
+    .command('up')
+    .description('run everything in one process: stores that are not configured, API, board, workers')
+    .action(() => up(io))
+  program.command('api').description('serve REST and the board').action(() => serve(io, { api: true, workers: false }))
+  program.command('worker').description('deliver work to agents; run as many as you like, on any machine').action(() => serve(io, { api: false, workers: true }))
+  program.command('migrate').description('bring the schemas of ledger and queue store up to date').action(() => migrate(io))
+}
+
+/** A first run shows what a person needs and no more; whoever sets the level gets what they asked for. */
+function loggerFor(settings: Settings, env: ServerIo['env'], quiet: boolean): Logger {
+  const level = quiet && env['AGENTBUS_LOG_LEVEL'] === undefined ? 'warn' : settings.logLevel
+  return createLogger({ level, pretty: settings.logPretty })
+}
+
+async function up(io: ServerIo): Promise<void> {
+  const settings = loadSettings(io.env)
+  const log = loggerFor(settings, io.env, true)
+  const stopping = untilStopped()
+  const stores = await startStores(settings, log)
+  let bus: Bus | undefined
+  const extra: (() => Promise<void>)[] = []
+  try {
+    const announced = [...stores.announcements]
+    const found = { token: '' }
+    bus = await startBus({
+      settings,
+      env: io.env,
+      stores,
+      log,
+      api: true,
+      workers: true,
+      simulatorToken: simulatorToken(stores.secret),
+      prepare: async ({ ledger }) => {
+        found.token = await operatorToken(ledger, settings.dataDir)
+        const simulatorUrl = (await needsSimulator(ledger, settings)) ? await startSimulator(settings, stores, extra) : undefined
+        if (simulatorUrl !== undefined) announced.push(`Gateway: THE BUILT-IN SIMULATOR at ${simulatorUrl} (no OpenClaw gateway is configured); its agents do no real work`)
+        await applyFirstFleet(ledger, settings, simulatorUrl)
+      },
+    })
+    io.stdout.write(welcome(bus.url ?? '', found.token, announced))
+    await stopping.requested
+    io.stdout.write('agentbus: stopping\n')
+  } finally {
+    await bus?.stop()
+    for (const stop of extra) await stop()
+    await stores.stop()
+  }
+}
+
+async function startSimulator(settings: Settings, stores: Stores, extra: (() => Promise<void>)[]): Promise<string> {
+  const simulator = createSimulator({ hookToken: simulatorToken(stores.secret), port: settings.simPort, agents: 'any', behave: createScriptedAgent() })
+  await simulator.start()
+  extra.push(() => simulator.stop({ drain: false }))
+  return simulator.url
+}
+
+function welcome(url: string, token: string, announced: readonly string[]): string {
+  return `
+agentbus is up.
+
+  ${announced.join('\n  ')}
+
+  API:     ${url}/v1        (OpenAPI: ${url}/v1/openapi.json)
+  Board:   ${url}/board     (any user name; the token is the password)
+  Token:   ${token}         (operator)
+
+Try it: this enqueues a job and shows its whole history.
+
+  AGENTBUS_URL=${url} AGENTBUS_TOKEN=${token} npx agentbus enqueue-job --target-agent devops --subject "say hello" --follow
+
+Ctrl-C stops everything; the data stays.
+`
+}
+
+async function serve(io: ServerIo, roles: { readonly api: boolean; readonly workers: boolean }): Promise<void> {
+  const settings = loadSettings(io.env)
+  const log = loggerFor(settings, io.env, false)
+  const stopping = untilStopped()
+  const stores = await attachStores(settings, log)
+  const bus = await startBus({ settings, env: io.env, stores, log, ...roles, simulatorToken: simulatorToken(stores.secret) })
+  try {
+    log.info({ event: 'started', ...roles, worker_id: bus.workerId, url: bus.url, queues: stores.queue.kind }, roles.api ? `serving on ${bus.url ?? ''}` : 'working')
+    await stopping.requested
+    log.info({ event: 'stopping' }, 'stopping')
+  } finally {
+    await bus.stop()
+    await stores.stop()
+  }
+}
+
+async function migrate(io: ServerIo): Promise<void> {
+  const settings = loadSettings(io.env)
+  // Attaching probes and migrates both stores.
+  const stores = await attachStores(settings, loggerFor(settings, io.env, false))
+  await stores.stop()
+  io.stdout.write('The schemas are up to date.\n')
+}
