@@ -1,9 +1,5 @@
 import { hostname } from 'node:os'
 import { randomBytes } from 'node:crypto'
-import { Registry } from 'prom-client'
-import { createApp } from '../api/app.js'
-import { listen } from '../api/server.js'
-import { mountBoard, type Board } from '../board/mount-board.js'
 import { systemClock } from '../config/clock.js'
 import type { Logger } from '../config/logger.js'
 import type { Settings } from '../config/settings.js'
@@ -11,7 +7,7 @@ import { tokenReader } from '../config/token-ref.js'
 import { messageOf } from '../contracts/errors.js'
 import { openDatabase } from '../ledger/database.js'
 import { HintRelay } from '../ledger/hint-relay.js'
-import type { LeaseRequest } from '../ledger/lease-job.js'
+import type { LeaseRequest, RenderedPrompt } from '../ledger/lease-job.js'
 import { Ledger } from '../ledger/ledger.js'
 import { assertSameSecret } from '../ledger/tokens.js'
 import { CONTRACT_VERSION, renderJobMessage } from '../openclaw/contract.js'
@@ -80,7 +76,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
 
   const prompts = new HookPrompts()
   const where = { apiUrl: settings.publicUrl ?? `http://${settings.host}:${settings.port}` }
-  const ledger = new Ledger({
+  const ledger: Ledger = new Ledger({
     database,
     secret: stores.secret,
     retryBaseSeconds: settings.retrySeconds,
@@ -101,7 +97,8 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   const readiness = { started: false }
   let url: string | undefined
   if (options.api) {
-    const served = await serve(options, { ledger, queues, isReady: () => readiness.started })
+    const { serveApi } = await import('./serve-api.js')
+    const served = await serveApi({ settings, log, ledger, queues, isReady: () => readiness.started })
     undo.push(() => served.close())
     url = served.url
     if (settings.publicUrl === undefined) where.apiUrl = served.url
@@ -134,7 +131,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
 
 type RenderInput = { readonly [K in 'job' | 'attempt' | 'target']: Parameters<LeaseRequest['render']>[{ job: 0; attempt: 1; target: 2 }[K]] }
 
-function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { job, attempt, target }: RenderInput) {
+function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { job, attempt, target }: RenderInput): RenderedPrompt {
   const token = ledger.attemptTokens.issue(attempt.id)
   const message = renderJobMessage({
     job,
@@ -150,36 +147,6 @@ function openBackend({ settings, stores }: BusOptions, onError: (error: Error, w
   return stores.queue.kind === 'redis'
     ? createRedisBackend({ url: stores.queue.url, prefix: settings.queuePrefix, onError })
     : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, onError })
-}
-
-async function serve(
-  { settings, log }: BusOptions,
-  parts: { readonly ledger: Ledger; readonly queues: QueueRegistry; readonly isReady: () => boolean },
-): Promise<{ url: string; close(): Promise<void> }> {
-  const boards: Board[] = []
-  const app = createApp({
-    ledger: parts.ledger,
-    log,
-    registry: new Registry(),
-    readiness: async () => {
-      const failing = parts.isReady() ? [] : ['starting']
-      const ledger = await parts.ledger.ready()
-      if (!ledger.ok) failing.push(ledger.reason ?? 'ledger')
-      await parts.queues.backend.ping(2_000).catch(() => failing.push('the queue store cannot be reached'))
-      return failing
-    },
-    mount: (express, requireOperator) => {
-      boards.push(mountBoard({ app: express, requireOperator, ledger: parts.ledger, queues: parts.queues, log }))
-    },
-  })
-  const server = await listen(app, { host: settings.host, port: settings.port })
-  return {
-    url: server.url,
-    close: async () => {
-      for (const board of boards) board.stop()
-      await server.close()
-    },
-  }
 }
 
 function buildWorkers(

@@ -8,7 +8,7 @@ import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../
 import { leaseJob, type DeliveryTarget, type LeaseDecision } from '../ledger/lease-job.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { iso, type AttemptRow, type JobRow } from '../ledger/rows.js'
-import type { HookClient } from '../openclaw/hook-client.js'
+import type { HookClient, JoinOutcome } from '../openclaw/hook-client.js'
 import type { HookBodies } from '../openclaw/render-hook.js'
 import type { DeliveryEntry } from '../queues/catalogue.js'
 import type { AttemptWatches, Watch } from './attempt-watches.js'
@@ -217,7 +217,7 @@ async function undelivered(d: Delivery, answer: { certain: boolean; reason: stri
   return reported.applied ? { kind: 'delay', ms: Math.max(1_000, answer.retryAfterMs ?? 0), outcome: `delivery unclear: ${answer.reason}` } : endFromLedger(d)
 }
 
-type Happened = { readonly what: 'closed' | 'shutdown' | 'tick' } | { readonly what: 'join'; readonly answer: Awaited<ReturnType<HookClient['join']>> }
+type Happened = { readonly what: 'closed' } | { readonly what: 'shutdown' } | { readonly what: 'join'; readonly answer: JoinOutcome }
 
 /** The second post joins the run; whichever comes first ends the wait: the terminal write, the run, the deadline, shutdown. */
 async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
@@ -228,7 +228,6 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
     const happened = await joinOnce(d, post, leftMs, leaseMs)
     if (happened.what === 'closed') return endFromLedger(d)
     if (happened.what === 'shutdown') return { kind: 'hand_back' }
-    if (happened.what === 'tick') continue
     const { answer } = happened
     switch (answer.kind) {
       case 'completed':

@@ -101,7 +101,7 @@ test('closer against the worker that gives up on the attempt: one of them ends i
   const job = await aJob(t.ledger, 'running')
   const report = { jobId: job.id, attemptId: job.attemptId as AttemptId, actor: { kind: 'worker' as const, id: 'w1' }, random: 0, retryBaseSeconds: 0 }
 
-  await times(CONTENDERS, (at) =>
+  await times<unknown>(CONTENDERS, (at) =>
     at % 2 === 0
       ? t.ledger.jobs.complete(job.as, job.id, closing)
       : t.ledger.run((tx) => reportEndedWithoutClose(tx, report, { status: 'ok', response: {} })),

@@ -1,0 +1,45 @@
+import { Registry } from 'prom-client'
+import { createApp } from '../api/app.js'
+import { listen } from '../api/server.js'
+import { mountBoard, type Board } from '../board/mount-board.js'
+import type { Logger } from '../config/logger.js'
+import type { Settings } from '../config/settings.js'
+import type { Ledger } from '../ledger/ledger.js'
+import type { QueueRegistry } from '../queues/queue-registry.js'
+
+export interface ServeOptions {
+  readonly settings: Settings
+  readonly log: Logger
+  readonly ledger: Ledger
+  readonly queues: QueueRegistry
+  readonly isReady: () => boolean
+}
+
+/** Serves REST and the board. @throws AgentbusError AGENTBUS_CONFIG when the port is taken */
+export async function serveApi({ settings, log, ...parts }: ServeOptions): Promise<{ url: string; close(): Promise<void> }> {
+  const boards: Board[] = []
+  const app = createApp({
+    ledger: parts.ledger,
+    log,
+    registry: new Registry(),
+    readiness: async () => {
+      const failing = parts.isReady() ? [] : ['starting']
+      const ledger = await parts.ledger.ready()
+      if (!ledger.ok) failing.push(ledger.reason ?? 'ledger')
+      await parts.queues.backend.ping(2_000).catch(() => failing.push('the queue store cannot be reached'))
+      return failing
+    },
+    mount: (express, requireOperator) => {
+      boards.push(mountBoard({ app: express, requireOperator, ledger: parts.ledger, queues: parts.queues, log }))
+    },
+  })
+  const server = await listen(app, { host: settings.host, port: settings.port })
+  return {
+    url: server.url,
+    close: async () => {
+      for (const board of boards) board.stop()
+      await server.close()
+    },
+  }
+}
+

@@ -1,0 +1,166 @@
+import { randomBytes } from 'node:crypto'
+import { inject } from 'vitest'
+import { createLogger } from '../../config/logger.js'
+import { loadSettings } from '../../config/settings.js'
+import { AgentConfig } from '../../contracts/fleet.js'
+import type { GatewayId, JobId } from '../../contracts/ids.js'
+import type { BlockJobBody, CompleteJobBody, FailJobBody, JobView } from '../../contracts/jobs.js'
+import { CreateJobBody } from '../../contracts/jobs.js'
+import { startBus, type Bus } from '../../cli/bus.js'
+import type { Stores } from '../../cli/stores.js'
+import type { Hint } from '../../ledger/hints.js'
+import type { Ledger } from '../../ledger/ledger.js'
+import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
+import { createSimulator, type SimulatedRun, type Simulator, type SimulatorOptions } from '../../openclaw/simulator/simulator.js'
+import { cloneDatabase, OPERATOR, TEST_SECRET } from './ledger.js'
+
+export const BACKEND = process.env['TEST_QUEUE_BACKEND'] === 'postgres' ? 'postgres' : 'redis'
+
+/** What the simulated agent may do with its order: it acts on the ledger with the token in its message. */
+export interface AgentHands {
+  readonly run: SimulatedRun
+  readonly jobId: JobId
+  readonly attemptNo: number
+  complete(body?: Partial<CompleteJobBody>): Promise<unknown>
+  block(body: Partial<BlockJobBody>): Promise<unknown>
+  fail(body: Partial<FailJobBody>): Promise<unknown>
+}
+
+export type Behaviour = (hands: AgentHands) => Promise<'ok' | 'error' | void>
+
+export interface TestBus {
+  readonly bus: Bus
+  readonly ledger: Ledger
+  readonly gateway: Simulator
+  /** Replaces what agents do from now on. */
+  behave(behaviour: Behaviour): void
+  enqueue(overrides?: Record<string, unknown>): Promise<JobView>
+  /** Resolves with the job as soon as `wanted` holds; wakes on hints and looks every 50 ms. */
+  until(id: JobId, wanted: (job: JobView) => boolean, limitMs?: number): Promise<JobView>
+  /** A further worker process's worth of bus on the same stores, in this process. */
+  another(env?: Record<string, string>): Promise<Bus>
+  stores: Stores
+  stop(): Promise<void>
+}
+
+const FAST = {
+  AGENTBUS_COMPLETION_GRACE_MS: '300',
+  AGENTBUS_LOCK_MS: '2000',
+  AGENTBUS_STALLED_CHECK_MS: '1000',
+  AGENTBUS_PROBE_SECONDS: '1',
+  RETRY_SECONDS: '1',
+  AGENTBUS_SWEEP_SECONDS: '3600',
+}
+
+/** A whole bus on fresh stores: a database of its own, and a queue prefix of its own on Redis. */
+export async function startTestBus(options: { env?: Record<string, string>; agents?: Record<string, Partial<AgentConfig>>; simulator?: Partial<SimulatorOptions>; api?: boolean } = {}): Promise<TestBus> {
+  const databaseUrl = await cloneDatabase()
+  const prefix = `t${randomBytes(5).toString('hex')}`
+  const stores: Stores = {
+    databaseUrl,
+    queue: BACKEND === 'redis' ? { kind: 'redis', url: inject('redisUrl') } : { kind: 'postgres', url: databaseUrl },
+    secret: TEST_SECRET,
+    announcements: [],
+    stop: async () => undefined,
+  }
+  let behaviour: Behaviour = async (hands) => {
+    await hands.complete()
+  }
+  let ledger: Ledger | undefined
+  const gateway = createSimulator({
+    hookToken: 'test-hook-token',
+    agents: 'any',
+    maxRuns: 64,
+    ...options.simulator,
+    behave: async (run) => {
+      const order = readOrder(run.message)
+      const caller = order === undefined || ledger === undefined ? undefined : await ledger.authenticate(order.token)
+      if (order === undefined || ledger === undefined || caller === undefined) return { status: 'ok' }
+      const { jobs } = ledger
+      const jobId = order.jobId as JobId
+      const rest = { result: {}, events: [], follow_ups: [] }
+      const status = await behaviour({
+        run,
+        jobId,
+        attemptNo: order.attemptNo,
+        complete: (body) => jobs.complete({ caller }, jobId, { ...rest, ...body }),
+        block: (body) => jobs.block({ caller }, jobId, { blocked_reason: 'test', blocked_owner: 'operator', ...rest, ...body }),
+        fail: (body) => jobs.fail({ caller }, jobId, { last_error: 'test', ...rest, ...body }),
+      })
+      return { status: status ?? 'ok' }
+    },
+  })
+  await gateway.start()
+  const log = createLogger({ level: process.env['TEST_LOG'] === undefined ? 'silent' : 'debug' })
+  const start = (env: Record<string, string> = {}): Promise<Bus> =>
+    startBus({
+      settings: loadSettings({ ...FAST, AGENTBUS_QUEUE_PREFIX: prefix, AGENTBUS_PORT: '0', ...options.env, ...env }),
+      env: { TEST_HOOK_TOKEN: 'test-hook-token' },
+      stores,
+      log,
+      api: options.api ?? false,
+      workers: true,
+      simulatorToken: 'unused',
+      prepare: async (parts) => {
+        ledger = parts.ledger
+        await parts.ledger.applyFleet(
+          OPERATOR,
+          {
+            version: 1,
+            gateways: [{ id: 'gw' as GatewayId, base_url: gateway.url, hook_path: '/hooks', token: 'env:TEST_HOOK_TOKEN' }],
+            agents: Object.entries(options.agents ?? { devops: { concurrency: 4 } }).map(([id, agent]) => AgentConfig.parse({ id, gateway: 'gw', ...agent })),
+          },
+          { dryRun: false, prune: false },
+        )
+      },
+    })
+  const bus = await start()
+  const others: Bus[] = []
+  return {
+    bus,
+    ledger: bus.ledger,
+    gateway,
+    stores,
+    behave: (next) => {
+      behaviour = next
+    },
+    enqueue: async (overrides = {}) => (await bus.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job', ...overrides }))).job,
+    until: (id, wanted, limitMs = 20_000) => until(bus.ledger, id, wanted, limitMs),
+    another: async (env) => {
+      const other = await start(env)
+      others.push(other)
+      return other
+    },
+    stop: async () => {
+      for (const other of others) await other.stop()
+      await bus.stop()
+      await gateway.stop({ drain: false })
+    },
+  }
+}
+
+/** Resolves with the job as soon as `wanted` holds. @throws with the job's history when it does not within `limitMs` */
+export async function until(ledger: Ledger, id: JobId, wanted: (job: JobView) => boolean, limitMs: number): Promise<JobView> {
+  const endMs = Date.now() + limitMs
+  for (;;) {
+    const job = await ledger.getJob(id)
+    if (wanted(job)) return job
+    if (Date.now() > endMs) {
+      const { transitions, observations } = await ledger.jobHistory(id)
+      throw new Error(`the job did not get there in ${limitMs} ms: ${JSON.stringify({ status: job.status, history: transitions.map((t) => `${t.seq} ${t.to_status} ${t.reason} ${t.note ?? ''} ${JSON.stringify(t.details)}`), observations }, undefined, 1)}`)
+    }
+    await nextHint(ledger, 50)
+  }
+}
+
+function nextHint(ledger: Ledger, limitMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (_hint?: Hint): void => {
+      clearTimeout(timer)
+      unlisten()
+      resolve()
+    }
+    const timer = setTimeout(done, limitMs)
+    const unlisten = ledger.hints.listen(done)
+  })
+}
