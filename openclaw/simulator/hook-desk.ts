@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 
 /** What a simulated agent sees of its run. */
 export interface SimulatedRun {
@@ -51,6 +52,8 @@ export class HookDesk {
 
   constructor(options: HookDeskOptions) {
     this.#options = options
+    // One per run that pauses.
+    setMaxListeners(0, this.#killed.signal)
   }
 
   /** Finds the run of this key and these words, or starts one. */
@@ -122,15 +125,15 @@ export class HookDesk {
   #pause(ms: number): Promise<void> {
     if (this.#killed.signal.aborted) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = this.#later(ms, resolve)
-      this.#killed.signal.addEventListener(
-        'abort',
-        () => {
-          clearTimeout(timer)
-          resolve()
-        },
-        { once: true },
-      )
+      const killed = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      const timer = this.#later(ms, () => {
+        this.#killed.signal.removeEventListener('abort', killed)
+        resolve()
+      })
+      this.#killed.signal.addEventListener('abort', killed, { once: true })
     })
   }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { sql } from 'drizzle-orm'
 import { inject } from 'vitest'
 import { createLogger } from '../../config/logger.js'
 import { loadSettings } from '../../config/settings.js'
@@ -9,10 +10,12 @@ import { CreateJobBody } from '../../contracts/jobs.js'
 import { startBus, type Bus } from '../../cli/bus.js'
 import type { Stores } from '../../cli/stores.js'
 import type { Hint } from '../../ledger/hints.js'
-import type { Ledger } from '../../ledger/ledger.js'
+import { openDatabase } from '../../ledger/database.js'
+import { HintRelay } from '../../ledger/hint-relay.js'
+import { Ledger } from '../../ledger/ledger.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { createSimulator, type SimulatedRun, type Simulator, type SimulatorOptions } from '../../openclaw/simulator/simulator.js'
-import { cloneDatabase, OPERATOR, TEST_SECRET } from './ledger.js'
+import { cloneDatabase, OPERATOR, renderForTests, TEST_SECRET } from './ledger.js'
 
 export const BACKEND = process.env['TEST_QUEUE_BACKEND'] === 'postgres' ? 'postgres' : 'redis'
 
@@ -39,7 +42,11 @@ export interface TestBus {
   until(id: JobId, wanted: (job: JobView) => boolean, limitMs?: number): Promise<JobView>
   /** A further worker process's worth of bus on the same stores, in this process. */
   another(env?: Record<string, string>): Promise<Bus>
-  stores: Stores
+  readonly stores: Stores
+  /** The queue prefix on Redis. */
+  readonly prefix: string
+  /** Makes a job look unchanged for long enough that the sweep trusts what it sees. */
+  agePast(id: JobId): Promise<void>
   stop(): Promise<void>
 }
 
@@ -66,7 +73,11 @@ export async function startTestBus(options: { env?: Record<string, string>; agen
   let behaviour: Behaviour = async (hands) => {
     await hands.complete()
   }
-  let ledger: Ledger | undefined
+  // Agents act through a ledger of their own, as if in another process: it outlives every worker.
+  const agentDatabase = openDatabase({ url: databaseUrl, poolSize: 10, applicationName: 'agents', onError: () => undefined })
+  const ledger = new Ledger({ database: agentDatabase, secret: TEST_SECRET, retryBaseSeconds: 1, nowMs: () => Date.now(), random: () => 0.5, render: renderForTests })
+  const agentHints = new HintRelay({ bus: ledger.hints, url: databaseUrl, windowMs: 1, onError: () => undefined })
+  await agentHints.start()
   const gateway = createSimulator({
     hookToken: 'test-hook-token',
     agents: 'any',
@@ -74,8 +85,8 @@ export async function startTestBus(options: { env?: Record<string, string>; agen
     ...options.simulator,
     behave: async (run) => {
       const order = readOrder(run.message)
-      const caller = order === undefined || ledger === undefined ? undefined : await ledger.authenticate(order.token)
-      if (order === undefined || ledger === undefined || caller === undefined) return { status: 'ok' }
+      const caller = order === undefined ? undefined : await ledger.authenticate(order.token)
+      if (order === undefined || caller === undefined) return { status: 'ok' }
       const { jobs } = ledger
       const jobId = order.jobId as JobId
       const rest = { result: {}, events: [], follow_ups: [] }
@@ -102,7 +113,6 @@ export async function startTestBus(options: { env?: Record<string, string>; agen
       workers: true,
       simulatorToken: 'unused',
       prepare: async (parts) => {
-        ledger = parts.ledger
         await parts.ledger.applyFleet(
           OPERATOR,
           {
@@ -121,6 +131,10 @@ export async function startTestBus(options: { env?: Record<string, string>; agen
     ledger: bus.ledger,
     gateway,
     stores,
+    prefix,
+    agePast: async (id) => {
+      await bus.ledger.db.execute(sql`update jobs set updated_at = updated_at - interval '1 minute' where id = ${id}::uuid`)
+    },
     behave: (next) => {
       behaviour = next
     },
@@ -135,6 +149,8 @@ export async function startTestBus(options: { env?: Record<string, string>; agen
       for (const other of others) await other.stop()
       await bus.stop()
       await gateway.stop({ drain: false })
+      await agentHints.stop()
+      await agentDatabase.close()
     },
   }
 }

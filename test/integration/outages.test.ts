@@ -1,0 +1,223 @@
+import { Redis } from 'ioredis'
+import pg from 'pg'
+import { afterEach, describe, expect, test } from 'vitest'
+import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
+import { OPERATOR } from '../support/ledger.js'
+
+let t: TestBus
+afterEach(() => t.stop())
+
+/** Empties the queue store the way an accident would. */
+async function wipe(bus: TestBus): Promise<void> {
+  if (bus.stores.queue.kind === 'redis') {
+    // The store is shared by all test files: only this bus's keys are lost.
+    const redis = new Redis(bus.stores.queue.url)
+    const prefix = bus.bus.queues.backend.kind === 'redis' ? bus.prefix : ''
+    const keys = await redis.keys(`${prefix}:*`)
+    if (keys.length > 0) await redis.del(...keys)
+    redis.disconnect()
+    return
+  }
+  const client = new pg.Client({ connectionString: bus.stores.queue.url })
+  await client.connect()
+  const { rows } = await client.query<{ name: string }>(`select quote_ident(tablename) as name from pg_tables where schemaname = 'bullmq' and tablename not like '%migration%'`)
+  await client.query(`set search_path = bullmq; truncate ${rows.map((row) => row.name).join(', ')}`)
+  await client.end()
+}
+
+describe('a gateway that is away', () => {
+  test('burns no attempt, opens the breaker with rows and events, and the work resumes by itself', async () => {
+    t = await startTestBus({ agents: { devops: { concurrency: 2 } } })
+    await t.gateway.crash()
+    const jobs = await Promise.all(Array.from({ length: 10 }, () => t.enqueue()))
+    await expect.poll(async () => (await t.ledger.listGateways())[0]?.breaker, { timeout: 20_000 }).toBe('open')
+    expect((await t.ledger.listAgents())[0]?.state).toBe('offline')
+
+    await t.gateway.start()
+
+    for (const job of jobs) await t.until(job.id, (j) => j.status === 'succeeded')
+    for (const job of jobs) expect((await t.ledger.getJob(job.id)).attempt_count).toBe(1)
+    const topics = (await t.ledger.listEvents({ topic: 'gateway.*', order: 'asc', limit: 50 })).items.map((event) => event.topic)
+    expect(topics).toContain('gateway.breaker_opened')
+    expect(topics).toContain('gateway.breaker_closed')
+    expect(t.gateway.runs()).toHaveLength(10)
+  })
+
+  test.each([
+    [503, '{"ok":false,"error":"hook agent run did not start before admission timeout"}'],
+    [429, 'Too Many Requests'],
+    [502, 'bad gateway'],
+  ])('answering %i releases the attempt and waits', async (status, body) => {
+    t = await startTestBus()
+    t.gateway.setFault({ status, body })
+    const job = await t.enqueue()
+    await t.until(job.id, (j) => j.status === 'queued' && j.version > 2)
+
+    t.gateway.setFault(undefined)
+
+    const done = await t.until(job.id, (j) => j.status === 'succeeded')
+    expect(done.attempt_count).toBe(1)
+    const released = (await t.ledger.jobAttempts(job.id)).filter((attempt) => attempt.status === 'released')
+    expect(released.length).toBeGreaterThan(0)
+    expect(released.every((attempt) => attempt.outcome_code === 'undelivered' && !attempt.burned)).toBe(true)
+  })
+
+  test('asking for patience by Retry-After gets it', async () => {
+    t = await startTestBus()
+    t.gateway.setFault({ status: 503, body: 'full', retryAfter: '3' })
+    const job = await t.enqueue()
+
+    const waiting = await t.until(job.id, (j) => j.status === 'queued' && j.version > 2)
+
+    expect(Date.parse(waiting.run_after) - Date.parse(waiting.updated_at)).toBeGreaterThanOrEqual(2_900)
+  })
+})
+
+describe('a gateway that restarts in mid-run', () => {
+  test('loses the run: with on_lost retry a second attempt does the work', async () => {
+    t = await startTestBus()
+    t.behave(async (hands) => {
+      if (hands.attemptNo === 1) await hands.run.pause(60_000)
+      else await hands.complete()
+    })
+    const job = await t.enqueue()
+    await t.until(job.id, (j) => j.status === 'running')
+
+    await t.gateway.crash()
+    await t.gateway.start()
+
+    await t.until(job.id, (j) => j.status === 'succeeded')
+    expect((await t.ledger.jobAttempts(job.id)).map((attempt) => attempt.status)).toEqual(['lost', 'succeeded'])
+    expect(t.gateway.runs()).toHaveLength(2)
+  })
+
+  test('loses the run: with on_lost block nothing is sent again', async () => {
+    t = await startTestBus()
+    t.behave(async (hands) => hands.run.pause(60_000))
+    const job = await t.enqueue({ on_lost: 'block' })
+    await t.until(job.id, (j) => j.status === 'running')
+
+    await t.gateway.crash()
+    await t.gateway.start()
+
+    const blocked = await t.until(job.id, (j) => j.status === 'blocked')
+    expect(blocked).toMatchObject({ last_error_code: 'run_lost', attempt_count: 1 })
+    expect(t.gateway.runs()).toHaveLength(1)
+  })
+})
+
+describe('a worker that stops in mid-run', () => {
+  test('hands the run over: the next one re-attaches with the same bytes and key, and the agent runs once', async () => {
+    t = await startTestBus()
+    let finish: () => void = () => undefined
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve
+    })
+    t.behave(async (hands) => {
+      await finished
+      await hands.complete()
+    })
+    const job = await t.enqueue()
+    await t.until(job.id, (j) => j.status === 'running')
+    const second = await t.another()
+
+    await t.bus.stop()
+    await expect.poll(async () => (await second.ledger.jobHistory(job.id)).transitions.some((row) => row.reason === 'reattached'), { timeout: 20_000 }).toBe(true)
+    finish()
+
+    await expect.poll(async () => (await second.ledger.getJob(job.id)).status, { timeout: 20_000 }).toBe('succeeded')
+    expect(await second.ledger.jobAttempts(job.id)).toMatchObject([{ status: 'succeeded', attempt_no: 1 }])
+    expect(t.gateway.runs()).toHaveLength(1)
+    const joins = t.gateway.requests().filter((request) => request.path === '/hooks/agent' && request.body.includes('waitForCompletion'))
+    expect(new Set(joins.map((request) => request.body)).size).toBe(1)
+  })
+})
+
+describe('a queue store that is wiped', () => {
+  test('is rebuilt from the ledger: nothing is lost and nothing runs twice', async () => {
+    t = await startTestBus({ agents: { devops: { concurrency: 2 } } })
+    let open: () => void = () => undefined
+    const gate = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    t.behave(async (hands) => {
+      await gate
+      await hands.complete()
+    })
+    const jobs = await Promise.all(Array.from({ length: 40 }, (_none, at) => t.enqueue({ subject: `job ${at}`, priority: 1 + at })))
+    const later = await t.enqueue({ run_after: new Date(Date.now() + 3_000).toISOString() })
+    await expect.poll(async () => (await t.ledger.openCounts()).find((count) => count.status === 'running')?.n).toBe(2)
+
+    await wipe(t)
+    await expect.poll(async () => (await t.ledger.listEvents({ topic: 'queue.rebuilt', order: 'desc', limit: 1 })).items[0]?.payload['reason'], { timeout: 20_000 }).toBe('the store lost its content')
+    open()
+
+    for (const job of [...jobs, later]) await t.until(job.id, (j) => j.status === 'succeeded', 30_000)
+    expect(t.gateway.runs()).toHaveLength(41)
+    for (const job of jobs) expect(await t.ledger.jobAttempts(job.id)).toHaveLength(1)
+    const paused = await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'test', paused: true })
+    expect(paused).toBe(true)
+  })
+
+  test('with single entries missing or foreign is mended by the sweep, each mend with a row', async () => {
+    t = await startTestBus()
+    await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'hold still', paused: true })
+    const job = await t.enqueue()
+    const queue = await t.bus.queues.get('devops')
+    await expect.poll(() => queue.getJob(`${job.id}-g1`)).toBeDefined()
+    await queue.remove(`${job.id}-g1`)
+    await queue.add('foreign', { hello: 1 }, { jobId: 'made-by-hand', delay: 600_000 })
+    await t.agePast(job.id)
+
+    const mended = await t.bus.sweepNow()
+
+    expect(mended).toBe(2)
+    expect(await queue.getJob('made-by-hand')).toBeUndefined()
+    await expect.poll(() => queue.getJob(`${job.id}-g2`)).toBeDefined()
+    expect((await t.ledger.jobHistory(job.id)).observations).toMatchObject([{ kind: 'mend', code: 'entry_missing' }])
+    await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'go on', paused: false })
+    await t.until(job.id, (j) => j.status === 'succeeded')
+  })
+})
+
+describe(`concurrency on ${BACKEND}`, () => {
+  test('of an agent holds across three workers', async () => {
+    t = await startTestBus({ agents: { devops: { concurrency: 3 } } })
+    await t.another()
+    await t.another()
+    let now = 0
+    let most = 0
+    t.behave(async (hands) => {
+      now += 1
+      most = Math.max(most, now)
+      await hands.run.pause(20)
+      now -= 1
+      await hands.complete()
+    })
+
+    const jobs = await Promise.all(Array.from({ length: 60 }, () => t.enqueue()))
+    for (const job of jobs) await t.until(job.id, (j) => j.status === 'succeeded', 60_000)
+
+    expect(most).toBe(3)
+    expect(t.gateway.runs()).toHaveLength(60)
+  })
+
+  test('of one serves the most urgent first', async () => {
+    t = await startTestBus({ agents: { devops: { concurrency: 1 } } })
+    const order: string[] = []
+    await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'collect', paused: true })
+    t.behave(async (hands) => {
+      order.push(hands.jobId)
+      await hands.complete()
+    })
+    const low = await t.enqueue({ priority: 1 })
+    const high = await t.enqueue({ priority: 1000 })
+    const middle = await t.enqueue({ priority: 500 })
+    await expect.poll(async () => (await t.ledger.outboxLag()).rows).toBe(0)
+
+    await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'go', paused: false })
+
+    await t.until(low.id, (j) => j.status === 'succeeded')
+    expect(order).toEqual([high.id, middle.id, low.id])
+  })
+})
