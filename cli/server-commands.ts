@@ -10,7 +10,7 @@ import { untilStopped } from './until-stopped.js'
 
 export interface ServerIo {
   readonly env: Readonly<Record<string, string | undefined>>
-  readonly stdout: NodeJS.WritableStream
+  readonly stdout: { write(text: string): unknown }
 }
 
 /** The commands that run a server: they hold stores, queues and workers, so they are loaded only when asked for. */

@@ -1,0 +1,82 @@
+import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { AgentbusError } from '../contracts/errors.js'
+import type { Caller } from '../ledger/caller.js'
+import type { Ledger } from '../ledger/ledger.js'
+import { problemOf } from './problem.js'
+import { SignInThrottle } from './throttle.js'
+
+/** The token of a request: a bearer token, or, for browsers, the password of HTTP Basic. */
+function tokenOf(request: Request, { allowBasic }: { readonly allowBasic: boolean }): string | undefined {
+  const header = request.headers.authorization
+  if (header === undefined) return undefined
+  const bearer = /^Bearer ([\x21-\x7e]{1,500})$/i.exec(header)?.[1]
+  if (bearer !== undefined) return bearer
+  if (!allowBasic) return undefined
+  const basic = /^Basic ([A-Za-z0-9+/=]{1,1000})$/i.exec(header)?.[1]
+  if (basic === undefined) return undefined
+  const decoded = Buffer.from(basic, 'base64').toString('utf8')
+  return decoded.slice(decoded.indexOf(':') + 1)
+}
+
+/** Finds out who is asking, and throttles those who guess. */
+export class Authenticator {
+  readonly #ledger: Ledger
+  readonly #throttle: SignInThrottle
+
+  constructor(options: { readonly ledger: Ledger; readonly nowMs: () => number }) {
+    this.#ledger = options.ledger
+    this.#throttle = new SignInThrottle({ limit: 20, nowMs: options.nowMs })
+  }
+
+  /** @throws AGENTBUS_UNAUTHORIZED, AGENTBUS_TOO_MANY_REQUESTS (with retry_after in seconds). A right token always works. */
+  async caller(request: Request, options: { readonly allowBasic: boolean } = { allowBasic: false }): Promise<Caller> {
+    const token = tokenOf(request, options)
+    const caller = token === undefined ? undefined : await this.#ledger.authenticate(token)
+    if (caller !== undefined) return caller
+    // Asking without any token is what browsers do first; it guesses nothing.
+    const waitSeconds = token === undefined ? undefined : this.#throttle.fail(request.socket.remoteAddress ?? '')
+    if (waitSeconds !== undefined) throw new AgentbusError('AGENTBUS_TOO_MANY_REQUESTS', 'Too many wrong tokens came from this address.', { retry_after: waitSeconds })
+    throw new AgentbusError('AGENTBUS_UNAUTHORIZED', token === undefined ? 'No bearer token was sent.' : 'The token is not known, has expired, or was revoked.')
+  }
+
+  /** For pages: an operator by bearer token or HTTP Basic; changes only from this very origin. */
+  readonly requireOperator: RequestHandler = (request: Request, response: Response, next: NextFunction) => {
+    this.#operator(request, response).then(
+      () => next(),
+      (error: unknown) => {
+        const problem = problemOf(error, String(response.getHeader('X-Request-Id') ?? ''))
+        if (problem.status === 401) response.setHeader('WWW-Authenticate', 'Basic realm="agentbus", charset="UTF-8"')
+        if (typeof problem['retry_after'] === 'number') response.setHeader('Retry-After', String(problem['retry_after']))
+        response.status(problem.status).type('application/problem+json').send(JSON.stringify(problem))
+      },
+    )
+  }
+
+  async #operator(request: Request, response: Response): Promise<void> {
+    const caller = await this.caller(request, { allowBasic: true })
+    if (caller.role !== 'operator') {
+      const error = new AgentbusError('AGENTBUS_FORBIDDEN', 'Only an operator may use this page.', { role: caller.role })
+      await this.#ledger.recordRefusal(caller, error, {})
+      throw error
+    }
+    response.locals['person'] = caller.name
+    if (request.method !== 'GET' && request.method !== 'HEAD' && !isSameOrigin(request)) {
+      const error = new AgentbusError('AGENTBUS_FORBIDDEN', 'The request came from another site.')
+      await this.#ledger.recordRefusal(caller, error, {})
+      throw error
+    }
+  }
+}
+
+/** A browser says where a request comes from; a program that sends neither header is no browser. */
+function isSameOrigin(request: Request): boolean {
+  const site = request.headers['sec-fetch-site']
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return false
+  const origin = request.headers.origin
+  if (origin === undefined) return true
+  try {
+    return new URL(origin).host === request.headers.host
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto'
+import type { Request, RequestHandler, Response } from 'express'
+import type { z } from 'zod'
+import { AgentbusError } from '../contracts/errors.js'
+import type { Caller, CommandContext } from '../ledger/caller.js'
+import type { Ledger } from '../ledger/ledger.js'
+import type { Reply, Route } from './define-route.js'
+import { InvalidRequestError } from './problem.js'
+import { requireRole } from './read-access.js'
+
+/** Turns a row of the route table into an Express handler: role, parse, handle, answer. Whoever gets here has signed in. */
+export function dispatch(route: Route, deps: { readonly ledger: Ledger }): RequestHandler {
+  return async (request: Request, response: Response): Promise<void> => {
+    const caller = response.locals['caller'] as Caller
+    if (route.access === 'operator') await requireRole(deps.ledger, caller, ['operator'])
+    if (route.access === 'operator or auditor') await requireRole(deps.ledger, caller, ['operator', 'auditor'])
+    requireJson(route, request)
+    const input = {
+      params: parse(route.spec.params, request.params, 'path'),
+      query: parse(route.spec.query, request.query, 'query'),
+      body: parse(route.spec.body, request.body ?? {}, 'body'),
+      caller,
+      context: contextOf(request, caller),
+    }
+    send(request, response, await route.handle(input, { ledger: deps.ledger }))
+  }
+}
+
+function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {
+  if (schema === undefined) return undefined
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw new InvalidRequestError(parsed.error, where)
+  return parsed.data
+}
+
+function requireJson(route: Route, request: Request): void {
+  if (route.spec.body === undefined) return
+  const hasBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined
+  const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase()
+  if (hasBody && request.headers['content-length'] !== '0' && type !== 'application/json') {
+    throw new AgentbusError('AGENTBUS_UNSUPPORTED_MEDIA_TYPE', 'The body must be JSON, sent as application/json.')
+  }
+}
+
+/** Idempotency-Key and If-Match, checked for form. @throws AGENTBUS_BAD_REQUEST */
+function contextOf(request: Request, caller: Caller): CommandContext {
+  return { caller, idempotency: idempotencyOf(request), ifVersion: versionOf(request) }
+}
+
+function idempotencyOf(request: Request): CommandContext['idempotency'] {
+  const key = request.headers['idempotency-key']
+  if (key === undefined || request.method !== 'POST') return undefined
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) {
+    throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'Idempotency-Key must be 1 to 200 visible ASCII characters.', { header: 'Idempotency-Key' })
+  }
+  const requestHash = createHash('sha256').update(JSON.stringify([request.method, request.path, sorted(request.body)])).digest('hex')
+  return { key, requestHash }
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (value === null || typeof value !== 'object') return value
+  return Object.entries(value)
+    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    .map(([key, item]) => [key, sorted(item)])
+}
+
+function versionOf(request: Request): number | undefined {
+  const header = request.headers['if-match']
+  if (header === undefined || header === '*') return undefined
+  const version = /^"(\d{1,9})"$/.exec(header)?.[1]
+  if (version === undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'If-Match must be one ETag that a job was answered with, such as "3".', { header: 'If-Match' })
+  return Number(version)
+}
+
+function send(request: Request, response: Response, reply: Reply): void {
+  for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value)
+  const etag = reply.headers?.['ETag']
+  if (request.method === 'GET' && etag !== undefined && request.headers['if-none-match'] === etag) {
+    response.status(304).end()
+    return
+  }
+  response.status(reply.status).type('application/json').send(JSON.stringify(reply.body))
+}

@@ -1,0 +1,6 @@
+import type { Route } from '../define-route.js'
+import { fleetRoutes } from './fleet.js'
+import { jobRoutes } from './jobs.js'
+
+/** Every route of the API: what the server mounts and what the OpenAPI document describes. */
+export const routes: readonly Route[] = [...jobRoutes, ...fleetRoutes]

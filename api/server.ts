@@ -1,0 +1,44 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Express } from 'express'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
+
+export interface Listening {
+  readonly url: string
+  /** Stops accepting, lets running requests finish (at most 5 s), then closes what is left. */
+  close(): Promise<void>
+}
+
+const CLOSE_LIMIT_MS = 5_000
+
+/**
+ * Listens. Slow clients are cut off: 10 s for the headers, 30 s for a whole request.
+ * @throws AgentbusError AGENTBUS_CONFIG when the port is taken or not permitted, or the host is not one of this machine
+ */
+export async function listen(app: Express, where: { readonly host: string; readonly port: number }): Promise<Listening> {
+  const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 }, app)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(faultOf(error, where)))
+    server.listen(where.port, where.host, () => resolve())
+  })
+  const { port } = server.address() as AddressInfo
+  const host = where.host === '0.0.0.0' || where.host === '::' ? '127.0.0.1' : where.host
+  return { url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`, close: () => close(server) }
+}
+
+function faultOf(error: unknown, { host, port }: { readonly host: string; readonly port: number }): AgentbusError {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const place = `${host}:${port}`
+  if (code === 'EADDRINUSE') return new AgentbusError('AGENTBUS_CONFIG', `Port ${port} on ${host} is taken; set AGENTBUS_PORT to another one (0 takes any free port).`, { place })
+  if (code === 'EACCES') return new AgentbusError('AGENTBUS_CONFIG', `This user may not listen on ${place}; set AGENTBUS_PORT to one above 1023.`, { place })
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return new AgentbusError('AGENTBUS_CONFIG', `${host} is not an address of this machine; correct AGENTBUS_HOST.`, { place })
+  return new AgentbusError('AGENTBUS_CONFIG', `Cannot listen on ${place}: ${messageOf(error)}.`, { place }, { cause: error })
+}
+
+async function close(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const timer = setTimeout(() => server.closeAllConnections(), CLOSE_LIMIT_MS)
+  await closed
+  clearTimeout(timer)
+}
