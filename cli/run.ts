@@ -3,7 +3,7 @@ import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { EXIT, exitCodeOf } from './exit-codes.js'
 import { CliError, type Io } from './io.js'
 
-const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate'])
+const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate', 'demo'])
 
 /** Runs one command line. @returns the exit code; nothing is thrown */
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {

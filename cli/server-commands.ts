@@ -4,6 +4,8 @@ import { loadSettings, type Settings } from '../config/settings.js'
 import { createScriptedAgent } from '../openclaw/simulator/scripted-agent.js'
 import { createSimulator } from '../openclaw/simulator/simulator.js'
 import { applyFirstFleet, needsSimulator, operatorToken, simulatorToken } from './bootstrap.js'
+import { EXIT } from './exit-codes.js'
+import { CliError } from './io.js'
 import { startBus, type Bus } from './bus.js'
 import { attachStores, startStores, type Stores } from './stores.js'
 import { untilStopped } from './until-stopped.js'
@@ -21,6 +23,13 @@ export function registerServerCommands(program: Command, io: ServerIo): void {
     .action(() => up(io))
   program.command('api').description('serve REST and the board').action(() => serve(io, { api: true, workers: false }))
   program.command('worker').description('deliver work to agents; run as many as you like, on any machine').action(() => serve(io, { api: false, workers: true }))
+  program
+    .command('demo')
+    .description('play a two-minute story on a fresh fleet and check it against the ledger')
+    .action(async () => {
+      const { playDemo } = await import('./demo.js')
+      if (!(await playDemo(io))) throw new CliError('The demo failed.', EXIT.unexpected)
+    })
   program.command('migrate').description('bring the schemas of ledger and queue store up to date').action(() => migrate(io))
 }
 

@@ -68,6 +68,8 @@ export function assertNever(value: never): never {
 /** A one-line message of anything thrown, for logs and CLI output. */
 export function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return messageOf(error.errors[0])
+  // Drizzle puts the statement and its parameters into its message: payloads have no place in a log.
+  if (error instanceof Error && error.message.startsWith('Failed query:')) return messageOf(error.cause ?? 'a query failed')
   if (error instanceof Error) return error.message || error.name
   return String(error)
 }

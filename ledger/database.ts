@@ -39,6 +39,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     options: '-c timezone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
   })
   pool.on('error', options.onError)
+  // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
+  pool.on('connect', (client) => client.on('error', options.onError))
   return { pool, db: drizzle(pool, { schema }), close: () => pool.end() }
 }
 

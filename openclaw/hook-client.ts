@@ -1,226 +1,218 @@
-import { Agent, request as send } from 'undici'
-import { HookAnswer, ReadyzAnswer, type HookCompletion } from '../contracts/hooks.js'
-import { messageOf } from '../contracts/errors.js'
-import { cleanJson, cleanText } from '../contracts/text.js'
-import { isSurelyUndelivered, retryAfterMs } from './hook-failures.js'
+import type { Clock } from '../config/clock.js'
+import { HookAnswer, ReadyzReply, WakeAnswer, type HookCompletion } from '../contracts/hooks.js'
+import { assertNever } from '../contracts/errors.js'
+import { cleanText } from '../contracts/text.js'
+import { classOf, keptBody, keptCompletion, parseAnswer, reasonOf, retryAfterMs, wordsOf, type AnswerBody } from './hook-answers.js'
+import { HookTransport, NoAnswerError, type RawAnswer } from './hook-transport.js'
 
-export interface HookRequest {
+/** One post to a gateway's hook. */
+export interface HookPost {
   readonly gateway: { readonly baseUrl: string; readonly hookPath: string }
   readonly token: string
   readonly body: string
+  /** At most 256 characters: a gateway ignores a longer one, and every post is then a new run. */
   readonly idempotencyKey: string
   /** Milliseconds until we give up, whatever the gateway promises. */
   readonly deadlineMs: number
   readonly signal: AbortSignal
 }
 
-type Body = Record<string, unknown>
+export interface WakePost extends Omit<HookPost, 'body' | 'idempotencyKey'> {
+  readonly text: string
+  readonly gatewayAgentId: string
+  readonly mode: 'now' | 'next-heartbeat'
+}
+
+/** `certain`: surely not delivered. Otherwise the gateway may have acted on it and only the answer is missing. */
+export interface Undelivered {
+  readonly kind: 'undelivered'
+  readonly certain: boolean
+  readonly reason: string
+  readonly httpStatus?: number
+  readonly retryAfterMs?: number
+  readonly body?: AnswerBody
+}
+
+/** Our mistake, in the gateway's words. */
+export interface Refused {
+  readonly kind: 'refused'
+  readonly httpStatus: number
+  readonly reason: string
+  readonly body: AnswerBody
+}
 
 export type AdmitOutcome =
-  | { readonly kind: 'admitted'; readonly runId: string; readonly httpStatus: number; readonly body: Body }
-  /** `certain`: surely not delivered. Otherwise the run may have been admitted and only the answer is missing. */
-  | { readonly kind: 'undelivered'; readonly certain: boolean; readonly reason: string; readonly httpStatus?: number; readonly retryAfterMs?: number }
-  /** Our mistake, in the gateway's words. */
-  | { readonly kind: 'refused'; readonly httpStatus: number; readonly reason: string }
+  | { readonly kind: 'admitted'; readonly runId: string; readonly completion?: HookCompletion; readonly httpStatus: number; readonly body: AnswerBody }
+  | Undelivered
+  | Refused
 
 export type JoinOutcome =
   | { readonly kind: 'completed'; readonly runId: string; readonly completion: HookCompletion }
   /** The gateway knows no `waitForCompletion`. */
   | { readonly kind: 'no_completion'; readonly runId: string }
+  /** The connection was lost, or the gateway cannot answer. The run may go on: a gateway that still lives keeps it. */
   | { readonly kind: 'broken'; readonly reason: string }
-  | { readonly kind: 'refused'; readonly httpStatus: number; readonly reason: string }
+  | Refused
   | { readonly kind: 'deadline' }
   | { readonly kind: 'aborted' }
 
+export type WakeOutcome = { readonly kind: 'woken'; readonly body: AnswerBody } | Undelivered | Refused
+
 export type ProbeOutcome = { readonly ready: true; readonly bootedAtMs?: number } | { readonly ready: false; readonly reason: string }
 
-export type WakeOutcome = { readonly kind: 'woken'; readonly body: Body } | { readonly kind: 'undelivered'; readonly reason: string } | { readonly kind: 'refused'; readonly httpStatus: number; readonly reason: string }
+type Settled = { readonly kind: 'answered'; readonly status: number; readonly value: unknown } | Undelivered | Refused
 
-const MAX_ANSWER_BYTES = 65_536
-const CONNECT_TIMEOUT_MS = 5_000
-/** Statuses that mean: correct the request or the settings; sending it again helps nobody. */
-const OUR_MISTAKE = new Set([400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 431])
-/** Statuses after which the same key may be sent again: nothing ran. 409 is a session conflict, 408 a slow body. */
-const NOT_DELIVERED = new Set([408, 409, 425, 429, 502, 503])
-
-interface Answer {
-  readonly status: number
-  readonly retryAfterMs: number | undefined
-  readonly text: string
-}
-
-/** Talks to OpenClaw gateways over kept connections. Follows no redirect, reads at most 64 KiB, keeps its own deadline. */
+/** Talks to OpenClaw gateways; one per process. Nothing it is sent makes a method reject: every end is an outcome. */
 export class HookClient {
-  readonly #agent: Agent
+  readonly #transport = new HookTransport()
   readonly #nowMs: () => number
 
-  constructor(options: { readonly nowMs?: () => number } = {}) {
-    this.#nowMs = options.nowMs ?? (() => Date.now())
-    this.#agent = new Agent({
-      connections: 256,
-      pipelining: 1,
-      keepAliveTimeout: 30_000,
-      connect: { timeout: CONNECT_TIMEOUT_MS },
-      // Deadlines are ours, by signal: a joined run may be silent for many minutes.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      maxHeaderSize: 16_384,
-    })
+  constructor(options: { readonly clock?: Clock } = {}) {
+    const { clock } = options
+    this.#nowMs = clock === undefined ? () => Date.now() : () => clock.nowMs()
   }
 
-  /** Posts a run. Resolves as soon as it is admitted, or says why it was not; never rejects. */
-  async admit(input: HookRequest): Promise<AdmitOutcome> {
-    let answer: Answer
-    try {
-      answer = await this.#post(input, `${input.gateway.hookPath}/agent`)
-    } catch (error) {
-      return { kind: 'undelivered', certain: isSurelyUndelivered(error), reason: reasonOf(error) }
-    }
-    if (answer.status === 200) {
-      const parsed = HookAnswer.safeParse(parseJson(answer.text))
-      if (!parsed.success) return { kind: 'undelivered', certain: false, reason: 'malformed answer', httpStatus: 200 }
-      return { kind: 'admitted', runId: cleanText(parsed.data.runId, 300), httpStatus: 200, body: bounded(parsed.data) }
-    }
-    if (OUR_MISTAKE.has(answer.status) || isRedirect(answer.status)) return refusal(answer)
+  /** Posts a run. Resolves as soon as the gateway has admitted it, or says why it has not. */
+  async admit(input: HookPost): Promise<AdmitOutcome> {
+    const settled = await this.#settle(() => this.#post(input, 'agent', 'short'), input.token)
+    if (settled.kind !== 'answered') return settled
+    const answer = HookAnswer.safeParse(settled.value)
+    if (!answer.success) return malformed(settled)
     return {
-      kind: 'undelivered',
-      certain: NOT_DELIVERED.has(answer.status),
-      reason: wordsOf(answer),
-      httpStatus: answer.status,
-      ...(answer.retryAfterMs === undefined ? {} : { retryAfterMs: answer.retryAfterMs }),
+      kind: 'admitted',
+      runId: cleanText(answer.data.runId, 300),
+      ...(answer.data.completion === undefined ? {} : { completion: keptCompletion(answer.data.completion) }),
+      httpStatus: settled.status,
+      body: keptBody(settled.value),
     }
   }
 
-  /** Joins the run of a key and resolves when it ends, breaks, or our deadline passes; never rejects. */
-  async join(input: HookRequest): Promise<JoinOutcome> {
-    let answer: Answer
+  /** Joins the run of a key and resolves when it ends, the connection breaks, or the deadline passes. */
+  async join(input: HookPost): Promise<JoinOutcome> {
+    let answer: RawAnswer
     try {
-      answer = await this.#post(input, `${input.gateway.hookPath}/agent`)
+      answer = await this.#post(input, 'agent', 'long')
     } catch (error) {
-      if (input.signal.aborted) return { kind: 'aborted' }
-      return isTimeout(error) ? { kind: 'deadline' } : { kind: 'broken', reason: reasonOf(error) }
+      return joinWithoutAnswer(asNoAnswer(error))
     }
-    if (answer.status !== 200) {
-      if (OUR_MISTAKE.has(answer.status) || isRedirect(answer.status)) return refusal(answer)
-      return { kind: 'broken', reason: wordsOf(answer) }
-    }
-    const parsed = HookAnswer.safeParse(parseJson(answer.text))
+    const settled = this.#judge(answer, input.token)
+    if (settled.kind === 'refused') return settled
+    if (settled.kind === 'undelivered') return { kind: 'broken', reason: settled.reason }
+    const parsed = HookAnswer.safeParse(settled.value)
     if (!parsed.success) return { kind: 'broken', reason: 'malformed answer' }
     const runId = cleanText(parsed.data.runId, 300)
     if (parsed.data.completion === undefined) return { kind: 'no_completion', runId }
-    return { kind: 'completed', runId, completion: cleanJson(parsed.data.completion, 500) as HookCompletion }
+    return { kind: 'completed', runId, completion: keptCompletion(parsed.data.completion) }
   }
 
-  /** One turn in the agent's main session. There is no run id and no completion. */
-  async wake(input: Omit<HookRequest, 'body' | 'idempotencyKey'> & { readonly text: string; readonly gatewayAgentId: string; readonly mode: 'now' | 'next-heartbeat' }): Promise<WakeOutcome> {
+  /** One turn in the agent's main session. There is no run id, no completion and no idempotency. */
+  async wake(input: WakePost): Promise<WakeOutcome> {
     const body = JSON.stringify({ text: input.text, agentId: input.gatewayAgentId, mode: input.mode })
-    try {
-      const answer = await this.#post({ ...input, body, idempotencyKey: undefined }, `${input.gateway.hookPath}/wake`)
-      if (answer.status === 200) return { kind: 'woken', body: bounded(parseJson(answer.text)) }
-      if (OUR_MISTAKE.has(answer.status) || isRedirect(answer.status)) return { ...refusal(answer) }
-      return { kind: 'undelivered', reason: wordsOf(answer) }
-    } catch (error) {
-      return { kind: 'undelivered', reason: reasonOf(error) }
-    }
+    const settled = await this.#settle(() => this.#post({ ...input, body }, 'wake', 'short'), input.token)
+    if (settled.kind !== 'answered') return settled
+    return WakeAnswer.safeParse(settled.value).success ? { kind: 'woken', body: keptBody(settled.value) } : malformed(settled)
   }
 
-  /** Asks `/readyz`. `bootedAtMs` is by this machine's clock, from the gateway's own uptime. Never rejects. */
-  async probe(input: { readonly baseUrl: string; readonly deadlineMs: number }): Promise<ProbeOutcome> {
+  /** Asks `/readyz`. `bootedAtMs` is by this machine's clock, from the gateway's own uptime. */
+  async probe(input: { readonly baseUrl: string; readonly deadlineMs: number; readonly signal?: AbortSignal }): Promise<ProbeOutcome> {
+    let answer: RawAnswer
     try {
-      const response = await send(new URL('/readyz', input.baseUrl), {
-        dispatcher: this.#agent,
-        method: 'GET',
-        signal: AbortSignal.timeout(input.deadlineMs),
-      })
-      const text = await readBounded(response.body)
-      const parsed = ReadyzAnswer.safeParse(parseJson(text))
-      if (response.statusCode === 200 && parsed.success && parsed.data.ready) {
-        return parsed.data.uptimeMs === undefined ? { ready: true } : { ready: true, bootedAtMs: this.#nowMs() - parsed.data.uptimeMs }
-      }
-      const failing = parsed.success && parsed.data.failing !== undefined ? `: ${cleanText(JSON.stringify(parsed.data.failing), 200)}` : ''
-      return { ready: false, reason: `/readyz answered ${response.statusCode}${failing}` }
+      answer = await this.#transport.exchange({ method: 'GET', url: `${trimmed(input.baseUrl)}/readyz`, patience: 'short', deadlineMs: input.deadlineMs, signal: input.signal })
     } catch (error) {
-      return { ready: false, reason: reasonOf(error) }
+      return { ready: false, reason: reasonOf(asNoAnswer(error)) }
     }
+    const reply = ReadyzReply.safeParse(parseAnswer(answer.text))
+    if (answer.status === 200 && reply.success && reply.data.ready) {
+      return reply.data.uptimeMs === undefined ? { ready: true } : { ready: true, bootedAtMs: this.#nowMs() - reply.data.uptimeMs }
+    }
+    const failing = reply.success && reply.data.failing !== undefined ? `: ${cleanText(reply.data.failing.map(String).join(', '), 200)}` : ''
+    return { ready: false, reason: `/readyz answered ${answer.status}${failing}` }
   }
 
-  async #post(input: Omit<HookRequest, 'idempotencyKey'> & { readonly idempotencyKey: string | undefined }, path: string): Promise<Answer> {
-    const response = await send(`${input.gateway.baseUrl.replace(/\/+$/, '')}${path}`, {
-      dispatcher: this.#agent,
+  /** Cuts every connection; what is under way ends as undelivered or broken. */
+  async close(): Promise<void> {
+    await this.#transport.close()
+  }
+
+  #post(input: Omit<HookPost, 'idempotencyKey'> & { readonly idempotencyKey?: string }, end: 'agent' | 'wake', patience: 'short' | 'long'): Promise<RawAnswer> {
+    return this.#transport.exchange({
       method: 'POST',
+      url: `${trimmed(input.gateway.baseUrl)}${trimmed(input.gateway.hookPath)}/${end}`,
       headers: {
         authorization: `Bearer ${input.token}`,
         'content-type': 'application/json',
         ...(input.idempotencyKey === undefined ? {} : { 'idempotency-key': input.idempotencyKey }),
       },
       body: input.body,
-      signal: AbortSignal.any([input.signal, AbortSignal.timeout(Math.max(1, Math.min(input.deadlineMs, 2_147_483_647)))]),
+      patience,
+      deadlineMs: input.deadlineMs,
+      signal: input.signal,
     })
-    const header = response.headers['retry-after']
-    const retry = retryAfterMs(Array.isArray(header) ? header[0] : header, this.#nowMs())
-    return { status: response.statusCode, retryAfterMs: retry, text: await readBounded(response.body) }
   }
 
-  async close(): Promise<void> {
-    await this.#agent.destroy()
-  }
-}
-
-class AnswerTooLargeError extends Error {}
-
-async function readBounded(body: AsyncIterable<unknown> & { destroy(): unknown }): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk))
-    size += bytes.length
-    if (size > MAX_ANSWER_BYTES) {
-      body.destroy()
-      throw new AnswerTooLargeError(`the answer is larger than ${MAX_ANSWER_BYTES} bytes`)
+  async #settle(post: () => Promise<RawAnswer>, token: string): Promise<Settled> {
+    try {
+      return this.#judge(await post(), token)
+    } catch (error) {
+      const failure = asNoAnswer(error)
+      return { kind: 'undelivered', certain: !failure.sent, reason: reasonOf(failure) }
     }
-    chunks.push(bytes)
   }
-  return Buffer.concat(chunks).toString('utf8')
-}
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
+  #judge(answer: RawAnswer, token: string): Settled {
+    const { status } = answer
+    const text = withoutToken(answer.text, token)
+    const value = parseAnswer(text)
+    const verdict = classOf(status)
+    switch (verdict) {
+      case 'answered':
+        return { kind: 'answered', status, value }
+      case 'refused':
+        return { kind: 'refused', httpStatus: status, reason: wordsOf(status, text), body: keptBody(value) }
+      case 'not_delivered':
+      case 'unclear': {
+        const retry = retryAfterMs(answer.retryAfter, this.#nowMs())
+        return {
+          kind: 'undelivered',
+          certain: verdict === 'not_delivered',
+          reason: wordsOf(status, text),
+          httpStatus: status,
+          ...(retry === undefined ? {} : { retryAfterMs: retry }),
+          body: keptBody(value),
+        }
+      }
+      default:
+        return assertNever(verdict)
+    }
   }
 }
 
-/** What of an answer is worth keeping, with every text cleaned and short. */
-function bounded(value: unknown): Body {
-  const cleaned = cleanJson(value, 500)
-  const isSmall = cleaned !== null && typeof cleaned === 'object' && !Array.isArray(cleaned) && JSON.stringify(cleaned).length <= 8_192
-  return isSmall ? (cleaned as Body) : { note: 'the answer was not kept: too large or not an object' }
+/** A gateway that echoes our header must not carry the token into the ledger. */
+function withoutToken(text: string | undefined, token: string): string | undefined {
+  return token.length < 8 ? text : text?.replaceAll(token, '[hook token]')
 }
 
-function isRedirect(status: number): boolean {
-  return status >= 300 && status < 400
+function malformed({ status, value }: { readonly status: number; readonly value: unknown }): Undelivered {
+  return { kind: 'undelivered', certain: false, reason: 'malformed answer', httpStatus: status, body: keptBody(value) }
 }
 
-function refusal(answer: Answer): { kind: 'refused'; httpStatus: number; reason: string } {
-  return { kind: 'refused', httpStatus: answer.status, reason: isRedirect(answer.status) ? 'a redirect, which is not followed' : wordsOf(answer) }
+function joinWithoutAnswer(failure: NoAnswerError): JoinOutcome {
+  switch (failure.why) {
+    case 'aborted':
+      return { kind: 'aborted' }
+    case 'deadline':
+      return { kind: 'deadline' }
+    case 'connection':
+      return { kind: 'broken', reason: reasonOf(failure) }
+    default:
+      return assertNever(failure.why)
+  }
 }
 
-/** The gateway's own words, from whichever of its shapes. */
-function wordsOf(answer: Answer): string {
-  const body = parseJson(answer.text)
-  const error = body !== null && typeof body === 'object' && 'error' in body ? body.error : undefined
-  const nested = error !== null && typeof error === 'object' && 'message' in error ? error.message : error
-  const words = typeof nested === 'string' ? nested : answer.text
-  return `${answer.status} ${cleanText(words.replace(/\s+/g, ' ').trim(), 500)}`.trim()
+function asNoAnswer(error: unknown): NoAnswerError {
+  return error instanceof NoAnswerError ? error : new NoAnswerError('connection', true, error)
 }
 
-function isTimeout(error: unknown): boolean {
-  return error instanceof Error && error.name === 'TimeoutError'
-}
-
-function reasonOf(error: unknown): string {
-  if (isTimeout(error)) return 'no answer in time'
-  const code = error instanceof Error && 'code' in error ? `${String(error.code)}: ` : ''
-  return cleanText(`${code}${messageOf(error)}`, 300)
+function trimmed(url: string): string {
+  return url.replace(/\/+$/, '')
 }

@@ -1,7 +1,5 @@
 import { AgentbusError } from '../contracts/errors.js'
-
-/** OpenClaw's limit for a hook body, in bytes. */
-export const HOOK_BODY_LIMIT = 262_144
+import { HOOK_BODY_LIMIT, type HookRequest } from '../contracts/hooks.js'
 
 /** The bytes of the two posts of one attempt. Equal bytes under one key are what a gateway recognises a run by. */
 export interface HookBodies {
@@ -19,22 +17,23 @@ export interface HookInput {
 }
 
 /**
- * Renders both bodies with a fixed order of keys. `deliver: false` and `wakeMode: "next-heartbeat"`: with the default
- * wake mode a failed run starts an extra turn in the agent's main session.
+ * Renders both bodies with a fixed order of keys: equal input gives equal bytes.
  * @throws AgentbusError AGENTBUS_TOO_LARGE when the gateway would refuse the body
  */
 export function renderHookBodies(input: HookInput): HookBodies {
-  const admit = JSON.stringify({
+  const request: HookRequest = {
     message: input.message,
     agentId: input.gatewayAgentId,
     name: input.name,
     deliver: false,
     wakeMode: 'next-heartbeat',
     timeoutSeconds: input.timeoutSeconds,
-  })
+  }
+  const admit = JSON.stringify(request)
   const join = joinBodyOf(admit)
-  if (Buffer.byteLength(join) > HOOK_BODY_LIMIT) {
-    throw new AgentbusError('AGENTBUS_TOO_LARGE', `The hook would have ${Buffer.byteLength(join)} bytes; a gateway takes at most ${HOOK_BODY_LIMIT}. Put the large part of the payload elsewhere and reference it.`)
+  const bytes = Buffer.byteLength(join)
+  if (bytes > HOOK_BODY_LIMIT) {
+    throw new AgentbusError('AGENTBUS_TOO_LARGE', `The hook would have ${bytes} bytes; a gateway takes at most ${HOOK_BODY_LIMIT}. Put the large part of the payload elsewhere and reference it.`, { bytes })
   }
   return { admit, join }
 }

@@ -40,7 +40,12 @@ export function createPostgresBackend(options: { readonly url: string; readonly 
     application_name: 'agentbus-queues',
   })
   pool.setMaxListeners(0)
-  pool.on('connect', (client) => client.setMaxListeners(0))
+  pool.on('error', (error) => options.onError(error, 'postgres'))
+  pool.on('connect', (client) => {
+    client.setMaxListeners(0)
+    // The pool listens for errors of idle clients only: one that breaks in use would end the process.
+    client.on('error', (error) => options.onError(error, 'postgres'))
+  })
   const connection = new PostgresConnection(pool as unknown as PostgresConnectionOptions)
   connection.setMaxListeners(0)
   connection.on('error', (error: Error) => options.onError(error, 'postgres'))

@@ -16,7 +16,7 @@ export interface RelayOptions {
 
 const BATCH = 500
 /** Longer than the store may take for a batch; after it another relay publishes the same rows again, harmlessly. */
-const CLAIM_SECONDS = 30
+const CLAIM_SECONDS = 10
 
 /**
  * Publishes the outbox to the queue store. Runs in every process and elects nobody: rows are claimed with

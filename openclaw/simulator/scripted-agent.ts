@@ -1,11 +1,14 @@
 import { request } from 'undici'
 import { z } from 'zod'
-import type { SimulatedRun } from './simulator.js'
+import { assertNever } from '../../contracts/errors.js'
+import type { RunEnd, SimulatedRun } from './hook-desk.js'
 
 /** What a job's payload may ask of the simulated agent, under `simulate`. */
-const Script = z.object({
+const Script = z.strictObject({
+  /** Before the close; with `late`, between the end of the run and the close. */
   delay_ms: z.number().min(0).max(600_000).default(0),
-  outcome: z.enum(['complete', 'block', 'fail', 'retry', 'silent']).default('complete'),
+  /** `silent` ends the run without a close, `late` ends it and closes afterwards, as a background process would. */
+  outcome: z.enum(['complete', 'block', 'fail', 'retry', 'silent', 'late']).default('complete'),
   /** Attempts up to this number fail and ask for a retry. */
   fail_times: z.int().min(0).max(100).default(0),
   retry_seconds: z.int().min(0).max(3_600).default(0),
@@ -19,19 +22,21 @@ const Script = z.object({
 })
 type Script = z.infer<typeof Script>
 
-interface Order {
+const CALL_TIMEOUT_MS = 30_000
+
+/** What a message orders. */
+export interface Order {
   readonly jobId: string
   readonly attemptNo: number
   readonly apiUrl: string
   readonly token: string
 }
 
-/** Finds job, attempt and token in a message, as a model would. */
+/** Finds job, attempt, token and API in a message of the contract, as a model would; undefined when one is missing. */
 export function readOrder(message: string): Order | undefined {
-  const jobId = /^Job:\s+(\S+)/m.exec(message)?.[1]
-  const attemptNo = /^Attempt:\s+\S+ \(number (\d+)/m.exec(message)?.[1]
-  const apiUrl = /^\s*export AGENTBUS_URL=(\S+)/m.exec(message)?.[1]
-  const token = /^\s*export AGENTBUS_TOKEN=(\S+)/m.exec(message)?.[1]
+  const jobId = /^agentbus job:\s+(\S+)$/m.exec(message)?.[1]
+  const attemptNo = /^Attempt:\s+\S+ \(number (\d+);/m.exec(message)?.[1]
+  const [, apiUrl, token] = /^\s+AGENTBUS_URL=(\S+) AGENTBUS_TOKEN=(\S+)$/m.exec(message) ?? []
   if (jobId === undefined || attemptNo === undefined || apiUrl === undefined || token === undefined) return undefined
   return { jobId, attemptNo: Number(attemptNo), apiUrl, token }
 }
@@ -40,73 +45,92 @@ export function readOrder(message: string): Order | undefined {
  * The agent of the built-in simulator: it reads its job over REST with the attempt's token, does what
  * `payload.simulate` says, and closes the job over REST. It does no real work, and says so in the result.
  */
-export function createScriptedAgent(): (run: SimulatedRun) => Promise<{ status: 'ok' | 'error' }> {
+export function createScriptedAgent(): (run: SimulatedRun) => Promise<RunEnd> {
   return async (run) => {
     const order = readOrder(run.message)
     if (order === undefined) return { status: 'ok' }
     try {
-      const script = await readScript(order)
-      if (script.delay_ms > 0) await run.pause(script.delay_ms)
-      if (!run.isAlive()) return { status: 'error' }
-      await close(order, script)
-      return { status: 'ok' }
+      const script = await readScript(order, run.signal)
+      if (script.outcome === 'late') {
+        void actAfter(order, script, run).catch(() => undefined)
+        return { status: 'ok' }
+      }
+      await actAfter(order, script, run)
     } catch {
       // A model whose tools fail still ends its turn; the bus must notice that nothing was closed.
-      return { status: 'ok' }
     }
+    return { status: run.isAlive() ? 'ok' : 'error' }
   }
 }
 
-async function readScript(order: Order): Promise<Script> {
-  const job = await call(order, 'GET', '')
-  const payload = job !== null && typeof job === 'object' && 'payload' in job ? job.payload : undefined
-  const simulate = payload !== null && typeof payload === 'object' && 'simulate' in payload ? payload.simulate : {}
-  return Script.parse(simulate)
+async function actAfter(order: Order, script: Script, run: SimulatedRun): Promise<void> {
+  if (script.delay_ms > 0) await run.pause(script.delay_ms)
+  if (run.isAlive()) await act(order, script, run.signal)
 }
 
-async function close(order: Order, script: Script): Promise<void> {
-  const extra = { ...(script.events === undefined ? {} : { events: script.events }), ...(script.follow_ups === undefined ? {} : { follow_ups: script.follow_ups }) }
+/** Hints that make no sense become a failure that names them: a typing error must not pass for success. */
+async function readScript(order: Order, signal: AbortSignal): Promise<Script> {
+  const job = z.object({ payload: z.looseObject({ simulate: z.unknown().optional() }) }).parse(await call(order, signal, 'GET', ''))
+  const script = Script.safeParse(job.payload.simulate ?? {})
+  if (script.success) return script.data
+  const [issue] = script.error.issues
+  const last_error = `simulated: payload.simulate is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trimEnd()
+  await call(order, signal, 'POST', '/fail', { last_error })
+  return Script.parse({ outcome: 'silent' })
+}
+
+async function act(order: Order, script: Script, signal: AbortSignal): Promise<void> {
+  const { events, follow_ups, retry_seconds, waits_for, look_again_at } = script
+  const extra = { events, follow_ups }
+  const close = (path: string, body: Record<string, unknown>): Promise<unknown> => call(order, signal, 'POST', path, body)
   if (order.attemptNo <= script.fail_times) {
-    await call(order, 'POST', '/fail', { last_error: `simulated failure ${order.attemptNo} of ${script.fail_times}`, retry_seconds: script.retry_seconds })
+    await close('/fail', { last_error: `simulated: failure ${order.attemptNo} of ${script.fail_times}`, retry_seconds })
     return
   }
-  switch (script.outcome) {
+  // A job that was unblocked completes at its next attempt.
+  const outcome = script.outcome === 'block' && order.attemptNo > 1 ? 'complete' : script.outcome
+  switch (outcome) {
     case 'silent':
       return
     case 'block':
-      // After it was unblocked, the next attempt completes.
-      if (order.attemptNo > 1) break
-      await call(order, 'POST', '/block', {
+      await close('/block', {
         blocked_reason: script.blocked_reason ?? 'simulated: something is missing',
         blocked_owner: script.blocked_owner ?? 'operator',
-        ...(script.waits_for === undefined ? {} : { waits_for: script.waits_for }),
-        ...(script.look_again_at === undefined ? {} : { look_again_at: script.look_again_at }),
+        waits_for,
+        look_again_at,
         ...extra,
       })
       return
     case 'fail':
-      await call(order, 'POST', '/fail', { last_error: 'simulated: can never work', ...extra })
+      await close('/fail', { last_error: 'simulated: can never work', ...extra })
       return
     case 'retry':
-      await call(order, 'POST', '/fail', { last_error: 'simulated: not now', retry_seconds: script.retry_seconds })
+      await close('/fail', { last_error: 'simulated: not now', retry_seconds })
       return
     case 'complete':
-      break
+    case 'late':
+      await close('/complete', {
+        summary: 'SIMULATED: closed by the built-in gateway simulator; no agent worked on this.',
+        result: { ...script.result, simulated: true },
+        ...extra,
+      })
+      return
+    default:
+      assertNever(outcome)
   }
-  await call(order, 'POST', '/complete', {
-    summary: 'Closed by the built-in simulator; no real agent worked on this.',
-    result: { simulated: true, ...script.result },
-    ...extra,
-  })
 }
 
-async function call(order: Order, method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
-  const response = await request(`${order.apiUrl}/v1/jobs/${order.jobId}${path}`, {
+/** One REST call with the attempt's token. It dies with the simulated gateway. @throws when refused or unreachable */
+async function call(order: Order, signal: AbortSignal, method: 'GET' | 'POST', path: string, body?: Record<string, unknown>): Promise<unknown> {
+  const answer = await request(`${order.apiUrl}/v1/jobs/${order.jobId}${path}`, {
     method,
     headers: { authorization: `Bearer ${order.token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    signal,
+    headersTimeout: CALL_TIMEOUT_MS,
+    bodyTimeout: CALL_TIMEOUT_MS,
   })
-  const text = await response.body.text()
-  if (response.statusCode >= 400) throw new Error(`${method} ${path} answered ${response.statusCode}`)
+  const text = await answer.body.text()
+  if (answer.statusCode >= 400) throw new Error(`${method} ${path} answered ${answer.statusCode}`)
   return JSON.parse(text)
 }

@@ -1,27 +1,33 @@
+import { setTimeout as timeout } from 'node:timers/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { HookDesk, type SimulatedRun, type RunRecord } from './hook-desk.js'
+import type { Clock } from '../../config/clock.js'
+import { BoundedLog } from './bounded-log.js'
+import { readBody, readObject, readRun, readWake, type WakeRequest } from './hook-body.js'
+import { HookDesk, type RunEnd, type RunRecord, type SimulatedRun } from './hook-desk.js'
 
-export type { RunRecord, SimulatedRun } from './hook-desk.js'
+export type { RunEnd, RunRecord, SimulatedRun } from './hook-desk.js'
 
 export interface SimulatorOptions {
   readonly hookToken: string
+  /** 0, the default, takes a free one and keeps it over crashes. */
   readonly port?: number
   readonly host?: string
   readonly hookPath?: string
   /** Agent ids that exist, or any. */
   readonly agents: readonly string[] | 'any'
   /** The agent: what happens in a run. */
-  readonly behave: (run: SimulatedRun) => Promise<{ readonly status: 'ok' | 'error' | 'skipped' }>
+  readonly behave: (run: SimulatedRun) => Promise<RunEnd>
   /** Runs at once; the rest queue. */
   readonly maxRuns?: number
   /** Milliseconds a queued run waits for its place before 503. */
   readonly admissionTimeoutMs?: number
   /** False: like a gateway that knows no `waitForCompletion`. */
   readonly completions?: boolean
-  readonly nowMs?: () => number
+  readonly clock?: Clock
 }
 
+/** One request as it arrived. `status` is 0 while it has no answer, and for good when the client or the gateway went away. */
 export interface RequestRecord {
   readonly method: string
   readonly path: string
@@ -31,97 +37,111 @@ export interface RequestRecord {
   readonly atMs: number
 }
 
+export interface Fault {
+  readonly status: number
+  readonly body: string
+  readonly retryAfter?: string
+}
+
 export interface Simulator {
   readonly url: string
   start(): Promise<void>
-  /** `drain`: running runs finish and waiting clients get their answer first. */
+  /** `drain`: new posts get 503, running runs finish and waiting clients get their answer first. */
   stop(options: { readonly drain: boolean }): Promise<void>
   /** As SIGKILL would: sockets reset, runs gone, all memory of keys gone. `start` brings it back on the same port. */
   crash(): Promise<void>
   setDraining(draining: boolean): void
-  /** Answers every hook with this status and text while set. */
-  setFault(fault: { readonly status: number; readonly body: string; readonly retryAfter?: string } | undefined): void
+  /** Resets every connection, new ones too, as a cut network does. Runs go on. */
+  setDown(down: boolean): void
+  /** Answers every hook that has the right token with this status and text while set. */
+  setFault(fault: Fault | undefined): void
   runs(): readonly RunRecord[]
   requests(): readonly RequestRecord[]
+  wakes(): readonly WakeRequest[]
 }
 
-const BODY_LIMIT = 262_144
-const LOG_LIMIT = 200_000
-
-/** The built-in stand-in for an OpenClaw gateway: the same statuses, texts and shapes, observed on the real one. */
+/** The built-in stand-in for an OpenClaw gateway: the same statuses, texts and shapes, observed on the real one (2026.9.6). */
 export function createSimulator(options: SimulatorOptions): Simulator {
   return new GatewaySimulator(options)
 }
 
+const realClock: Clock = {
+  nowMs: () => Date.now(),
+  sleep: (ms, signal) => timeout(ms, undefined, { ref: false, ...(signal === undefined ? {} : { signal }) }),
+}
+
+type OpenRequest = { -readonly [K in keyof RequestRecord]: RequestRecord[K] }
+
+interface Reply {
+  readonly status: number
+  readonly body: unknown
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 class GatewaySimulator implements Simulator {
   readonly #options: SimulatorOptions
-  readonly #nowMs: () => number
+  readonly #clock: Clock
   readonly #sockets = new Set<Socket>()
-  readonly #requests: RequestRecord[] = []
-  readonly #runs: RunRecord[] = []
+  readonly #unanswered = new Set<Promise<void>>()
+  readonly #requests = new BoundedLog<RequestRecord>()
+  readonly #runs = new BoundedLog<RunRecord>()
+  readonly #wakes = new BoundedLog<WakeRequest>()
+  #pendingWakes = new Set<string>()
   #server: Server | undefined
   #desk: HookDesk
   #bootedAtMs = 0
   #port: number
   #draining = false
-  #fault: { readonly status: number; readonly body: string; readonly retryAfter?: string } | undefined
-  #rejectedAt: number[] = []
+  #down = false
+  #fault: Fault | undefined
+  #rejectedAtMs: number[] = []
 
   constructor(options: SimulatorOptions) {
     this.#options = options
-    this.#nowMs = options.nowMs ?? (() => Date.now())
+    this.#clock = options.clock ?? realClock
     this.#port = options.port ?? 0
     this.#desk = this.#freshDesk()
   }
 
   get url(): string {
-    return `http://${this.#options.host ?? '127.0.0.1'}:${this.#port}`
+    return `http://${this.#host}:${this.#port}`
   }
 
-  #freshDesk(): HookDesk {
-    return new HookDesk({
-      behave: this.#options.behave,
-      maxRuns: this.#options.maxRuns ?? 8,
-      admissionTimeoutMs: this.#options.admissionTimeoutMs ?? 15_000,
-      nowMs: this.#nowMs,
-      record: (run) => {
-        if (this.#runs.length < LOG_LIMIT) this.#runs.push(run)
-      },
-    })
+  get #host(): string {
+    return this.#options.host ?? '127.0.0.1'
   }
 
   async start(): Promise<void> {
+    if (this.#server !== undefined) throw new Error('the simulator runs already')
     this.#desk = this.#freshDesk()
+    this.#pendingWakes = new Set()
+    this.#rejectedAtMs = []
     this.#draining = false
-    const server = createServer((request, response) => void this.#handle(request, response))
-    server.keepAliveTimeout = 60_000
+    const server = createServer((request, response) => this.#serve(request, response))
+    server.keepAliveTimeout = 5_000
     server.requestTimeout = 0
-    server.on('connection', (socket) => {
-      this.#sockets.add(socket)
-      socket.on('close', () => this.#sockets.delete(socket))
-    })
+    server.on('connection', (socket) => this.#keep(socket))
     this.#server = server
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen(this.#port, this.#options.host ?? '127.0.0.1', () => resolve())
+      server.listen(this.#port, this.#host, resolve)
     })
     this.#port = (server.address() as AddressInfo).port
-    this.#bootedAtMs = this.#nowMs()
+    this.#bootedAtMs = this.#clock.nowMs()
   }
 
   async stop({ drain }: { readonly drain: boolean }): Promise<void> {
     if (drain) {
       this.#draining = true
       await this.#desk.idle()
+      await Promise.all(this.#unanswered)
+      // A reset could overtake the last answers; these connections end in order.
+      this.#server?.closeIdleConnections()
     }
-    await this.#shut()
+    await this.crash()
   }
 
   async crash(): Promise<void> {
-    await this.#shut()
-  }
-
-  async #shut(): Promise<void> {
     this.#desk.kill()
     const server = this.#server
     this.#server = undefined
@@ -133,123 +153,146 @@ class GatewaySimulator implements Simulator {
     this.#draining = draining
   }
 
-  setFault(fault: { readonly status: number; readonly body: string; readonly retryAfter?: string } | undefined): void {
+  setDown(down: boolean): void {
+    this.#down = down
+    if (down) for (const socket of this.#sockets) socket.resetAndDestroy()
+  }
+
+  setFault(fault: Fault | undefined): void {
     this.#fault = fault
   }
 
   runs(): readonly RunRecord[] {
-    return this.#runs
+    return this.#runs.entries()
   }
 
   requests(): readonly RequestRecord[] {
-    return this.#requests
+    return this.#requests.entries()
   }
 
-  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const path = new URL(request.url ?? '/', 'http://simulator').pathname
-    let body = ''
-    response.on('finish', () => {
-      const key = request.headers['idempotency-key']
-      if (this.#requests.length < LOG_LIMIT) {
-        this.#requests.push({ method: request.method ?? '', path, key: typeof key === 'string' ? key : undefined, body, status: response.statusCode, atMs: this.#nowMs() })
-      }
+  wakes(): readonly WakeRequest[] {
+    return this.#wakes.entries()
+  }
+
+  #freshDesk(): HookDesk {
+    return new HookDesk({
+      behave: this.#options.behave,
+      maxRuns: this.#options.maxRuns ?? 8,
+      admissionTimeoutMs: this.#options.admissionTimeoutMs ?? 15_000,
+      clock: this.#clock,
+      record: (run) => this.#runs.add(run, run.bytes.length),
     })
-    if (path === '/healthz') return json(response, 200, { ok: true, status: 'live' })
-    if (path === '/readyz') return this.#readyz(response)
-    // Draining is answered before auth, for replays too, in a shape of its own.
-    if (this.#draining) {
-      response.setHeader('Retry-After', '1')
-      return json(response, 503, { error: { message: 'gateway is draining', code: 'gateway_unavailable' } })
+  }
+
+  #keep(socket: Socket): void {
+    if (this.#down) {
+      socket.resetAndDestroy()
+      return
     }
+    this.#sockets.add(socket)
+    socket.on('error', () => undefined)
+    socket.on('close', () => this.#sockets.delete(socket))
+  }
+
+  #serve(request: IncomingMessage, response: ServerResponse): void {
+    const key = request.headers['idempotency-key'] ?? request.headers['x-openclaw-idempotency-key']
+    const record: OpenRequest = {
+      method: request.method ?? '',
+      path: new URL(request.url ?? '/', 'http://simulator').pathname,
+      key: typeof key === 'string' ? key : undefined,
+      body: '',
+      status: 0,
+      atMs: this.#clock.nowMs(),
+    }
+    const gone = new Promise<void>((resolve) => response.on('close', resolve))
+    this.#unanswered.add(gone)
+    void gone.then(() => this.#unanswered.delete(gone))
+    void this.#answer(request, record).then((reply) => {
+      if (reply === undefined || response.socket?.destroyed !== false) return
+      record.status = reply.status
+      const isText = typeof reply.body === 'string'
+      response.writeHead(reply.status, { 'content-type': `${isText ? 'text/plain' : 'application/json'}; charset=utf-8`, ...reply.headers })
+      response.end(isText ? reply.body : JSON.stringify(reply.body))
+    })
+  }
+
+  /** @returns undefined when the client has gone away */
+  async #answer(request: IncomingMessage, record: OpenRequest): Promise<Reply | undefined> {
+    const { path } = record
     const hookPath = this.#options.hookPath ?? '/hooks'
-    if (path !== `${hookPath}/agent` && path !== `${hookPath}/wake`) return text(response, 404, 'Not Found')
-    if (request.method !== 'POST') {
-      response.setHeader('Allow', 'POST')
-      return text(response, 405, 'Method Not Allowed')
+    const isHook = path === hookPath || path.startsWith(`${hookPath}/`)
+    if (!isHook) {
+      this.#requests.add(record, 0)
+      return this.#probe(record)
     }
-    if (request.headers.authorization !== `Bearer ${this.#options.hookToken}`) return this.#reject(response)
+    const early = this.#beforeBody(request, path.slice(hookPath.length))
+    // The body is read in any case: an answer to half a request resets the connection.
+    const body = await readBody(request)
+    if (body === undefined) return undefined
+    record.body = early === undefined ? body.text : ''
+    this.#requests.add(record, record.body.length)
+    if (early !== undefined) return early
     if (this.#fault !== undefined) {
-      if (this.#fault.retryAfter !== undefined) response.setHeader('Retry-After', this.#fault.retryAfter)
-      return text(response, this.#fault.status, this.#fault.body)
+      return { status: this.#fault.status, body: this.#fault.body, ...(this.#fault.retryAfter === undefined ? {} : { headers: { 'retry-after': this.#fault.retryAfter } }) }
     }
-    const read = await readBody(request)
-    if (read === undefined) return json(response, 413, { ok: false, error: 'payload too large' })
-    body = read
-    const parsed = parseObject(body)
-    if (parsed === undefined) return json(response, 400, { ok: false, error: 'invalid JSON body' })
-    if (path.endsWith('/wake')) return json(response, 200, { ok: true, mode: parsed['mode'] ?? 'now', eventOutcome: 'queued' })
-    return this.#hook(request, response, parsed, body)
+    if (body.tooLarge) return { status: 413, body: { ok: false, error: 'payload too large' }, headers: { connection: 'close' } }
+    const parsed = readObject(body.text)
+    if (parsed.kind === 'fault') return fault(parsed.error)
+    return path.endsWith('/wake') ? this.#wake(parsed.value) : this.#run(parsed.value, body.text, record.key)
   }
 
-  #readyz(response: ServerResponse): void {
-    if (this.#draining) return json(response, 503, { ready: false, failing: ['draining'] })
-    return json(response, 200, { ready: true, failing: [], uptimeMs: Math.max(0, this.#nowMs() - this.#bootedAtMs) })
+  #probe({ path, method }: RequestRecord): Reply {
+    if (path !== '/healthz' && path !== '/readyz') return { status: 404, body: 'Not Found' }
+    if (method !== 'GET' && method !== 'HEAD') return { status: 405, body: 'Method Not Allowed', headers: { allow: 'GET, HEAD' } }
+    if (path === '/healthz') return { status: 200, body: { ok: true, status: 'live' } }
+    const uptimeMs = Math.max(0, this.#clock.nowMs() - this.#bootedAtMs)
+    return this.#draining ? { status: 503, body: { ready: false, failing: ['gateway-draining'], uptimeMs } } : { status: 200, body: { ready: true, failing: [], uptimeMs } }
   }
 
-  #reject(response: ServerResponse): void {
-    const now = this.#nowMs()
-    this.#rejectedAt = this.#rejectedAt.filter((at) => now - at < 60_000)
-    this.#rejectedAt.push(now)
-    if (this.#rejectedAt.length <= 20) return text(response, 401, 'Unauthorized')
-    response.setHeader('Retry-After', '60')
-    return text(response, 429, 'Too Many Requests')
-  }
-
-  async #hook(request: IncomingMessage, response: ServerResponse, body: Record<string, unknown>, raw: string): Promise<void> {
-    const fault = this.#faultOf(body)
-    if (fault !== undefined) return json(response, 400, { ok: false, error: fault })
-    const header = request.headers['idempotency-key'] ?? request.headers['x-openclaw-idempotency-key']
-    const key = typeof header === 'string' ? header : typeof body['idempotencyKey'] === 'string' ? body['idempotencyKey'] : undefined
-    const run = this.#desk.take({ key, body, bytes: raw })
-    const admitted = await run.admitted
-    if (!admitted) return json(response, 503, { ok: false, error: 'hook agent run did not start before admission timeout', runId: run.runId })
-    if (body['waitForCompletion'] !== true || this.#options.completions === false) return json(response, 200, { ok: true, runId: run.runId })
-    const completion = await run.completion
-    return json(response, 200, { ok: true, runId: run.runId, completion: { status: completion.status, replyDisposition: 'visible', delivered: false, deliveryAttempted: false } })
-  }
-
-  #faultOf(body: Record<string, unknown>): string | undefined {
-    if (typeof body['message'] !== 'string' || body['message'].trim() === '') return 'message required'
-    const agentId = body['agentId']
-    if (this.#options.agents === 'any') return undefined
-    if (typeof agentId !== 'string' && this.#options.agents.length > 1) return 'agentId required'
-    if (typeof agentId === 'string' && !this.#options.agents.includes(agentId)) return `unknown agent: ${agentId}`
-    return undefined
-  }
-}
-
-function json(response: ServerResponse, status: number, body: unknown): void {
-  if (response.destroyed) return
-  response.writeHead(status, { 'content-type': 'application/json' })
-  response.end(JSON.stringify(body))
-}
-
-function text(response: ServerResponse, status: number, body: string): void {
-  if (response.destroyed) return
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' })
-  response.end(body)
-}
-
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = []
-  let size = 0
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > BODY_LIMIT) return undefined
-      chunks.push(chunk)
+  /** What a gateway says before it looks at the body, in its order: draining, method, token, path. */
+  #beforeBody(request: IncomingMessage, end: string): Reply | undefined {
+    if (this.#draining) {
+      const error = { message: 'Gateway is temporarily unavailable while suspending or restarting', type: 'service_unavailable', code: 'gateway_unavailable' }
+      return { status: 503, body: { error }, headers: { 'retry-after': '1' } }
     }
-  } catch {
-    return undefined
+    if (request.method !== 'POST') return { status: 405, body: 'Method Not Allowed', headers: { allow: 'POST' } }
+    const { authorization } = request.headers
+    const token = authorization?.startsWith('Bearer ') === true ? authorization.slice(7) : request.headers['x-openclaw-token']
+    if (token !== this.#options.hookToken) return this.#reject()
+    this.#rejectedAtMs = []
+    return end === '/agent' || end === '/wake' ? undefined : { status: 404, body: 'Not Found' }
   }
-  return Buffer.concat(chunks).toString('utf8')
+
+  /** Wrong tokens are counted over a minute; a right one is always let in, and starts the count anew. */
+  #reject(): Reply {
+    const nowMs = this.#clock.nowMs()
+    this.#rejectedAtMs = [...this.#rejectedAtMs.filter((atMs) => nowMs - atMs < 60_000), nowMs].slice(-21)
+    if (this.#rejectedAtMs.length <= 20) return { status: 401, body: 'Unauthorized' }
+    return { status: 429, body: 'Too Many Requests', headers: { 'retry-after': '60' } }
+  }
+
+  #wake(body: Readonly<Record<string, unknown>>): Reply {
+    const wake = readWake(body, this.#options.agents)
+    if (wake.kind === 'fault') return fault(wake.error)
+    const { mode } = wake.value
+    const name = JSON.stringify(wake.value)
+    const eventOutcome = this.#pendingWakes.has(name) ? 'coalesced' : 'queued'
+    if (this.#pendingWakes.size < 10_000) this.#pendingWakes.add(name)
+    this.#wakes.add(wake.value, name.length)
+    return { status: 200, body: { ok: true, mode, eventOutcome } }
+  }
+
+  async #run(body: Readonly<Record<string, unknown>>, bytes: string, key: string | undefined): Promise<Reply> {
+    const read = readRun(body, bytes, key, this.#options.agents)
+    if (read.kind === 'fault') return fault(read.error)
+    const { runId, admitted, completion } = this.#desk.take(read.value)
+    if (!(await admitted)) return { status: 503, body: { ok: false, error: 'hook agent run did not start before admission timeout', runId } }
+    if (body['waitForCompletion'] !== true || this.#options.completions === false) return { status: 200, body: { ok: true, runId } }
+    const { status } = await completion
+    return { status: 200, body: { ok: true, runId, completion: { status, replyDisposition: 'visible', delivered: false, deliveryAttempted: false } } }
+  }
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text)
-    return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined
-  } catch {
-    return undefined
-  }
+function fault(error: string): Reply {
+  return { status: 400, body: { ok: false, error } }
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { execFileSync } from 'node:child_process'
@@ -46,7 +46,11 @@ function installRedis(): string {
 
 /** Starts the real stores once for the whole run and migrates the template that each file clones. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // Crash tests run the build as real processes.
+  execFileSync('npm', ['run', 'build', '--silent'], { stdio: 'inherit' })
   const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-test-'))
+  // PostgreSQL does not run as root: its own user must be able to walk into the folder.
+  await chmod(folder, 0o755)
   const log = createLogger({ level: 'error', pretty: false })
   const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log })
   const store = await redis(path.join(folder, 'data'))
