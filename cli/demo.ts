@@ -81,6 +81,7 @@ class Story {
   readonly #io: DemoIo
   readonly #expectations: Expectation[] = []
   readonly #startedMs = performance.now()
+  readonly #told = new Map<string, number>()
 
   constructor(bus: Bus, gateway: Simulator, io: DemoIo) {
     this.#bus = bus
@@ -122,13 +123,13 @@ class Story {
   /** Follows a job in the ledger and tells each row of its history as it appears. */
   async #follow(job: JobView, until: (job: JobView) => boolean, limitMs = 40_000): Promise<JobView> {
     const endMs = performance.now() + limitMs
-    let told = 0
     for (;;) {
       const history = await this.#bus.ledger.jobHistory(job.id)
+      const told = this.#told.get(job.id) ?? 0
       for (const row of history.transitions.slice(told)) {
         this.#say(`   ${row.from_status ?? 'new'} → ${row.to_status}: ${row.reason}${row.note === null ? '' : ` (${row.note})`}`)
       }
-      told = history.transitions.length
+      this.#told.set(job.id, history.transitions.length)
       if (until(history.job) || performance.now() > endMs) return history.job
       await sleep(100)
     }

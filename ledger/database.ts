@@ -41,7 +41,34 @@ export function openDatabase(options: DatabaseOptions): Database {
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
   pool.on('connect', (client) => client.on('error', options.onError))
-  return { pool, db: drizzle(pool, { schema }), close: () => pool.end() }
+  const db = drizzle(pool, { schema })
+  pools.set(db, pool)
+  return { pool, db, close: () => pool.end() }
+}
+
+const pools = new WeakMap<Db, pg.Pool>()
+const perClient = new WeakMap<pg.PoolClient, Db>()
+
+/**
+ * One transaction on a client that is given back whatever happens. Drizzle's own transaction on a pool keeps the client
+ * for good when BEGIN fails, as it does on each client after the server was killed: the pool then runs dry.
+ */
+async function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  const pool = pools.get(db)
+  if (pool === undefined) throw new Error('a transaction needs a database from openDatabase')
+  const client = await pool.connect()
+  let broken = false
+  try {
+    const known = perClient.get(client)
+    const own = known ?? (drizzle(client, { schema }) as unknown as Db)
+    if (known === undefined) perClient.set(client, own)
+    return await own.transaction(work)
+  } catch (error) {
+    broken = isAway(error)
+    throw error
+  } finally {
+    client.release(broken)
+  }
 }
 
 /** SQLSTATEs after which the same transaction may simply run again, and why. */
@@ -83,7 +110,7 @@ export function isAway(error: unknown): boolean {
 export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await db.transaction(work)
+      return await transact(db, work)
     } catch (error) {
       const state = sqlStateOf(error)
       if (state !== undefined && RETRYABLE.has(state) && tries < 5) continue

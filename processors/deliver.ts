@@ -225,12 +225,14 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
   for (;;) {
     const leftMs = d.deadlineMs - d.deps.clock.nowMs()
     if (leftMs <= 0) return deadline(d)
+    const joinedAtMs = d.deps.clock.nowMs()
     const happened = await joinOnce(d, post, leftMs, leaseMs)
     if (happened.what === 'closed') return endFromLedger(d)
     if (happened.what === 'shutdown') return { kind: 'hand_back' }
     const { answer } = happened
     switch (answer.kind) {
       case 'completed':
+        await noteReplacedRun(d, answer.runId)
         return ended(d, answer.completion)
       case 'deadline':
         return deadline(d)
@@ -240,7 +242,7 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
         return waitWithoutJoin(d)
       case 'broken':
       case 'refused': {
-        const next = await afterBreak(d, answer.reason)
+        const next = await afterBreak(d, answer.reason, joinedAtMs)
         if (next !== undefined) return next
         break
       }
@@ -272,6 +274,11 @@ async function joinOnce(d: Delivery, post: Post, leftMs: number, leaseMs: number
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve()
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
+
+/** A join that is answered for another run tells that the gateway had forgotten ours and ran the order anew: that is a row. */
+async function noteReplacedRun(d: Delivery, runId: string): Promise<void> {
+  await d.deps.ledger.run((tx) => reportAdmitted(tx, d.report, { runId, httpStatus: 200, response: {} }))
 }
 
 /** The run is over; the agent's last write may be a moment behind. */
@@ -309,12 +316,14 @@ async function waitFor(d: Delivery, ms: number): Promise<'closed' | 'timeout' | 
  * The connection to a run broke. A gateway that has restarted since has lost the run; one that has not still has it,
  * and the next join finds it. @returns undefined to join again
  */
-async function afterBreak(d: Delivery, reason: string): Promise<DeliveryEnd | undefined> {
+async function afterBreak(d: Delivery, reason: string, joinedAtMs: number): Promise<DeliveryEnd | undefined> {
   let wasAway = false
   for (;;) {
     const probe = await d.deps.hooks.probe({ baseUrl: d.target.baseUrl, deadlineMs: 3_000 })
     if (probe.ready) {
-      const restarted = probe.bootedAtMs === undefined ? wasAway : lostItsRuns(d.attempt, probe.bootedAtMs)
+      // Both times by this machine's clock: it was up when we joined, so a later boot is another life of it.
+      const bootedSince = probe.bootedAtMs !== undefined && probe.bootedAtMs > joinedAtMs
+      const restarted = probe.bootedAtMs === undefined ? wasAway : bootedSince || lostItsRuns(d.attempt, probe.bootedAtMs)
       await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures }))
       if (restarted) return lost(d, `The gateway restarted in mid-run (${reason}).`)
     } else {
