@@ -11,9 +11,9 @@ test('a pool whose connections were all cut serves again, and keeps no client', 
   await Promise.all(Array.from({ length: 4 }, () => t.ledger.run((tx) => tx.execute(sql`select pg_sleep(0.05)`))))
 
   for (let round = 0; round < 5; round += 1) {
-    const busy = Array.from({ length: 8 }, () => t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'x' })))
+    const busy = Promise.allSettled(Array.from({ length: 8 }, () => t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'x' }))))
     await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
-    await Promise.allSettled(busy)
+    await busy
   }
   const { created } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'after' }))
 

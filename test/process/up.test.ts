@@ -1,0 +1,156 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+
+const MAIN = path.resolve('dist/cli/main.js')
+const run = promisify(execFile)
+
+let folder: string
+const children: ChildProcess[] = []
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'agentbus-up-'))
+  await chmod(folder, 0o755)
+})
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    }
+  }
+  await rm(folder, { recursive: true, force: true })
+})
+
+interface Up {
+  readonly child: ChildProcess
+  readonly output: () => string
+  readonly url: string
+  readonly token: string
+}
+
+/** `withRedis: false` hides redis-server, as on a machine that has none. */
+function environment(extra: Record<string, string> = {}, { withRedis = true } = {}): Record<string, string> {
+  const node = path.dirname(process.execPath)
+  return {
+    PATH: withRedis ? (process.env['PATH'] ?? '') : node.startsWith('/usr/bin') ? '/bin-without-redis' : node,
+    HOME: folder,
+    AGENTBUS_DATA_DIR: path.join(folder, 'data'),
+    AGENTBUS_PORT: '0',
+    ...extra,
+  }
+}
+
+async function up(extra: Record<string, string> = {}, options: { withRedis?: boolean } = {}): Promise<Up> {
+  const child = spawn(process.execPath, [MAIN, 'up'], { env: environment(extra, options), stdio: ['ignore', 'pipe', 'pipe'] })
+  children.push(child)
+  let said = ''
+  await new Promise<void>((resolve, reject) => {
+    const hear = (chunk: Buffer): void => {
+      said += chunk.toString()
+      if (said.includes('Ctrl-C stops everything')) resolve()
+    }
+    child.stdout.on('data', hear)
+    child.stderr.on('data', hear)
+    child.on('exit', (code) => reject(new Error(`up ended with ${code}: ${said}`)))
+  })
+  const token = /Token:\s+(\S+)/.exec(said)?.[1] ?? ''
+  const url = /API:\s+(\S+)\/v1\s/.exec(said)?.[1] ?? ''
+  return { child, output: () => said, url, token }
+}
+
+/** A start that is expected to fail. @returns its exit code and what it said */
+async function failingUp(extra: Record<string, string>): Promise<{ code: number; said: string }> {
+  try {
+    await run(process.execPath, [MAIN, 'up'], { env: environment(extra), timeout: 30_000 })
+  } catch (error) {
+    const failed = error as { code: number; stderr: string; stdout: string }
+    return { code: failed.code, said: `${failed.stdout}${failed.stderr}` }
+  }
+  throw new Error('the start succeeded')
+}
+
+async function cli(bus: Up, ...args: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, [MAIN, ...args], { env: { ...environment(), AGENTBUS_URL: bus.url, AGENTBUS_TOKEN: bus.token } })
+  return stdout
+}
+
+async function stop(bus: Up): Promise<number | null> {
+  bus.child.kill('SIGINT')
+  const [code] = (await once(bus.child, 'exit')) as [number | null]
+  return code
+}
+
+describe('agentbus up', () => {
+  test.each([
+    ['with a private Redis', true],
+    ["on BullMQ's PostgreSQL backend when there is no Redis", false],
+  ])('brings everything up, finds its data again, and recovers from kill -9 %s', async (_how, withRedis) => {
+    const first = await up({}, { withRedis })
+    const story = await cli(first, 'enqueue-job', '--target-agent', 'devops', '--subject', 'say hello', '--follow')
+    const id = /^id\s+(\S+)/m.exec(story)?.[1] ?? ''
+    const code = await stop(first)
+
+    const second = await up({}, { withRedis })
+    const found = await cli(second, 'job', id)
+    second.child.kill('SIGKILL')
+    await once(second.child, 'exit')
+
+    const third = await up({}, { withRedis })
+    const again = await cli(third, 'enqueue-job', '--target-agent', 'devops', '--subject', 'still here', '--follow')
+    expect(first.output()).toContain(withRedis ? 'private redis-server' : 'PostgreSQL backend')
+    expect(first.output()).toContain('SIMULATOR')
+    expect(story).toMatch(/running → succeeded/)
+    expect(code).toBe(0)
+    expect(found).toContain('succeeded')
+    expect(third.token).toBe(first.token)
+    expect(again).toMatch(/running → succeeded/)
+    expect(await stop(third)).toBe(0)
+  }, 90_000)
+
+  test('refuses a second start on the same data folder, naming the first', async () => {
+    const first = await up()
+
+    const { code, said } = await failingUp({})
+
+    expect(code).toBe(1)
+    expect(said).toContain(String(first.child.pid))
+    expect(said.trim().split('\n')).toHaveLength(1)
+  })
+
+  test('says in one line that its port is taken, and stops what it had started', async () => {
+    const server = createServer()
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const port = (server.address() as { port: number }).port
+
+    const { code, said } = await failingUp({ AGENTBUS_PORT: String(port) })
+    server.close()
+
+    expect(code).toBe(1)
+    expect(said).toContain(`Port ${port} on 127.0.0.1 is taken`)
+    expect(said.trim().split('\n')).toHaveLength(1)
+    // The data folder is free again, so its stores were stopped.
+    const next = await up()
+    expect(await stop(next)).toBe(0)
+  })
+
+  test.each([
+    ['a database that nobody serves', { DATABASE_URL: 'postgres://someone:hunter2secret@127.0.0.1:9/agentbus' }],
+    ['a Redis that nobody serves', { REDIS_URL: 'redis://:hunter2secret@127.0.0.1:9/0' }],
+    ['a database URL that is none', { DATABASE_URL: 'hunter2secret' }],
+    ['a folder that cannot be', { AGENTBUS_DATA_DIR: '/proc/nowhere' }],
+    ['a port that is none', { AGENTBUS_PORT: 'many' }],
+  ])('says in one line what is wrong with %s, and no secret', async (_what, env) => {
+    const { code, said } = await failingUp(env)
+
+    expect(code).toBe(1)
+    expect(said.trim().split('\n')).toHaveLength(1)
+    expect(said).toMatch(/^agentbus: /)
+    expect(said).not.toContain('hunter2secret')
+  })
+})
