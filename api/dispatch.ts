@@ -53,7 +53,9 @@ function idempotencyOf(request: Request): CommandContext['idempotency'] {
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) {
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'Idempotency-Key must be 1 to 200 visible ASCII characters.', { header: 'Idempotency-Key' })
   }
-  const requestHash = createHash('sha256').update(JSON.stringify([request.method, request.path, sorted(request.body)])).digest('hex')
+  const requestHash = createHash('sha256')
+    .update(JSON.stringify([request.method, request.path, sorted(request.body)]))
+    .digest('hex')
   return { key, requestHash }
 }
 

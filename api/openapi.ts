@@ -33,7 +33,13 @@ export function openApiOf(routes: readonly Route[], version: string): Json {
 function operationOf(route: Route, schemas: Schemas): Json {
   const parameters = [...parametersOf(route.spec.params, 'path'), ...parametersOf(route.spec.query, 'query')]
   if (route.method === 'post') {
-    parameters.push({ name: 'Idempotency-Key', in: 'header', required: false, schema: { type: 'string', maxLength: 200 }, description: 'The same key and request are carried out once, and answered alike.' })
+    parameters.push({
+      name: 'Idempotency-Key',
+      in: 'header',
+      required: false,
+      schema: { type: 'string', maxLength: 200 },
+      description: 'The same key and request are carried out once, and answered alike.',
+    })
   }
   return {
     operationId: route.id,

@@ -21,7 +21,13 @@ const CSP = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self
  * Bull Board for all agent queues at /board. Reading goes to Bull Board; whatever changes something goes to the
  * ledger first and never straight to a queue.
  */
-export function mountBoard(options: { readonly app: Express; readonly requireOperator: RequestHandler; readonly ledger: Ledger; readonly queues: QueueRegistry; readonly log: Logger }): Board {
+export function mountBoard(options: {
+  readonly app: Express
+  readonly requireOperator: RequestHandler
+  readonly ledger: Ledger
+  readonly queues: QueueRegistry
+  readonly log: Logger
+}): Board {
   const { app, ledger, queues, log } = options
   const adapter = new ExpressAdapter()
   adapter.setBasePath(BASE)

@@ -58,15 +58,16 @@ async function firstFleet(ledger: Ledger, settings: Settings, simulatorUrl: stri
 }
 
 function pilotAgents(settings: Settings, gateway: string): AgentConfig[] {
-  return PILOT.map((agent) =>
-    AgentConfig.parse({ ...agent, gateway, concurrency: settings.defaultAgentConcurrency, lease_seconds: settings.leaseSeconds }),
-  )
+  return PILOT.map((agent) => AgentConfig.parse({ ...agent, gateway, concurrency: settings.defaultAgentConcurrency, lease_seconds: settings.leaseSeconds }))
 }
 
 /** The operator's token of this data folder: made at the first start, kept in a file only its owner may read. */
 export async function operatorToken(ledger: Ledger, dataDir: string): Promise<string> {
   const file = path.join(dataDir, 'operator-token')
-  const known = await readFile(file, 'utf8').then((text) => text.trim(), () => undefined)
+  const known = await readFile(file, 'utf8').then(
+    (text) => text.trim(),
+    () => undefined,
+  )
   const token = known ?? `abt_${randomBytes(32).toString('base64url')}`
   if (known === undefined) await writePrivate(file, `${token}\n`)
   const hash = createHash('sha256').update(token).digest()

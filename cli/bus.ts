@@ -195,4 +195,3 @@ function buildWorkers(
   })
   return { agents, maintenance }
 }
-

@@ -30,7 +30,15 @@ export interface DemoIo {
  */
 export async function playDemo(io: DemoIo): Promise<boolean> {
   const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-demo-'))
-  const settings = loadSettings({ ...pathOnly(io.env), AGENTBUS_DATA_DIR: path.join(folder, 'data'), AGENTBUS_PORT: '0', RETRY_SECONDS: '4', AGENTBUS_COMPLETION_GRACE_MS: '1500', AGENTBUS_PROBE_SECONDS: '1', AGENTBUS_LOG_LEVEL: 'error' })
+  const settings = loadSettings({
+    ...pathOnly(io.env),
+    AGENTBUS_DATA_DIR: path.join(folder, 'data'),
+    AGENTBUS_PORT: '0',
+    RETRY_SECONDS: '4',
+    AGENTBUS_COMPLETION_GRACE_MS: '1500',
+    AGENTBUS_PROBE_SECONDS: '1',
+    AGENTBUS_LOG_LEVEL: 'error',
+  })
   const log = createLogger({ level: 'error', pretty: false })
   let stores: Stores | undefined
   let bus: Bus | undefined
@@ -260,4 +268,3 @@ class Story {
     while (performance.now() < endMs && !(await holds())) await sleep(100)
   }
 }
-

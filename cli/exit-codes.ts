@@ -11,14 +11,36 @@ export const EXIT = {
   throttled: 7,
 } as const
 
+type Exit = keyof typeof EXIT
+
+/** The same table in words; `agentbus --help` and the documentation are made from it. */
+export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
+  ok: 'done',
+  unexpected: 'failed in a way that has no code of its own',
+  usage: 'the command or its input is wrong (HTTP 400, 405, 413, 415, 422); correct it',
+  notFound: 'nothing has that id (404)',
+  refused: 'no token, or one that may not do this (401, 403)',
+  conflict: 'the state has changed (409, 412); an attempt that gets this stops working on its job',
+  unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run the same command again',
+  throttled: 'too many wrong tokens came from this address (429); wait',
+}
+
 /** The exit code for an HTTP status. */
 export function exitCodeOf(status: number): number {
-  if (status < 400) return EXIT.ok
+  if (status < 300) return EXIT.ok
+  if (status < 400) return EXIT.unexpected
   if (status === 404) return EXIT.notFound
   if (status === 401 || status === 403) return EXIT.refused
+  if (status === 408) return EXIT.unavailable
   if (status === 409 || status === 412) return EXIT.conflict
   if (status === 429) return EXIT.throttled
-  if (status === 503) return EXIT.unavailable
+  if (status >= 502 && status <= 504) return EXIT.unavailable
   if (status >= 500) return EXIT.unexpected
   return EXIT.usage
+}
+
+/** The table as `agentbus --help` shows it. */
+export function exitCodeHelp(): string {
+  const rows = (Object.keys(EXIT) as Exit[]).map((name) => `  ${EXIT[name]}  ${EXIT_MEANINGS[name]}`)
+  return `\nExit codes:\n${rows.join('\n')}\n`
 }

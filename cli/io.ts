@@ -10,7 +10,7 @@ export interface Io {
 /** Ends a command with one line for people and an exit code. */
 export class CliError extends Error {
   readonly exitCode: number
-  /** The problem document, when the API sent one. */
+  /** What `--json` shows of it: the problem document, when the API sent one. */
   readonly problem: Record<string, unknown> | undefined
 
   constructor(message: string, exitCode: number, problem?: Record<string, unknown>) {

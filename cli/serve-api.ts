@@ -42,4 +42,3 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
     },
   }
 }
-

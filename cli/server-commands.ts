@@ -21,8 +21,14 @@ export function registerServerCommands(program: Command, io: ServerIo): void {
     .command('up')
     .description('run everything in one process: stores that are not configured, API, board, workers')
     .action(() => up(io))
-  program.command('api').description('serve REST and the board').action(() => serve(io, { api: true, workers: false }))
-  program.command('worker').description('deliver work to agents; run as many as you like, on any machine').action(() => serve(io, { api: false, workers: true }))
+  program
+    .command('api')
+    .description('serve REST and the board')
+    .action(() => serve(io, { api: true, workers: false }))
+  program
+    .command('worker')
+    .description('deliver work to agents; run as many as you like, on any machine')
+    .action(() => serve(io, { api: false, workers: true }))
   program
     .command('demo')
     .description('play a two-minute story on a fresh fleet and check it against the ledger')
@@ -30,7 +36,10 @@ export function registerServerCommands(program: Command, io: ServerIo): void {
       const { playDemo } = await import('./demo.js')
       if (!(await playDemo(io))) throw new CliError('The demo failed.', EXIT.unexpected)
     })
-  program.command('migrate').description('bring the schemas of ledger and queue store up to date').action(() => migrate(io))
+  program
+    .command('migrate')
+    .description('bring the schemas of ledger and queue store up to date')
+    .action(() => migrate(io))
 }
 
 /** A first run shows what a person needs and no more; whoever sets the level gets what they asked for. */

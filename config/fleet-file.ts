@@ -76,7 +76,10 @@ interface Located {
 
 /** An issue of zod with the offset of the node it is about; an unknown key is about the key itself. */
 function faultsOf(doc: Document.Parsed, issue: z.core.$ZodIssue): Located[] {
-  const name = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('').replace(/^\./, '')
+  const name = issue.path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '')
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({ offset: offsetOf(doc, [...issue.path, key], { ofKey: true }), fault: `${name === '' ? '' : `${name}: `}unknown key ${key}` }))
   }

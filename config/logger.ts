@@ -39,9 +39,7 @@ export function createLogger({ level, pretty = false, destination }: { level: Se
 
 /** Censors passwords in URLs and bearer tokens in any text. */
 export function censoredText(text: string): string {
-  return text
-    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/"]*):[^\s@/"]+@/gi, `$1:${CENSOR}@`)
-    .replace(/\b(Bearer)\s+[A-Za-z0-9._~+/=-]+/gi, `$1 ${CENSOR}`)
+  return text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/"]*):[^\s@/"]+@/gi, `$1:${CENSOR}@`).replace(/\b(Bearer)\s+[A-Za-z0-9._~+/=-]+/gi, `$1 ${CENSOR}`)
 }
 
 function isSecretName(name: string): boolean {

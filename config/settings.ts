@@ -33,35 +33,118 @@ const visible = (min: number) => matching(new RegExp(`^[\\x21-\\x7e]{${min},4096
 /** Every setting there is, in the order of `.env.example`. A key is the name in camel case, without AGENTBUS_. */
 export const SETTINGS = {
   dataDir: withDefault({ env: 'AGENTBUS_DATA_DIR', fallback: '.agentbus', schema: path, help: 'Folder for the embedded stores and for secrets made at the first start.' }),
-  databaseUrl: optional({ env: 'DATABASE_URL', example: 'postgres://user:password@host:5432/agentbus', schema: postgresUrl, secret: true, help: 'PostgreSQL (14 or newer, UTF8) that holds the ledger. Not set: an embedded PostgreSQL in the data folder.' }),
-  redisUrl: optional({ env: 'REDIS_URL', example: 'redis://:password@host:6379/0', schema: redisUrl, secret: true, help: 'Redis or Valkey (noeviction, AOF) that holds the queues. Not set: see AGENTBUS_QUEUE_BACKEND.' }),
-  queueBackend: withDefault({ env: 'AGENTBUS_QUEUE_BACKEND', fallback: 'auto', schema: oneOf(['auto', 'redis', 'postgres']), help: 'auto: REDIS_URL, else a private redis-server or valkey-server found on PATH, else PostgreSQL. redis: never PostgreSQL. postgres: never Redis, even when REDIS_URL is set.' }),
-  queuePrefix: withDefault({ env: 'AGENTBUS_QUEUE_PREFIX', fallback: 'agentbus', schema: matching(/^[A-Za-z0-9_-]{1,40}$|^\{[A-Za-z0-9_-]{1,40}\}$/, 'must be 1 to 40 letters, digits, underscores or hyphens, as a whole in braces or not'), help: 'Prefix of the queues, so that several installations can share one store.' }),
+  databaseUrl: optional({
+    env: 'DATABASE_URL',
+    example: 'postgres://user:password@host:5432/agentbus',
+    schema: postgresUrl,
+    secret: true,
+    help: 'PostgreSQL (14 or newer, UTF8) that holds the ledger. Not set: an embedded PostgreSQL in the data folder.',
+  }),
+  redisUrl: optional({
+    env: 'REDIS_URL',
+    example: 'redis://:password@host:6379/0',
+    schema: redisUrl,
+    secret: true,
+    help: 'Redis or Valkey (noeviction, AOF) that holds the queues. Not set: see AGENTBUS_QUEUE_BACKEND.',
+  }),
+  queueBackend: withDefault({
+    env: 'AGENTBUS_QUEUE_BACKEND',
+    fallback: 'auto',
+    schema: oneOf(['auto', 'redis', 'postgres']),
+    help: 'auto: REDIS_URL, else a private redis-server or valkey-server found on PATH, else PostgreSQL. redis: never PostgreSQL. postgres: never Redis, even when REDIS_URL is set.',
+  }),
+  queuePrefix: withDefault({
+    env: 'AGENTBUS_QUEUE_PREFIX',
+    fallback: 'agentbus',
+    schema: matching(/^[A-Za-z0-9_-]{1,40}$|^\{[A-Za-z0-9_-]{1,40}\}$/, 'must be 1 to 40 letters, digits, underscores or hyphens, as a whole in braces or not'),
+    help: 'Prefix of the queues, so that several installations can share one store.',
+  }),
   host: withDefault({ env: 'AGENTBUS_HOST', fallback: '127.0.0.1', schema: listenHost, help: 'Address the API and the board listen on.' }),
   port: withDefault({ env: 'AGENTBUS_PORT', fallback: '7717', schema: whole(0, 65_535), help: 'Port the API and the board listen on; 0 takes any free one.' }),
-  publicUrl: optional({ env: 'AGENTBUS_PUBLIC_URL', example: 'https://agentbus.example.org', schema: httpUrl, help: 'URL that agents are told to call. Not set: made from host and port.' }),
+  publicUrl: optional({
+    env: 'AGENTBUS_PUBLIC_URL',
+    example: 'https://agentbus.example.org',
+    schema: httpUrl,
+    help: 'URL that agents are told to call. Not set: made from host and port.',
+  }),
   url: withDefault({ env: 'AGENTBUS_URL', fallback: 'http://127.0.0.1:7717', schema: httpUrl, help: 'Where the command line finds the API.' }),
   token: optional({ env: 'AGENTBUS_TOKEN', example: 'a-token-made-by-agentbus-token-create', schema: visible(1), secret: true, help: 'Bearer token of the command line.' }),
-  secret: optional({ env: 'AGENTBUS_SECRET', example: 'output-of-openssl-rand-hex-32-goes-here', schema: visible(32), secret: true, help: 'Key that attempt tokens are derived from; the same on every host that shares a ledger. Not set: made once in the data folder.' }),
+  secret: optional({
+    env: 'AGENTBUS_SECRET',
+    example: 'output-of-openssl-rand-hex-32-goes-here',
+    schema: visible(32),
+    secret: true,
+    help: 'Key that attempt tokens are derived from; the same on every host that shares a ledger. Not set: made once in the data folder.',
+  }),
   fleet: optional({ env: 'AGENTBUS_FLEET', example: 'fleet.yaml', schema: path, help: 'Path of the fleet file: gateways and agents.' }),
-  openclawBaseUrl: optional({ env: 'OPENCLAW_BASE_URL', example: 'http://127.0.0.1:18789', schema: httpUrl, help: 'URL of the OpenClaw gateway, for an installation with one. Needs OPENCLAW_HOOK_TOKEN. Several gateways: use a fleet file.' }),
+  openclawBaseUrl: optional({
+    env: 'OPENCLAW_BASE_URL',
+    example: 'http://127.0.0.1:18789',
+    schema: httpUrl,
+    help: 'URL of the OpenClaw gateway, for an installation with one. Needs OPENCLAW_HOOK_TOKEN. Several gateways: use a fleet file.',
+  }),
   openclawHookToken: optional({ env: 'OPENCLAW_HOOK_TOKEN', example: 'hooks.token-of-the-gateway', schema: visible(1), secret: true, help: 'The `hooks.token` of that gateway.' }),
-  openclawHookPath: withDefault({ env: 'OPENCLAW_HOOK_PATH', fallback: '/hooks', schema: matching(/^\/[A-Za-z0-9/_-]*$/, 'must start with a slash and hold only letters, digits, slashes, underscores and hyphens'), help: 'The `hooks.path` of that gateway.' }),
-  workerId: optional({ env: 'AGENTBUS_WORKER_ID', example: 'worker-1', schema: matching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'must be at most 100 letters, digits, dots, underscores or hyphens, the first a letter or digit'), help: 'Name of this worker in the ledger; unique among those that run. Not set: host, process id and a random part.' }),
-  defaultAgentConcurrency: withDefault({ env: 'DEFAULT_AGENT_CONCURRENCY', fallback: '1', schema: whole(1, 1000), help: 'How many runs of one agent may be open at once, when its definition does not say.' }),
+  openclawHookPath: withDefault({
+    env: 'OPENCLAW_HOOK_PATH',
+    fallback: '/hooks',
+    schema: matching(/^\/[A-Za-z0-9/_-]*$/, 'must start with a slash and hold only letters, digits, slashes, underscores and hyphens'),
+    help: 'The `hooks.path` of that gateway.',
+  }),
+  workerId: optional({
+    env: 'AGENTBUS_WORKER_ID',
+    example: 'worker-1',
+    schema: matching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'must be at most 100 letters, digits, dots, underscores or hyphens, the first a letter or digit'),
+    help: 'Name of this worker in the ledger; unique among those that run. Not set: host, process id and a random part.',
+  }),
+  defaultAgentConcurrency: withDefault({
+    env: 'DEFAULT_AGENT_CONCURRENCY',
+    fallback: '1',
+    schema: whole(1, 1000),
+    help: 'How many runs of one agent may be open at once, when its definition does not say.',
+  }),
   leaseSeconds: withDefault({ env: 'LEASE_SECONDS', fallback: '600', schema: whole(5, 86_400), help: 'How long an attempt holds its job without a renewal.' }),
   retrySeconds: withDefault({ env: 'RETRY_SECONDS', fallback: '60', schema: whole(1, 86_400), help: 'Wait before the second attempt; it doubles with each further one.' }),
-  completionGraceMs: withDefault({ env: 'AGENTBUS_COMPLETION_GRACE_MS', fallback: '5000', schema: whole(0, 600_000), help: 'How long to wait for the terminal write after the gateway said that the run ended.' }),
-  waitSecondsMargin: withDefault({ env: 'AGENTBUS_WAIT_SECONDS_MARGIN', fallback: '120', schema: whole(1, 3600), help: 'Added to the timeout of a run for the deadline of the hook call.' }),
-  lockMs: withDefault({ env: 'AGENTBUS_LOCK_MS', fallback: '8000', schema: whole(1000, 600_000), help: 'Lock of a delivery in the queue; a worker that died is noticed after about this long.' }),
-  stalledCheckMs: withDefault({ env: 'AGENTBUS_STALLED_CHECK_MS', fallback: '3000', schema: whole(500, 600_000), help: 'How often to look for deliveries whose lock ran out; at most AGENTBUS_LOCK_MS.' }),
+  completionGraceMs: withDefault({
+    env: 'AGENTBUS_COMPLETION_GRACE_MS',
+    fallback: '5000',
+    schema: whole(0, 600_000),
+    help: 'How long to wait for the terminal write after the gateway said that the run ended.',
+  }),
+  waitSecondsMargin: withDefault({
+    env: 'AGENTBUS_WAIT_SECONDS_MARGIN',
+    fallback: '120',
+    schema: whole(1, 3600),
+    help: 'Added to the timeout of a run for the deadline of the hook call.',
+  }),
+  lockMs: withDefault({
+    env: 'AGENTBUS_LOCK_MS',
+    fallback: '8000',
+    schema: whole(1000, 600_000),
+    help: 'Lock of a delivery in the queue; a worker that died is noticed after about this long.',
+  }),
+  stalledCheckMs: withDefault({
+    env: 'AGENTBUS_STALLED_CHECK_MS',
+    fallback: '3000',
+    schema: whole(500, 600_000),
+    help: 'How often to look for deliveries whose lock ran out; at most AGENTBUS_LOCK_MS.',
+  }),
   relayPollMs: withDefault({ env: 'AGENTBUS_RELAY_POLL_MS', fallback: '500', schema: whole(20, 60_000), help: 'How often the relay looks for outbox rows whose hint was lost.' }),
   sweepSeconds: withDefault({ env: 'AGENTBUS_SWEEP_SECONDS', fallback: '30', schema: whole(1, 3600), help: 'How often ledger and queues are compared.' }),
   probeSeconds: withDefault({ env: 'AGENTBUS_PROBE_SECONDS', fallback: '5', schema: whole(1, 3600), help: 'How often a gateway that is down is asked whether it is back.' }),
-  breakerFailures: withDefault({ env: 'AGENTBUS_BREAKER_FAILURES', fallback: '3', schema: whole(1, 1000), help: 'Deliveries refused in a row after which a gateway counts as down.' }),
+  breakerFailures: withDefault({
+    env: 'AGENTBUS_BREAKER_FAILURES',
+    fallback: '3',
+    schema: whole(1, 1000),
+    help: 'Deliveries refused in a row after which a gateway counts as down.',
+  }),
   pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(2, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
   simPort: withDefault({ env: 'AGENTBUS_SIM_PORT', fallback: '0', schema: whole(0, 65_535), help: 'Port of the built-in gateway simulator; 0 takes any free one.' }),
-  logLevel: withDefault({ env: 'AGENTBUS_LOG_LEVEL', fallback: 'info', schema: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']), help: 'Least severe level that is logged: fatal, error, warn, info, debug, trace, silent.' }),
+  logLevel: withDefault({
+    env: 'AGENTBUS_LOG_LEVEL',
+    fallback: 'info',
+    schema: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
+    help: 'Least severe level that is logged: fatal, error, warn, info, debug, trace, silent.',
+  }),
   logPretty: withDefault({ env: 'AGENTBUS_LOG_PRETTY', fallback: 'false', schema: yesNo, help: 'true: lines for people. false: JSON lines.' }),
 } as const satisfies Record<string, Setting<unknown>>
 
@@ -101,7 +184,9 @@ export function loadSettings(env: Env): Settings {
 /** Names in `env` that look like settings and are none: most often a typing error. */
 export function unknownSettings(env: Env): string[] {
   const known = new Set<string>(entries().map(([, setting]) => setting.env))
-  return Object.keys(env).filter((name) => name.startsWith('AGENTBUS_') && !known.has(name)).sort()
+  return Object.keys(env)
+    .filter((name) => name.startsWith('AGENTBUS_') && !known.has(name))
+    .sort()
 }
 
 /** The text of `.env.example`: every setting with its meaning, commented out at its default or an example. */

@@ -14,7 +14,8 @@ export function tokenReader(options: { readonly env: Readonly<Record<string, str
     const token = tokenRef.startsWith('env:') ? options.env[tokenRef.slice(4)] : readTokenFile(tokenRef)
     const trimmed = token?.trim() ?? ''
     if (trimmed === '') throw new AgentbusError('AGENTBUS_CONFIG', `The hook token is not set: ${tokenRef} is missing or empty where this worker runs.`, { token_ref: tokenRef })
-    if (!/^[\x21-\x7e]+$/.test(trimmed)) throw new AgentbusError('AGENTBUS_CONFIG', `The hook token in ${tokenRef} has characters that no HTTP header may carry.`, { token_ref: tokenRef })
+    if (!/^[\x21-\x7e]+$/.test(trimmed))
+      throw new AgentbusError('AGENTBUS_CONFIG', `The hook token in ${tokenRef} has characters that no HTTP header may carry.`, { token_ref: tokenRef })
     return trimmed
   }
 }

@@ -5,7 +5,11 @@
 export const ERRORS = {
   AGENTBUS_BAD_REQUEST: { status: 400, title: 'The request is not valid', next: 'Correct the fields named in `errors` and send it again; nothing was changed.' },
   AGENTBUS_UNSTORABLE_TEXT: { status: 400, title: 'The text cannot be stored', next: 'Remove U+0000 and lone surrogates and send it again; nothing was changed.' },
-  AGENTBUS_UNAUTHORIZED: { status: 401, title: 'A valid bearer token is needed', next: 'Send `Authorization: Bearer <token>`; an operator makes one with `agentbus token create`.' },
+  AGENTBUS_UNAUTHORIZED: {
+    status: 401,
+    title: 'A valid bearer token is needed',
+    next: 'Send `Authorization: Bearer <token>`; an operator makes one with `agentbus token create`.',
+  },
   AGENTBUS_FORBIDDEN: { status: 403, title: 'This token may not do that', next: 'Use a token whose role allows it, or ask an operator.' },
   AGENTBUS_NOT_FOUND: { status: 404, title: 'Nothing has that id', next: 'Check the id; lists show what exists.' },
   AGENTBUS_JOB_NOT_FOUND: { status: 404, title: 'No job has that id', next: 'Check the id with `agentbus jobs`.' },
@@ -14,7 +18,11 @@ export const ERRORS = {
   AGENTBUS_METHOD_NOT_ALLOWED: { status: 405, title: 'This path does not take that method', next: 'Use a method named in the Allow header.' },
   AGENTBUS_ILLEGAL_TRANSITION: { status: 409, title: 'The job cannot move there from its state', next: 'Read the job; its state has changed since you looked.' },
   AGENTBUS_ALREADY_CLOSED: { status: 409, title: 'The attempt is closed already', next: 'Stop working on it: another answer was recorded first. This one is kept in the history.' },
-  AGENTBUS_STALE_ATTEMPT: { status: 409, title: 'This attempt no longer holds the job', next: 'Stop working on it: a newer attempt owns the job. This answer is kept in the history and changed nothing.' },
+  AGENTBUS_STALE_ATTEMPT: {
+    status: 409,
+    title: 'This attempt no longer holds the job',
+    next: 'Stop working on it: a newer attempt owns the job. This answer is kept in the history and changed nothing.',
+  },
   AGENTBUS_LEASE_EXPIRED: { status: 409, title: 'The lease of this attempt has run out', next: 'Stop working on it: the job was or will be given to another attempt.' },
   AGENTBUS_IDEMPOTENCY_MISMATCH: { status: 422, title: 'The Idempotency-Key was used with another request', next: 'Use a new key for a new request; the first one stands.' },
   AGENTBUS_VERSION_MISMATCH: { status: 412, title: 'The job has changed since the version in If-Match', next: 'Read it again and repeat the change on the newest version.' },

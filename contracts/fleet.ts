@@ -6,9 +6,7 @@ import { storableText } from './text.js'
  * Where a hook token is found: `env:NAME` or `file:/path`. The token itself never enters the ledger.
  * `simulator` names the built-in gateway simulator, whose token is made at start.
  */
-export const TokenRef = z
-  .string()
-  .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\S+|simulator)$/, 'env:NAME or file:/path; never the token itself')
+export const TokenRef = z.string().regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\S+|simulator)$/, 'env:NAME or file:/path; never the token itself')
 
 const HttpUrl = z.url({ protocol: /^https?$/ }).refine((text) => {
   const url = new URL(text)
@@ -20,7 +18,10 @@ export const GatewayConfig = z
     id: GatewayId,
     base_url: HttpUrl,
     /** The gateway's `hooks.path`. */
-    hook_path: z.string().regex(/^\/[A-Za-z0-9/_-]*$/).default('/hooks'),
+    hook_path: z
+      .string()
+      .regex(/^\/[A-Za-z0-9/_-]*$/)
+      .default('/hooks'),
     token: TokenRef,
   })
   .meta({ id: 'Gateway' })
@@ -35,7 +36,10 @@ export const AgentConfig = z
     role: storableText({ min: 1, max: 200 }).optional(),
     /** How many runs of this agent may be open at once, over all workers. */
     concurrency: z.int().min(1).max(1000).default(1),
-    capabilities: z.array(storableText({ min: 1, max: 100 })).max(100).default([]),
+    capabilities: z
+      .array(storableText({ min: 1, max: 100 }))
+      .max(100)
+      .default([]),
     timeout_seconds: z.int().min(1).max(86_400).default(600),
     lease_seconds: z.int().min(5).max(86_400).default(600),
     enabled: z.boolean().default(true),

@@ -8,7 +8,10 @@ export type JobId = z.infer<typeof JobId>
 export const AttemptId = z.uuid().brand<'AttemptId'>()
 export type AttemptId = z.infer<typeof AttemptId>
 
-export const EventId = z.coerce.string().regex(/^[1-9][0-9]{0,18}$/).brand<'EventId'>()
+export const EventId = z.coerce
+  .string()
+  .regex(/^[1-9][0-9]{0,18}$/)
+  .brand<'EventId'>()
 export type EventId = z.infer<typeof EventId>
 
 export const TokenId = z.uuid().brand<'TokenId'>()
@@ -20,21 +23,13 @@ export type TokenId = z.infer<typeof TokenId>
  */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
 
-export const AgentId = z
-  .string()
-  .regex(NAME, 'letters, digits, dot, underscore and hyphen; first a letter or digit; at most 63')
-  .brand<'AgentId'>()
+export const AgentId = z.string().regex(NAME, 'letters, digits, dot, underscore and hyphen; first a letter or digit; at most 63').brand<'AgentId'>()
 export type AgentId = z.infer<typeof AgentId>
 
-export const GatewayId = z
-  .string()
-  .regex(NAME, 'letters, digits, dot, underscore and hyphen; first a letter or digit; at most 63')
-  .brand<'GatewayId'>()
+export const GatewayId = z.string().regex(NAME, 'letters, digits, dot, underscore and hyphen; first a letter or digit; at most 63').brand<'GatewayId'>()
 export type GatewayId = z.infer<typeof GatewayId>
 
-export const Namespace = z
-  .string()
-  .regex(NAME, 'letters, digits, dot, underscore and hyphen; first a letter or digit; at most 63')
+export const Namespace = z.string().regex(NAME, 'letters, digits, dot, underscore and hyphen; first a letter or digit; at most 63')
 export type Namespace = z.infer<typeof Namespace>
 
 /**

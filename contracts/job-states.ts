@@ -1,17 +1,7 @@
 import { z } from 'zod'
 
 /** Every state a job can be in. The prose and the diagram in docs/lifecycle.md are tested against this file. */
-export const JOB_STATUSES = [
-  'waiting',
-  'queued',
-  'leased',
-  'running',
-  'blocked',
-  'succeeded',
-  'failed',
-  'dead',
-  'cancelled',
-] as const
+export const JOB_STATUSES = ['waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'dead', 'cancelled'] as const
 export const JobStatus = z.enum(JOB_STATUSES)
 export type JobStatus = z.infer<typeof JobStatus>
 
@@ -57,17 +47,7 @@ export function isTerminal(status: JobStatus): boolean {
   return (TERMINAL_STATUSES as readonly JobStatus[]).includes(status)
 }
 
-export const ATTEMPT_STATUSES = [
-  'leased',
-  'running',
-  'succeeded',
-  'blocked',
-  'failed',
-  'timed_out',
-  'lost',
-  'cancelled',
-  'released',
-] as const
+export const ATTEMPT_STATUSES = ['leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released'] as const
 export const AttemptStatus = z.enum(ATTEMPT_STATUSES)
 export type AttemptStatus = z.infer<typeof AttemptStatus>
 

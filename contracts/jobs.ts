@@ -18,9 +18,7 @@ export const LIMITS = {
 
 const timestamp = z.iso.datetime({ offset: true })
 const key = storableText({ min: 1, max: LIMITS.key })
-const JobType = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits, dot, underscore, colon and hyphen; at most 100')
+const JobType = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits, dot, underscore, colon and hyphen; at most 100')
 
 /** The body of `POST /v1/jobs`. Field names are those of the source thread. */
 export const CreateJobBody = z
@@ -164,7 +162,10 @@ const runReference = {
 export const EmitEventBody = z
   .strictObject({
     namespace: Namespace.default('default'),
-    topic: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/, 'dot-separated words').max(200),
+    topic: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/, 'dot-separated words')
+      .max(200),
     source_agent: AgentId.optional(),
     source_job_id: JobId.optional(),
     dedupe_key: key.optional(),
@@ -188,9 +189,7 @@ export const WaitsFor = z.discriminatedUnion('kind', [
 ])
 export type WaitsFor = z.infer<typeof WaitsFor>
 
-export const CompleteJobBody = z
-  .strictObject({ ...runReference, result: JsonObject.default({}), ...inTheSameTransaction })
-  .meta({ id: 'CompleteJob' })
+export const CompleteJobBody = z.strictObject({ ...runReference, result: JsonObject.default({}), ...inTheSameTransaction }).meta({ id: 'CompleteJob' })
 export type CompleteJobBody = z.infer<typeof CompleteJobBody>
 
 export const BlockJobBody = z
@@ -222,24 +221,16 @@ export const FailJobBody = z
   .meta({ id: 'FailJob' })
 export type FailJobBody = z.infer<typeof FailJobBody>
 
-export const ProgressBody = z
-  .strictObject({ note: storableText({ min: 1, max: LIMITS.summary }), details: JsonObject.default({}) })
-  .meta({ id: 'Progress' })
+export const ProgressBody = z.strictObject({ note: storableText({ min: 1, max: LIMITS.summary }), details: JsonObject.default({}) }).meta({ id: 'Progress' })
 export type ProgressBody = z.infer<typeof ProgressBody>
 
-export const MarkRunningBody = z
-  .strictObject({ ...runReference, openclaw_meta: JsonObject.default({}) })
-  .meta({ id: 'MarkRunning' })
+export const MarkRunningBody = z.strictObject({ ...runReference, openclaw_meta: JsonObject.default({}) }).meta({ id: 'MarkRunning' })
 export type MarkRunningBody = z.infer<typeof MarkRunningBody>
 
-export const RenewBody = z
-  .strictObject({ lease_seconds: z.int().min(5).max(86_400).default(600) })
-  .meta({ id: 'Renew' })
+export const RenewBody = z.strictObject({ lease_seconds: z.int().min(5).max(86_400).default(600) }).meta({ id: 'Renew' })
 export type RenewBody = z.infer<typeof RenewBody>
 
-export const ReasonBody = z
-  .strictObject({ reason: storableText({ min: 1, max: LIMITS.reason }) })
-  .meta({ id: 'Reason' })
+export const ReasonBody = z.strictObject({ reason: storableText({ min: 1, max: LIMITS.reason }) }).meta({ id: 'Reason' })
 export type ReasonBody = z.infer<typeof ReasonBody>
 
 export const RetryBody = z
@@ -278,9 +269,7 @@ export const ClaimJobsBody = z
 export type ClaimJobsBody = z.infer<typeof ClaimJobsBody>
 
 /** A job claimed by hand: with the attempt's own token, which alone may close it. */
-export const ClaimedJob = z
-  .object({ job: JobView, attempt: AttemptView, attempt_token: z.string() })
-  .meta({ id: 'ClaimedJob' })
+export const ClaimedJob = z.object({ job: JobView, attempt: AttemptView, attempt_token: z.string() }).meta({ id: 'ClaimedJob' })
 export type ClaimedJob = z.infer<typeof ClaimedJob>
 
 export const EventView = z

@@ -5,7 +5,6 @@ import { z } from 'zod'
  * PostgreSQL backend such text made a job run twice. At the edge it is refused; from gateways and
  * exceptions it is cleaned, with a mark.
  */
-// eslint-disable-next-line no-control-regex -- U+0000 is exactly what is looked for
 const UNSTORABLE = /\u0000|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
 const UNSTORABLE_ALL = new RegExp(UNSTORABLE.source, 'g')
 
@@ -40,11 +39,7 @@ export function cleanJson(value: unknown, maxChars = 8_000): unknown {
 
 /** A string that every store can hold, between `min` and `max` UTF-16 code units. */
 export function storableText({ min = 0, max }: { min?: number; max: number }) {
-  return z
-    .string()
-    .min(min)
-    .max(max)
-    .refine(isStorableText, 'contains U+0000 or a lone surrogate, which no store can hold; remove it and send again')
+  return z.string().min(min).max(max).refine(isStorableText, 'contains U+0000 or a lone surrogate, which no store can hold; remove it and send again')
 }
 
 export const JSON_LIMITS = { maxBytes: 131_072, maxDepth: 32, maxKeys: 5_000 } as const

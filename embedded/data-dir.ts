@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { access, chmod, constants, link, mkdir, readFile, realpath, stat, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { lockFolder } from './data-lock.js'
 
@@ -43,7 +43,9 @@ export async function loadOrCreateSecret(dir: string, name: string): Promise<str
     if (existing !== undefined) return await checkedSecret(path, existing)
     const draft = `${path}.${process.pid}.${randomBytes(6).toString('hex')}`
     await writeFile(draft, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600, flag: 'wx', flush: true })
-    await link(draft, path).catch(ignoreExisting).finally(() => unlink(draft))
+    await link(draft, path)
+      .catch(ignoreExisting)
+      .finally(() => unlink(draft))
     return await checkedSecret(path, await readFile(path, 'utf8'))
   } catch (error) {
     if (error instanceof AgentbusError) throw error
@@ -51,9 +53,25 @@ export async function loadOrCreateSecret(dir: string, name: string): Promise<str
   }
 }
 
+/** Level by level: below /proc and the like, Node's recursive mkdir never returns. */
+async function makeFolders(path: string): Promise<void> {
+  const missing: string[] = []
+  let at = resolve(path)
+  while ((await stat(at).catch(() => undefined)) === undefined) {
+    missing.push(at)
+    if (dirname(at) === at) break
+    at = dirname(at)
+  }
+  for (const folder of missing.reverse()) {
+    await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    })
+  }
+}
+
 async function prepare(path: string): Promise<string> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 })
+    await makeFolders(path)
     if (!(await stat(path)).isDirectory()) throw new Error('it is not a folder')
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
     // A folder on a read-only or full disk passes access() for root, so write.

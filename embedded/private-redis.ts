@@ -93,7 +93,10 @@ async function start(server: Server): Promise<Running> {
     const out = await open(logPath(server), 'a', 0o600)
     const child = spawn(server.binary, ['redis.conf'], { cwd: server.home, detached: true, stdio: ['ignore', out.fd, out.fd], env: { LC_ALL: 'C', TZ: 'UTC' } })
     let hasEnded = false
-    once(child, 'exit').then(() => (hasEnded = true), () => (hasEnded = true))
+    once(child, 'exit').then(
+      () => (hasEnded = true),
+      () => (hasEnded = true),
+    )
     child.unref()
     await out.close()
     const isUp = child.pid !== undefined && (await waitUntilReady(server, { pid: child.pid, port }, () => hasEnded))
@@ -111,7 +114,10 @@ async function waitUntilReady(server: Server, { pid, port }: Running, hasEnded: 
     const answer = await ask(server, port, (redis) => redis.ping()).catch(messageOf)
     if (answer === 'PONG' && !hasEnded()) return true
     if (/WRONGPASS|NOAUTH|invalid password/.test(answer) && !hasEnded()) {
-      throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) refuses the password in redis-password; restore that file, or stop that process`, { pid, port })
+      throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) refuses the password in redis-password; restore that file, or stop that process`, {
+        pid,
+        port,
+      })
     }
     if (hasEnded() || !(await isServer(server, pid))) return false
     await server.clock.sleep(20)
@@ -140,7 +146,16 @@ function terminate(pid: number): void {
 }
 
 async function ask<T>(server: Server, port: number, question: (redis: Redis) => Promise<T>): Promise<T> {
-  const redis = new Redis({ host: '127.0.0.1', port, password: server.password, lazyConnect: true, connectTimeout: 5_000, maxRetriesPerRequest: 0, retryStrategy: () => null, enableReadyCheck: false })
+  const redis = new Redis({
+    host: '127.0.0.1',
+    port,
+    password: server.password,
+    lazyConnect: true,
+    connectTimeout: 5_000,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+    enableReadyCheck: false,
+  })
   redis.on('error', () => undefined)
   try {
     await redis.connect()

@@ -14,9 +14,7 @@ import { lockJob, move, type AttemptEnd, type LockedJob } from './transition.js'
 
 /** A terminal write by the agent. */
 export type Closing =
-  | { readonly kind: 'complete'; readonly body: CompleteJobBody }
-  | { readonly kind: 'block'; readonly body: BlockJobBody }
-  | { readonly kind: 'fail'; readonly body: FailJobBody }
+  { readonly kind: 'complete'; readonly body: CompleteJobBody } | { readonly kind: 'block'; readonly body: BlockJobBody } | { readonly kind: 'fail'; readonly body: FailJobBody }
 
 export interface CloseRequest {
   readonly jobId: JobId

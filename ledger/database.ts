@@ -60,7 +60,7 @@ async function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
   let broken = false
   try {
     const known = perClient.get(client)
-    const own = known ?? (drizzle(client, { schema }) as unknown as Db)
+    const own = known ?? drizzle(client, { schema })
     if (known === undefined) perClient.set(client, own)
     return await own.transaction(work)
   } catch (error) {

@@ -254,6 +254,9 @@ export async function resumeDue(tx: Tx, request: { readonly actor: Actor; readon
 }
 
 /** Records that a queue entry was changed by somebody else than the relay. */
-export async function recordOutsideChange(tx: Tx, what: { readonly jobId: string; readonly agentId: string; readonly actor: Actor; readonly code: string; readonly detail: string }): Promise<void> {
+export async function recordOutsideChange(
+  tx: Tx,
+  what: { readonly jobId: string; readonly agentId: string; readonly actor: Actor; readonly code: string; readonly detail: string },
+): Promise<void> {
   await observe(tx, { kind: 'outside_change', code: what.code, actor: what.actor, jobId: what.jobId, agentId: what.agentId, detail: what.detail })
 }

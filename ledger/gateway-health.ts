@@ -26,11 +26,7 @@ export interface GatewayRow {
  * Counts an undelivered post. At `threshold` in a row the breaker opens: a row, an event, and nothing is
  * posted to that gateway until a probe finds it ready. @returns failures in a row
  */
-export async function countUndelivered(
-  tx: Tx,
-  gatewayId: string,
-  what: { readonly actor: Actor; readonly reason: string; readonly threshold: number },
-): Promise<number> {
+export async function countUndelivered(tx: Tx, gatewayId: string, what: { readonly actor: Actor; readonly reason: string; readonly threshold: number }): Promise<number> {
   const gateway = await lockGateway(tx, gatewayId)
   if (gateway === undefined) return 1
   const failures = gateway.failures + 1
@@ -74,20 +70,13 @@ export async function claimProbes(tx: Tx, request: { readonly everySeconds: numb
   return rows as unknown as GatewayRow[]
 }
 
-export type ProbeResult =
-  | { readonly ready: true; readonly bootedAtMs?: number | undefined }
-  | { readonly ready: false; readonly reason: string }
+export type ProbeResult = { readonly ready: true; readonly bootedAtMs?: number | undefined } | { readonly ready: false; readonly reason: string }
 
 /** A boot time is computed from an uptime; two probes of one process may differ by this much. */
 const BOOT_TOLERANCE_MS = 1_500
 
 /** Records what a probe found; opens or closes the breaker, and tells of a restart. */
-export async function recordProbe(
-  tx: Tx,
-  gatewayId: string,
-  probe: ProbeResult,
-  what: { readonly actor: Actor; readonly threshold: number },
-): Promise<void> {
+export async function recordProbe(tx: Tx, gatewayId: string, probe: ProbeResult, what: { readonly actor: Actor; readonly threshold: number }): Promise<void> {
   const gateway = await lockGateway(tx, gatewayId)
   if (gateway === undefined) return
   if (!probe.ready) {

@@ -197,9 +197,7 @@ export class JobCommands {
     if (caller.role === 'attempt' && caller.jobId === id) return caller.attemptId
     const error = new AgentbusError(
       'AGENTBUS_FORBIDDEN',
-      caller.role === 'attempt'
-        ? 'This attempt token belongs to another job.'
-        : `${what} needs the attempt's own token, which stands in the message that the agent was sent.`,
+      caller.role === 'attempt' ? 'This attempt token belongs to another job.' : `${what} needs the attempt's own token, which stands in the message that the agent was sent.`,
       { job_id: id },
     )
     await this.#deps.refused(caller, error, { jobId: id })

@@ -15,20 +15,7 @@ import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
 import type { LeaseRequest } from './lease-job.js'
 import { observe } from './observe.js'
-import {
-  getAttempt,
-  getJob,
-  getPrompt,
-  jobAttempts,
-  jobHistory,
-  listAgents,
-  listDispatchers,
-  listEvents,
-  listGateways,
-  listJobs,
-  openCounts,
-  outboxLag,
-} from './queries.js'
+import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
 import { attemptView, jobView } from './rows.js'
 import { authenticate, AttemptTokens, createToken, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
 
@@ -126,10 +113,7 @@ export class Ledger {
     return this.run((tx) => applyFleet(tx, fleet, { actor: actorOf(context.caller), ...options }))
   }
 
-  async setPaused(
-    context: CommandContext,
-    what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean },
-  ): Promise<boolean> {
+  async setPaused(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean }): Promise<boolean> {
     await this.#operatorOnly(context.caller)
     const change = { scope: what.scope, target: what.target, reason: what.reason, actor: actorOf(context.caller) }
     return this.run((tx) => (what.paused ? pause(tx, change) : resume(tx, change)))

@@ -16,8 +16,7 @@ export async function cancelJob(tx: Tx, job: LockedJob, by: { readonly actor: Ac
     reason: 'cancelled',
     actor: by.actor,
     note: by.reason,
-    endAttempt:
-      job.current_attempt_id === null ? undefined : { status: 'cancelled', outcome: 'cancelled', error: by.reason },
+    endAttempt: job.current_attempt_id === null ? undefined : { status: 'cancelled', outcome: 'cancelled', error: by.reason },
     queue: 'remove',
   })
   await releaseDependents(tx, cancelled)

@@ -33,10 +33,7 @@ export async function expectedEntries(
 }
 
 /** Of the given entries, those the ledger wants in the queue no more, and why. */
-export async function unwantedEntries(
-  db: Db,
-  entries: readonly ExpectedEntry[],
-): Promise<(ExpectedEntry & { readonly why: string })[]> {
+export async function unwantedEntries(db: Db, entries: readonly ExpectedEntry[]): Promise<(ExpectedEntry & { readonly why: string })[]> {
   if (entries.length === 0) return []
   const { rows } = await db.execute(sql`
     select e.job_id, e.generation,

@@ -200,11 +200,7 @@ export async function note(tx: Tx, job: LockedJob, what: Note): Promise<LockedJo
       select id, last_seq, 'note', status, status, ${what.reason}::transition_reason, ${what.note ?? null}, ${what.attemptId ?? job.current_attempt_id}::uuid,
         ${what.actor.kind}::actor_kind, ${what.actor.id}, ${JSON.stringify(what.details ?? {})}::jsonb
       from noted
-    )${
-      republish
-        ? sql`, queued as (insert into outbox (kind, job_id, agent_id, generation) select 'publish', id, target_agent, generation from noted)`
-        : sql``
-    }
+    )${republish ? sql`, queued as (insert into outbox (kind, job_id, agent_id, generation) select 'publish', id, target_agent, generation from noted)` : sql``}
     select * from noted`)
   const row = rows[0]
   if (row === undefined) throw new Error(`job ${job.id} changed under its lock`)

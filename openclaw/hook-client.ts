@@ -42,9 +42,7 @@ export interface Refused {
 }
 
 export type AdmitOutcome =
-  | { readonly kind: 'admitted'; readonly runId: string; readonly completion?: HookCompletion; readonly httpStatus: number; readonly body: AnswerBody }
-  | Undelivered
-  | Refused
+  { readonly kind: 'admitted'; readonly runId: string; readonly completion?: HookCompletion; readonly httpStatus: number; readonly body: AnswerBody } | Undelivered | Refused
 
 export type JoinOutcome =
   | { readonly kind: 'completed'; readonly runId: string; readonly completion: HookCompletion }

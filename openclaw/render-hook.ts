@@ -33,7 +33,11 @@ export function renderHookBodies(input: HookInput): HookBodies {
   const join = joinBodyOf(admit)
   const bytes = Buffer.byteLength(join)
   if (bytes > HOOK_BODY_LIMIT) {
-    throw new AgentbusError('AGENTBUS_TOO_LARGE', `The hook would have ${bytes} bytes; a gateway takes at most ${HOOK_BODY_LIMIT}. Put the large part of the payload elsewhere and reference it.`, { bytes })
+    throw new AgentbusError(
+      'AGENTBUS_TOO_LARGE',
+      `The hook would have ${bytes} bytes; a gateway takes at most ${HOOK_BODY_LIMIT}. Put the large part of the payload elsewhere and reference it.`,
+      { bytes },
+    )
   }
   return { admit, join }
 }

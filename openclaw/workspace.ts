@@ -45,14 +45,20 @@ export function mergeAgentsMd(existing: string | undefined, block: string): stri
   if (from === undefined && ends === 0) return `${existing.trimEnd()}${newline}${newline}${fitted}${newline}`
   const to = existing.indexOf(END)
   if (from === undefined || begins.length > 1 || ends !== 1 || to < from) {
-    throw new AgentbusError('AGENTBUS_CONFIG', `AGENTS.md has ${begins.length} marks "agentbus:begin" and ${ends} marks "agentbus:end"; there must be one of each, in that order. Repair or remove them, then write the workspace again.`)
+    throw new AgentbusError(
+      'AGENTBUS_CONFIG',
+      `AGENTS.md has ${begins.length} marks "agentbus:begin" and ${ends} marks "agentbus:end"; there must be one of each, in that order. Repair or remove them, then write the workspace again.`,
+    )
   }
   return `${existing.slice(0, from)}${fitted}${existing.slice(to + END.length)}`
 }
 
 /** A role comes from the fleet file; it may not end the block or start a heading. */
 function plain(text: string): string {
-  return text.replace(/[\s\u0085]+/g, ' ').replace(/[<>`]/g, '').trim()
+  return text
+    .replace(/[\s\u0085]+/g, ' ')
+    .replace(/[<>`]/g, '')
+    .trim()
 }
 
 function contractBlock({ agentId, role, apiUrl, cliCommand }: WorkspaceInput): string {

@@ -98,7 +98,7 @@ export class AgentWorkers {
     }
     if (known.open === gate.open) return
     known.open = gate.open
-    if (gate.open) known.worker.resume()
+    if (gate.open) await known.worker.resume()
     else await known.worker.pause(true)
   }
 

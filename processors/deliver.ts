@@ -3,7 +3,18 @@ import type { Clock } from '../config/clock.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import { AgentbusError, assertNever } from '../contracts/errors.js'
 import type { Actor } from '../contracts/actor.js'
-import { extendLease, reportAdmitted, reportDeadline, reportDeliveryUnclear, reportEndedWithoutClose, reportLost, reportRefused, reportReleased, reportUndelivered, type WorkerReport } from '../ledger/deliver-attempt.js'
+import {
+  extendLease,
+  reportAdmitted,
+  reportDeadline,
+  reportDeliveryUnclear,
+  reportEndedWithoutClose,
+  reportLost,
+  reportRefused,
+  reportReleased,
+  reportUndelivered,
+  type WorkerReport,
+} from '../ledger/deliver-attempt.js'
 import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../ledger/gateway-health.js'
 import { leaseJob, type DeliveryTarget, type LeaseDecision } from '../ledger/lease-job.js'
 import type { Ledger } from '../ledger/ledger.js'
@@ -189,9 +200,7 @@ async function admit(d: Delivery, post: Post): Promise<Step<void>> {
   if (d.signal.aborted && answer.kind !== 'admitted') return end({ kind: 'hand_back' })
   switch (answer.kind) {
     case 'admitted': {
-      const reported = await d.deps.ledger.run((tx) =>
-        reportAdmitted(tx, d.report, { runId: answer.runId, httpStatus: answer.httpStatus, response: answer.body }),
-      )
+      const reported = await d.deps.ledger.run((tx) => reportAdmitted(tx, d.report, { runId: answer.runId, httpStatus: answer.httpStatus, response: answer.body }))
       if (d.deps.failing.delete(d.target.gatewayId)) await d.deps.ledger.run((tx) => countDelivered(tx, d.target.gatewayId))
       return reported.job.current_attempt_id === d.attempt.id ? go(undefined) : end(await endFromLedger(d))
     }
@@ -255,9 +264,12 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
 async function joinOnce(d: Delivery, post: Post, leftMs: number, leaseMs: number): Promise<Happened> {
   const stop = new AbortController()
   const signal = AbortSignal.any([d.signal, stop.signal])
-  const renewal = setInterval(() => {
-    void d.deps.ledger.run((tx) => extendLease(tx, d.report, d.job.lease_seconds)).catch(() => undefined)
-  }, Math.max(1_000, leaseMs / 3))
+  const renewal = setInterval(
+    () => {
+      void d.deps.ledger.run((tx) => extendLease(tx, d.report, d.job.lease_seconds)).catch(() => undefined)
+    },
+    Math.max(1_000, leaseMs / 3),
+  )
   try {
     const joined = d.deps.hooks.join({ ...request(d, post, post.bodies.join, leftMs), signal })
     return await Promise.race([

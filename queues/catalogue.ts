@@ -44,7 +44,13 @@ const KEEP_DONE: KeepJobs = { age: 24 * 3600, count: 500 }
 const KEEP_FAILED: KeepJobs = { age: 14 * 24 * 3600, count: 1_000 }
 
 /** Every option of a delivery, in one place. */
-export function deliveryOptions(of: { readonly jobId: string; readonly generation: number; readonly priority: number; readonly maxAttempts: number; readonly delayMs: number }): JobsOptions {
+export function deliveryOptions(of: {
+  readonly jobId: string
+  readonly generation: number
+  readonly priority: number
+  readonly maxAttempts: number
+  readonly delayMs: number
+}): JobsOptions {
   return {
     jobId: entryId(of.jobId, of.generation),
     priority: bullPriority(of.priority),

@@ -51,8 +51,7 @@ export function createPostgresBackend(options: { readonly url: string; readonly 
   connection.on('error', (error: Error) => options.onError(error, 'postgres'))
   const back = new EventEmitter()
   connection.on('listenerinvalidated', () => back.emit('reconnect'))
-  const factory: BackendFactory<PostgresQueueBackend, PostgresConnectionOptions> = (name, queueOptions) =>
-    new SharedPostgresBackend(connection, name, queueOptions as ConstructorParameters<typeof PostgresQueueBackend>[2], true)
+  const factory: BackendFactory<PostgresQueueBackend, PostgresConnectionOptions> = (name, queueOptions) => new SharedPostgresBackend(connection, name, queueOptions, true)
   // The factory above ignores `connection`; BullMQ's types ask for one.
   const unused: PostgresConnectionOptions = options.url
   return {
@@ -63,7 +62,12 @@ export function createPostgresBackend(options: { readonly url: string; readonly 
       return queue as unknown as BusQueue
     },
     openWorker: (name, processor, workerOptions) => {
-      const worker = new Worker<Record<string, unknown>, unknown, string, PostgresQueueBackend, JobProgress, PostgresConnectionOptions>(name, processor, { ...workerOptions, connection: unused }, factory)
+      const worker = new Worker<Record<string, unknown>, unknown, string, PostgresQueueBackend, JobProgress, PostgresConnectionOptions>(
+        name,
+        processor,
+        { ...workerOptions, connection: unused },
+        factory,
+      )
       worker.on('error', (error) => options.onError(error, name))
       return worker as unknown as BusWorker
     },

@@ -1,6 +1,6 @@
 import { Queue, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
-import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
+import { within, type QueueBackend, type ReportError } from './backend.js'
 
 /**
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
@@ -25,12 +25,12 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
     openQueue: (name) => {
       const queue = new Queue(name, { connection, prefix: options.prefix })
       queue.on('error', (error) => options.onError(error, name))
-      return queue as unknown as BusQueue
+      return queue
     },
     openWorker: (name, processor, workerOptions) => {
       const worker = new Worker<Record<string, unknown>, unknown, string>(name, processor, { ...workerOptions, connection, prefix: options.prefix })
       worker.on('error', (error) => options.onError(error, name))
-      return worker as unknown as BusWorker
+      return worker
     },
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'redis', connection.ping())

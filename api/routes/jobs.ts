@@ -37,9 +37,7 @@ const ObservationView = z
     at: z.string(),
   })
   .meta({ id: 'Observation' })
-const History = z
-  .object({ job: JobView, transitions: z.array(TransitionView), attempts: z.array(AttemptView), observations: z.array(ObservationView) })
-  .meta({ id: 'JobHistory' })
+const History = z.object({ job: JobView, transitions: z.array(TransitionView), attempts: z.array(AttemptView), observations: z.array(ObservationView) }).meta({ id: 'JobHistory' })
 const Prompt = z.object({ hash: z.string(), body: z.string(), bytes: z.int() }).meta({ id: 'Prompt' })
 
 /** A single job, with its version as ETag. */

@@ -78,7 +78,10 @@ function difference(changes: readonly Values[], dryRun: boolean): string {
   const lines = changes.flatMap((change) => {
     if (change['change'] === 'unchanged') return []
     const fields = Object.entries((change['fields'] as Record<string, { from: unknown; to: unknown }> | undefined) ?? {})
-    return [`${String(change['change'])} ${String(change['kind'])} ${String(change['id'])}`, ...fields.map(([name, { from, to }]) => `    ${name}: ${JSON.stringify(from)} → ${JSON.stringify(to)}`)]
+    return [
+      `${String(change['change'])} ${String(change['kind'])} ${String(change['id'])}`,
+      ...fields.map(([name, { from, to }]) => `    ${name}: ${JSON.stringify(from)} → ${JSON.stringify(to)}`),
+    ]
   })
   const unchanged = changes.filter((change) => change['change'] === 'unchanged').length
   return `${[...lines, `${unchanged} unchanged${dryRun ? '; nothing was written (dry run)' : ''}`].join('\n')}\n`

@@ -42,7 +42,6 @@ function text(value: unknown): string {
 
 /** Control characters from stored text must not steer a person's terminal. */
 function safe(value: unknown, max: number): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is taken out
   const line = text(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
   return line.length > max ? `${line.slice(0, max - 1)}…` : line
 }
@@ -52,7 +51,11 @@ export function table(rows: readonly Json[], columns: readonly string[]): string
   if (rows.length === 0) return 'nothing\n'
   const cells = rows.map((row) => columns.map((column) => safe(row[column], 70)))
   const widths = columns.map((column, at) => Math.max(column.length, ...cells.map((row) => row[at]?.length ?? 0)))
-  const line = (row: readonly string[]): string => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  ').trimEnd()
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join('  ')
+      .trimEnd()
   return `${[line(columns), ...cells.map(line)].join('\n')}\n`
 }
 
@@ -67,7 +70,21 @@ function fields(body: Json, names: readonly string[]): string {
 }
 
 function jobLines(job: Json): string {
-  return fields(job, ['id', 'status', 'target_agent', 'subject', 'priority', 'attempt_count', 'max_attempts', 'run_after', 'blocked_reason', 'blocked_owner', 'last_error', 'summary', 'result'])
+  return fields(job, [
+    'id',
+    'status',
+    'target_agent',
+    'subject',
+    'priority',
+    'attempt_count',
+    'max_attempts',
+    'run_after',
+    'blocked_reason',
+    'blocked_owner',
+    'last_error',
+    'summary',
+    'result',
+  ])
 }
 
 /** The whole story of a job: each row of its history, each run, each refusal. */

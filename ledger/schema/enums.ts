@@ -12,13 +12,6 @@ export const transitionReason = pgEnum('transition_reason', TRANSITION_REASONS)
 export const actorKind = pgEnum('actor_kind', ACTOR_KINDS)
 export const breakerState = pgEnum('breaker_state', ['closed', 'open'])
 export const tokenRole = pgEnum('token_role', ['operator', 'agent', 'auditor'])
-export const observationKind = pgEnum('observation_kind', [
-  'refusal',
-  'late_answer',
-  'mend',
-  'drop',
-  'outside_change',
-  'operator_action',
-])
+export const observationKind = pgEnum('observation_kind', ['refusal', 'late_answer', 'mend', 'drop', 'outside_change', 'operator_action'])
 export const outboxKind = pgEnum('outbox_kind', ['publish', 'remove'])
 export const controlScope = pgEnum('control_scope', ['everything', 'lane', 'gateway', 'agent'])

@@ -19,13 +19,19 @@ export const gateways = pgTable(
     failures: integer('failures').notNull().default(0),
     /** How often the breaker opened without an admission in between; sets its patience. */
     reopened: integer('reopened').notNull().default(0),
-    probe_after: instant('probe_after').notNull().default(sql`now()`),
+    probe_after: instant('probe_after')
+      .notNull()
+      .default(sql`now()`),
     last_ready_at: instant('last_ready_at'),
     last_down_at: instant('last_down_at'),
     /** When the gateway's process started, from its own uptime; a later value means that its runs are lost. */
     booted_at: instant('booted_at'),
-    created_at: instant('created_at').notNull().default(sql`now()`),
-    updated_at: instant('updated_at').notNull().default(sql`now()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`now()`),
+    updated_at: instant('updated_at')
+      .notNull()
+      .default(sql`now()`),
   },
   (t) => [
     check('gateways_id_check', sql`${t.id} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'`),
@@ -40,17 +46,26 @@ export const agents = pgTable(
   'agents',
   {
     id: text('id').primaryKey(),
-    gateway_id: text('gateway_id').notNull().references(() => gateways.id),
+    gateway_id: text('gateway_id')
+      .notNull()
+      .references(() => gateways.id),
     gateway_agent_id: text('gateway_agent_id').notNull(),
     role: text('role'),
     concurrency: integer('concurrency').notNull().default(1),
-    capabilities: text('capabilities').array().notNull().default(sql`'{}'::text[]`),
+    capabilities: text('capabilities')
+      .array()
+      .notNull()
+      .default(sql`'{}'::text[]`),
     timeout_seconds: integer('timeout_seconds').notNull().default(600),
     lease_seconds: integer('lease_seconds').notNull().default(600),
     enabled: boolean('enabled').notNull().default(true),
     version: integer('version').notNull().default(1),
-    created_at: instant('created_at').notNull().default(sql`now()`),
-    updated_at: instant('updated_at').notNull().default(sql`now()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`now()`),
+    updated_at: instant('updated_at')
+      .notNull()
+      .default(sql`now()`),
   },
   (t) => [
     check('agents_id_check', sql`${t.id} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'`),
@@ -70,12 +85,11 @@ export const fleet_versions = pgTable(
     spec: jsonb('spec').notNull().$type<Record<string, unknown>>(),
     actor_kind: actorKind('actor_kind').notNull(),
     actor: text('actor').notNull(),
-    valid_from: instant('valid_from').notNull().default(sql`clock_timestamp()`),
+    valid_from: instant('valid_from')
+      .notNull()
+      .default(sql`clock_timestamp()`),
   },
-  (t) => [
-    primaryKey({ columns: [t.kind, t.id, t.version] }),
-    check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent')`),
-  ],
+  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent')`)],
 )
 
 /** What an operator has stopped: one open row per scope and target. */
@@ -88,14 +102,18 @@ export const controls = pgTable(
     reason: text('reason').notNull(),
     set_by_kind: actorKind('set_by_kind').notNull(),
     set_by: text('set_by').notNull(),
-    set_at: instant('set_at').notNull().default(sql`clock_timestamp()`),
+    set_at: instant('set_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
     lifted_by: text('lifted_by'),
     lifted_at: instant('lifted_at'),
   },
   (t) => [
     check('controls_target_check', sql`(${t.scope} = 'everything') = (${t.target} = '')`),
     check('controls_lifted_check', sql`(${t.lifted_at} is null) = (${t.lifted_by} is null)`),
-    uniqueIndex('controls_open_idx').on(t.scope, t.target).where(sql`lifted_at is null`),
+    uniqueIndex('controls_open_idx')
+      .on(t.scope, t.target)
+      .where(sql`lifted_at is null`),
   ],
 )
 
@@ -107,8 +125,12 @@ export const dispatcher_heartbeats = pgTable(
     dispatcher_id: text('dispatcher_id').notNull(),
     host: text('host').notNull(),
     pid: integer('pid').notNull(),
-    started_at: instant('started_at').notNull().default(sql`now()`),
-    last_seen: instant('last_seen').notNull().default(sql`now()`),
+    started_at: instant('started_at')
+      .notNull()
+      .default(sql`now()`),
+    last_seen: instant('last_seen')
+      .notNull()
+      .default(sql`now()`),
     stopped_at: instant('stopped_at'),
     leases_owned: integer('leases_owned').notNull().default(0),
     busy_agents: integer('busy_agents').notNull().default(0),

@@ -18,10 +18,14 @@ const legalPairs = Object.entries(LEGAL_MOVES)
 export const job_transitions = pgTable(
   'job_transitions',
   {
-    job_id: uuid('job_id').notNull().references(() => jobs.id),
+    job_id: uuid('job_id')
+      .notNull()
+      .references(() => jobs.id),
     seq: integer('seq').notNull(),
     id: bigint('id', { mode: 'number' }).notNull().generatedAlwaysAsIdentity(),
-    xact: xid8('xact').notNull().default(sql`pg_current_xact_id()`),
+    xact: xid8('xact')
+      .notNull()
+      .default(sql`pg_current_xact_id()`),
     kind: transitionKind('kind').notNull(),
     from_status: jobStatus('from_status'),
     to_status: jobStatus('to_status').notNull(),
@@ -31,9 +35,15 @@ export const job_transitions = pgTable(
     actor_kind: actorKind('actor_kind').notNull(),
     actor: text('actor').notNull(),
     details: jsonb('details').notNull().default({}).$type<Json>(),
-    at: instant('at').notNull().default(sql`clock_timestamp()`),
-    prev_hash: bytea('prev_hash').notNull().default(sql`''::bytea`),
-    hash: bytea('hash').notNull().default(sql`''::bytea`),
+    at: instant('at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
+    prev_hash: bytea('prev_hash')
+      .notNull()
+      .default(sql`''::bytea`),
+    hash: bytea('hash')
+      .notNull()
+      .default(sql`''::bytea`),
   },
   (t) => [
     primaryKey({ columns: [t.job_id, t.seq] }),
@@ -66,13 +76,19 @@ export const events = pgTable(
     /** How many reactions lie between this event and the first one. */
     hops: integer('hops').notNull().default(0),
     created_by: text('created_by').notNull(),
-    created_at: instant('created_at').notNull().default(sql`clock_timestamp()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
   },
   (t) => [
     check('events_hops_check', sql`${t.hops} >= 0`),
-    uniqueIndex('events_dedupe_idx').on(t.namespace, t.topic, t.dedupe_key).where(sql`dedupe_key is not null`),
+    uniqueIndex('events_dedupe_idx')
+      .on(t.namespace, t.topic, t.dedupe_key)
+      .where(sql`dedupe_key is not null`),
     index('events_topic_idx').on(sql`${t.topic} text_pattern_ops`, t.id),
-    index('events_source_job_idx').on(t.source_job_id, t.id).where(sql`source_job_id is not null`),
+    index('events_source_job_idx')
+      .on(t.source_job_id, t.id)
+      .where(sql`source_job_id is not null`),
   ],
 )
 
@@ -91,10 +107,14 @@ export const observations = pgTable(
     actor: text('actor').notNull(),
     detail: text('detail').notNull(),
     details: jsonb('details').notNull().default({}).$type<Json>(),
-    at: instant('at').notNull().default(sql`clock_timestamp()`),
+    at: instant('at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
   },
   (t) => [
-    index('observations_job_idx').on(t.job_id, t.id).where(sql`job_id is not null`),
+    index('observations_job_idx')
+      .on(t.job_id, t.id)
+      .where(sql`job_id is not null`),
     index('observations_kind_idx').on(t.kind, t.id),
     index('observations_at_idx').on(t.at),
   ],

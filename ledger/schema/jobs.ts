@@ -15,7 +15,9 @@ export const jobs = pgTable(
     flow_key: text('flow_key'),
     correlation_key: text('correlation_key'),
     source_agent: text('source_agent'),
-    target_agent: text('target_agent').notNull().references(() => agents.id),
+    target_agent: text('target_agent')
+      .notNull()
+      .references(() => agents.id),
     job_type: text('job_type').notNull(),
     subject: text('subject').notNull(),
     lane: lane('lane').notNull().default('reactive'),
@@ -48,8 +50,12 @@ export const jobs = pgTable(
     last_error: text('last_error'),
     last_error_code: text('last_error_code'),
     created_by: text('created_by').notNull(),
-    created_at: instant('created_at').notNull().default(sql`clock_timestamp()`),
-    updated_at: instant('updated_at').notNull().default(sql`clock_timestamp()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
+    updated_at: instant('updated_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
     finished_at: instant('finished_at'),
     buried_at: instant('buried_at'),
   },
@@ -59,36 +65,55 @@ export const jobs = pgTable(
     check('jobs_generation_check', sql`${t.generation} >= 1 and ${t.last_seq} >= 1`),
     check('jobs_terminal_iff_finished', sql`(${t.status} in ('succeeded', 'failed', 'dead', 'cancelled')) = (${t.finished_at} is not null)`),
     check('jobs_leased_iff_attempt', sql`(${t.status} in ('leased', 'running')) = (${t.current_attempt_id} is not null)`),
-    check(
-      'jobs_blocked_iff_reason',
-      sql`(${t.status} = 'blocked') = (${t.blocked_reason} is not null) and (${t.status} = 'blocked') = (${t.blocked_owner} is not null)`,
-    ),
+    check('jobs_blocked_iff_reason', sql`(${t.status} = 'blocked') = (${t.blocked_reason} is not null) and (${t.status} = 'blocked') = (${t.blocked_owner} is not null)`),
     check('jobs_blocked_waits', sql`${t.status} = 'blocked' or (${t.waits_for} is null and ${t.look_again_at} is null and ${t.unblock_action} is null)`),
     check('jobs_buried_when_over', sql`${t.buried_at} is null or ${t.status} in ('failed', 'dead')`),
     check('jobs_not_own_parent', sql`${t.parent_job_id} is distinct from ${t.id}`),
     uniqueIndex('jobs_active_dedupe_idx')
       .on(t.namespace, t.target_agent, t.dedupe_key)
       .where(sql`dedupe_key is not null and finished_at is null`),
-    index('jobs_ready_idx').on(t.target_agent, t.priority.desc(), t.run_after, t.id).where(sql`status = 'queued'`),
-    index('jobs_open_idx').on(t.target_agent, t.status).where(sql`finished_at is null`),
-    index('jobs_blocked_look_idx').on(t.look_again_at).where(sql`status = 'blocked' and look_again_at is not null`),
-    index('jobs_blocked_on_job_idx').on(sql`(waits_for ->> 'job_id')`).where(sql`status = 'blocked' and waits_for ->> 'kind' = 'job'`),
-    index('jobs_blocked_on_event_idx').on(sql`(waits_for ->> 'topic')`).where(sql`status = 'blocked' and waits_for ->> 'kind' = 'event'`),
-    index('jobs_dead_letters_idx').on(t.finished_at.desc()).where(sql`status in ('failed', 'dead') and buried_at is null`),
+    index('jobs_ready_idx')
+      .on(t.target_agent, t.priority.desc(), t.run_after, t.id)
+      .where(sql`status = 'queued'`),
+    index('jobs_open_idx')
+      .on(t.target_agent, t.status)
+      .where(sql`finished_at is null`),
+    index('jobs_blocked_look_idx')
+      .on(t.look_again_at)
+      .where(sql`status = 'blocked' and look_again_at is not null`),
+    index('jobs_blocked_on_job_idx')
+      .on(sql`(waits_for ->> 'job_id')`)
+      .where(sql`status = 'blocked' and waits_for ->> 'kind' = 'job'`),
+    index('jobs_blocked_on_event_idx')
+      .on(sql`(waits_for ->> 'topic')`)
+      .where(sql`status = 'blocked' and waits_for ->> 'kind' = 'event'`),
+    index('jobs_dead_letters_idx')
+      .on(t.finished_at.desc())
+      .where(sql`status in ('failed', 'dead') and buried_at is null`),
     index('jobs_created_idx').on(t.namespace, t.id.desc()),
     index('jobs_target_created_idx').on(t.target_agent, t.id.desc()),
     index('jobs_status_created_idx').on(t.status, t.id.desc()),
-    index('jobs_flow_idx').on(t.flow_key, t.id.desc()).where(sql`flow_key is not null`),
-    index('jobs_correlation_idx').on(t.correlation_key, t.id.desc()).where(sql`correlation_key is not null`),
-    index('jobs_parent_idx').on(t.parent_job_id).where(sql`parent_job_id is not null`),
+    index('jobs_flow_idx')
+      .on(t.flow_key, t.id.desc())
+      .where(sql`flow_key is not null`),
+    index('jobs_correlation_idx')
+      .on(t.correlation_key, t.id.desc())
+      .where(sql`correlation_key is not null`),
+    index('jobs_parent_idx')
+      .on(t.parent_job_id)
+      .where(sql`parent_job_id is not null`),
   ],
 )
 
 export const job_dependencies = pgTable(
   'job_dependencies',
   {
-    job_id: uuid('job_id').notNull().references(() => jobs.id),
-    depends_on_job_id: uuid('depends_on_job_id').notNull().references(() => jobs.id),
+    job_id: uuid('job_id')
+      .notNull()
+      .references(() => jobs.id),
+    depends_on_job_id: uuid('depends_on_job_id')
+      .notNull()
+      .references(() => jobs.id),
   },
   (t) => [
     primaryKey({ columns: [t.job_id, t.depends_on_job_id] }),
@@ -104,7 +129,9 @@ export const prompts = pgTable(
     hash: text('hash').primaryKey(),
     body: text('body').notNull(),
     bytes: integer('bytes').notNull(),
-    created_at: instant('created_at').notNull().default(sql`clock_timestamp()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
   },
   (t) => [check('prompts_hash_check', sql`${t.hash} ~ '^[0-9a-f]{64}$'`)],
 )
@@ -114,15 +141,23 @@ export const job_attempts = pgTable(
   'job_attempts',
   {
     id: uuid('id').primaryKey(),
-    job_id: uuid('job_id').notNull().references(() => jobs.id),
+    job_id: uuid('job_id')
+      .notNull()
+      .references(() => jobs.id),
     attempt_no: integer('attempt_no').notNull(),
-    agent_id: text('agent_id').notNull().references(() => agents.id),
-    gateway_id: text('gateway_id').notNull().references(() => gateways.id),
+    agent_id: text('agent_id')
+      .notNull()
+      .references(() => agents.id),
+    gateway_id: text('gateway_id')
+      .notNull()
+      .references(() => gateways.id),
     status: attemptStatus('status').notNull().default('leased'),
     /** Whether it counts against max_attempts; decided when it ends. */
     burned: boolean('burned').notNull().default(false),
     lease_owner: text('lease_owner').notNull(),
-    leased_at: instant('leased_at').notNull().default(sql`clock_timestamp()`),
+    leased_at: instant('leased_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
     leased_until: instant('leased_until').notNull(),
     /** When the gateway had booted, as known at the lease: a later boot means that the run is lost. */
     gateway_booted_at: instant('gateway_booted_at'),
@@ -133,7 +168,9 @@ export const job_attempts = pgTable(
     outcome_code: text('outcome_code'),
     error: text('error'),
     summary: text('summary'),
-    prompt_hash: text('prompt_hash').notNull().references(() => prompts.hash),
+    prompt_hash: text('prompt_hash')
+      .notNull()
+      .references(() => prompts.hash),
     contract_version: text('contract_version').notNull(),
     payload_hash: text('payload_hash').notNull(),
     hook_status: integer('hook_status'),
@@ -148,9 +185,15 @@ export const job_attempts = pgTable(
     check('job_attempts_outcome_iff_finished', sql`(${t.finished_at} is null) = (${t.outcome_code} is null)`),
     check('job_attempts_lease_order', sql`${t.leased_until} <= ${t.deadline_at}`),
     uniqueIndex('job_attempts_no_idx').on(t.job_id, t.attempt_no),
-    uniqueIndex('job_attempts_one_open_idx').on(t.job_id).where(sql`finished_at is null`),
-    index('job_attempts_open_agent_idx').on(t.agent_id).where(sql`finished_at is null`),
-    index('job_attempts_expiry_idx').on(t.leased_until).where(sql`finished_at is null`),
+    uniqueIndex('job_attempts_one_open_idx')
+      .on(t.job_id)
+      .where(sql`finished_at is null`),
+    index('job_attempts_open_agent_idx')
+      .on(t.agent_id)
+      .where(sql`finished_at is null`),
+    index('job_attempts_expiry_idx')
+      .on(t.leased_until)
+      .where(sql`finished_at is null`),
     index('job_attempts_agent_idx').on(t.agent_id, t.leased_at.desc()),
   ],
 )

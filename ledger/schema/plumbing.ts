@@ -11,12 +11,18 @@ export const outbox = pgTable(
   {
     id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
     kind: outboxKind('kind').notNull(),
-    job_id: uuid('job_id').notNull().references(() => jobs.id),
+    job_id: uuid('job_id')
+      .notNull()
+      .references(() => jobs.id),
     agent_id: text('agent_id').notNull(),
     generation: integer('generation').notNull(),
-    created_at: instant('created_at').notNull().default(sql`clock_timestamp()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`clock_timestamp()`),
     /** A relay that dies leaves its claim; after this time another takes it. */
-    claimed_until: instant('claimed_until').notNull().default(sql`'-infinity'::timestamptz`),
+    claimed_until: instant('claimed_until')
+      .notNull()
+      .default(sql`'-infinity'::timestamptz`),
     tries: integer('tries').notNull().default(0),
   },
   (t) => [index('outbox_job_idx').on(t.job_id), index('outbox_claim_idx').on(t.claimed_until, t.id)],
@@ -32,7 +38,9 @@ export const api_tokens = pgTable(
     agent_id: text('agent_id').references(() => agents.id),
     hash: bytea('hash').notNull(),
     created_by: text('created_by').notNull(),
-    created_at: instant('created_at').notNull().default(sql`now()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`now()`),
     expires_at: instant('expires_at'),
     revoked_at: instant('revoked_at'),
   },
@@ -51,7 +59,9 @@ export const idempotency_keys = pgTable(
     key: text('key').notNull(),
     request_hash: text('request_hash').notNull(),
     response: jsonb('response').$type<Record<string, unknown>>(),
-    created_at: instant('created_at').notNull().default(sql`now()`),
+    created_at: instant('created_at')
+      .notNull()
+      .default(sql`now()`),
   },
   (t) => [primaryKey({ columns: [t.caller, t.key] }), index('idempotency_keys_created_idx').on(t.created_at)],
 )
@@ -63,7 +73,9 @@ export const queue_epochs = pgTable(
     id: boolean('id').primaryKey().default(true),
     epoch: uuid('epoch').notNull(),
     tick: bigint('tick', { mode: 'number' }).notNull().default(0),
-    ticked_at: instant('ticked_at').notNull().default(sql`now()`),
+    ticked_at: instant('ticked_at')
+      .notNull()
+      .default(sql`now()`),
     rebuilds: integer('rebuilds').notNull().default(0),
     /** While set and fresh, one process rebuilds; the others wait. */
     rebuilding_until: instant('rebuilding_until'),
@@ -76,5 +88,7 @@ export const queue_epochs = pgTable(
 export const ledger_meta = pgTable('ledger_meta', {
   key: text('key').primaryKey(),
   value: text('value').notNull(),
-  set_at: instant('set_at').notNull().default(sql`now()`),
+  set_at: instant('set_at')
+    .notNull()
+    .default(sql`now()`),
 })

@@ -43,7 +43,10 @@ describe('manual clock', () => {
   })
 })
 
-describe.each([['manual', () => new ManualClock()], ['system', () => systemClock]] as const)('%s clock', (_, make) => {
+describe.each([
+  ['manual', () => new ManualClock()],
+  ['system', () => systemClock],
+] as const)('%s clock', (_, make) => {
   test('a sleep that is aborted rejects with the reason', async () => {
     const stop = new AbortController()
     const sleeping = make().sleep(60_000, stop.signal)

@@ -72,7 +72,13 @@ describe('fleet file', () => {
   })
 
   test('a bomb of aliases is refused', () => {
-    const rows = Array.from({ length: 12 }, (_, at) => `a${at}: &a${at} [${Array(12).fill(at === 0 ? 'x' : `*a${at - 1}`).join(', ')}]`)
+    const rows = Array.from(
+      { length: 12 },
+      (_, at) =>
+        `a${at}: &a${at} [${Array(12)
+          .fill(at === 0 ? 'x' : `*a${at - 1}`)
+          .join(', ')}]`,
+    )
 
     expect(places(rows.join('\n'))).toEqual([expect.stringContaining('alias')])
   })

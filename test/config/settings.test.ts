@@ -32,7 +32,12 @@ describe('settings', () => {
 
   test('a key is the name in camel case without AGENTBUS_', () => {
     for (const [key, { env }] of Object.entries(SETTINGS)) {
-      expect(key).toBe(env.replace(/^AGENTBUS_/, '').toLowerCase().replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()))
+      expect(key).toBe(
+        env
+          .replace(/^AGENTBUS_/, '')
+          .toLowerCase()
+          .replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+      )
     }
   })
 

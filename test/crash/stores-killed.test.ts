@@ -110,7 +110,9 @@ async function wipe(cluster: Cluster): Promise<void> {
     await redis.flushAll()
     return
   }
-  const { rows } = await cluster.database.pool.query<{ name: string }>(`select quote_ident(tablename) as name from pg_tables where schemaname = 'bullmq' and tablename not like '%migration%'`)
+  const { rows } = await cluster.database.pool.query<{ name: string }>(
+    `select quote_ident(tablename) as name from pg_tables where schemaname = 'bullmq' and tablename not like '%migration%'`,
+  )
   await cluster.database.pool.query(`truncate ${rows.map((row) => `bullmq.${row.name}`).join(', ')}`)
 }
 
@@ -138,7 +140,10 @@ test('PostgreSQL killed under load and started again', async () => {
   const log = createLogger({ level: 'silent', pretty: false })
   const dataDir = path.join(folder, 'data')
   let postgres = await startEmbeddedPostgres({ dataDir, log })
-  undo.push(() => rm(folder, { recursive: true, force: true }), () => postgres.stop())
+  undo.push(
+    () => rm(folder, { recursive: true, force: true }),
+    () => postgres.stop(),
+  )
   await migrateLedger(postgres.url)
   await migrateQueueStore(postgres.url)
   c = await startCluster({ databaseUrl: postgres.url, ...withRedis(), agents: AGENTS })

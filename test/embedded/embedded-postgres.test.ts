@@ -44,7 +44,10 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   test('the first start makes a UTF8 database in UTC whatever the language of the environment', async () => {
     const store = await startIn(join(await tempFolder(), 'data'))
 
-    const facts = await ask(store.url, "select concat_ws(' ', current_database(), current_setting('server_encoding'), current_setting('TimeZone'), current_setting('max_connections'), current_setting('fsync'))")
+    const facts = await ask(
+      store.url,
+      "select concat_ws(' ', current_database(), current_setting('server_encoding'), current_setting('TimeZone'), current_setting('max_connections'), current_setting('fsync'))",
+    )
 
     expect(facts).toEqual(['agentbus UTF8 UTC 100 on'])
     expect(await probePostgres(store.url)).toMatchObject({ maxConnections: 100 })
@@ -129,8 +132,10 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
     const before = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
     const url = urlIn(child.answer)
     await ask(url, 'create table kept as select 7 as n')
-    const busy = ask(url, "set statement_timeout = 2000; select count(*) from generate_series(1, 1000000000)").catch(() => 'broken off')
-    await expect.poll(() => ask(url, "select count(*)::int from pg_stat_activity where state = 'active' and query like '%generate_series%' and pid <> pg_backend_pid()"), { timeout: 10_000 }).toEqual([1])
+    const busy = ask(url, 'set statement_timeout = 2000; select count(*) from generate_series(1, 1000000000)').catch(() => 'broken off')
+    await expect
+      .poll(() => ask(url, "select count(*)::int from pg_stat_activity where state = 'active' and query like '%generate_series%' and pid <> pg_backend_pid()"), { timeout: 10_000 })
+      .toEqual([1])
     await child.kill()
     await killServer(before)
 
@@ -194,7 +199,10 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
 
   test.runIf(isRoot)('root finds another place when the server cannot pass the folders above', async () => {
     const path = await made(join(await tempFolder({ mode: 0o700 }), 'data'))
-    const outside = `/var/lib/agentbus-${createHash('sha256').update(await realpath(path)).digest('hex').slice(0, 12)}`
+    const outside = `/var/lib/agentbus-${createHash('sha256')
+      .update(await realpath(path))
+      .digest('hex')
+      .slice(0, 12)}`
     onCleanup(() => rm(outside, { recursive: true, force: true }))
     const first = await startEmbeddedPostgres({ dataDir: path, log: silent })
     await ask(first.url, 'create table kept as select 7 as n')

@@ -22,7 +22,9 @@ describe('a delivery', () => {
     expect(transitions.map((row) => row.to_status)).toContain('leased')
     expect(attempts).toMatchObject([{ status: 'succeeded', attempt_no: 1, burned: true }])
     const posts = t.gateway.requests().filter((request) => request.key === attempts[0]?.id)
-    expect(new Set(posts.map((post) => JSON.parse(post.body) as Record<string, unknown>).map((body) => `${String(body['deliver'])} ${String(body['wakeMode'])}`))).toEqual(new Set(['false next-heartbeat']))
+    expect(new Set(posts.map((post) => JSON.parse(post.body) as Record<string, unknown>).map((body) => `${String(body['deliver'])} ${String(body['wakeMode'])}`))).toEqual(
+      new Set(['false next-heartbeat']),
+    )
     expect(t.gateway.runs().filter((run) => run.key === attempts[0]?.id)).toHaveLength(1)
   })
 

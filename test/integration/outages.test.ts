@@ -149,7 +149,9 @@ describe('a queue store that is wiped', () => {
     await expect.poll(async () => (await t.ledger.openCounts()).find((count) => count.status === 'running')?.n).toBe(2)
 
     await wipe(t)
-    await expect.poll(async () => (await t.ledger.listEvents({ topic: 'queue.rebuilt', order: 'desc', limit: 1 })).items[0]?.payload['reason'], { timeout: 20_000 }).toBe('the store lost its content')
+    await expect
+      .poll(async () => (await t.ledger.listEvents({ topic: 'queue.rebuilt', order: 'desc', limit: 1 })).items[0]?.payload['reason'], { timeout: 20_000 })
+      .toBe('the store lost its content')
     open()
 
     for (const job of [...jobs, later]) await t.until(job.id, (j) => j.status === 'succeeded', 30_000)

@@ -67,9 +67,7 @@ test('16 workers leasing 16 jobs of an agent with room for three open three atte
 test('cancel against complete: one wins, the other is told so, and the history has no gap', { repeats: REPEATS }, async () => {
   const job = await aJob(t.ledger, 'running')
 
-  const settled = await times(CONTENDERS, (at) =>
-    at % 2 === 0 ? t.ledger.jobs.complete(job.as, job.id, closing) : t.ledger.jobs.cancel(OPERATOR, job.id, 'stop'),
-  )
+  const settled = await times(CONTENDERS, (at) => (at % 2 === 0 ? t.ledger.jobs.complete(job.as, job.id, closing) : t.ledger.jobs.cancel(OPERATOR, job.id, 'stop')))
 
   expect(settled.filter((one) => one.status === 'fulfilled')).toHaveLength(1)
   for (const code of codes(settled)) expect(['AGENTBUS_ALREADY_CLOSED', 'AGENTBUS_STALE_ATTEMPT', 'AGENTBUS_ILLEGAL_TRANSITION']).toContain(code)
@@ -102,9 +100,7 @@ test('closer against the worker that gives up on the attempt: one of them ends i
   const report = { jobId: job.id, attemptId: job.attemptId as AttemptId, actor: { kind: 'worker' as const, id: 'w1' }, random: 0, retryBaseSeconds: 0 }
 
   await times<unknown>(CONTENDERS, (at) =>
-    at % 2 === 0
-      ? t.ledger.jobs.complete(job.as, job.id, closing)
-      : t.ledger.run((tx) => reportEndedWithoutClose(tx, report, { status: 'ok', response: {} })),
+    at % 2 === 0 ? t.ledger.jobs.complete(job.as, job.id, closing) : t.ledger.run((tx) => reportEndedWithoutClose(tx, report, { status: 'ok', response: {} })),
   )
 
   const { attempts } = await t.ledger.jobHistory(job.id)

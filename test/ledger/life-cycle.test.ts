@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { JOB_STATUSES, LEGAL_MOVES, type JobStatus } from '../../contracts/job-states.js'
+import { JOB_STATUSES, LEGAL_MOVES } from '../../contracts/job-states.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { aJob, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
 
@@ -116,8 +116,10 @@ describe('the database itself', () => {
 
     for (const from of JOB_STATUSES) {
       for (const to of JOB_STATUSES) {
-        const pair = new RegExp(`'${from}'::job_status\\) AND \\(to_status = '${to}'::job_status|\\(\\(?'${from}'::job_status, '${to}'::job_status\\)|ROW\\('${from}'::job_status, '${to}'::job_status\\)`)
-        const allowed = (LEGAL_MOVES[from] as readonly JobStatus[]).includes(to)
+        const pair = new RegExp(
+          `'${from}'::job_status\\) AND \\(to_status = '${to}'::job_status|\\(\\(?'${from}'::job_status, '${to}'::job_status\\)|ROW\\('${from}'::job_status, '${to}'::job_status\\)`,
+        )
+        const allowed = LEGAL_MOVES[from].includes(to)
         expect([from, to, pair.test(definition)]).toEqual([from, to, allowed])
       }
     }
@@ -133,7 +135,10 @@ describe('the database itself', () => {
     ['a changed prompt', `update prompts set body = 'x'`],
     ['a changed closed attempt', `update job_attempts set error = 'x' where finished_at is not null`],
     ['a terminal job without an end', `update jobs set finished_at = null where status = 'succeeded'`],
-    ['a second open attempt', `insert into job_attempts select gen_random_uuid(), job_id, attempt_no + 100, agent_id, gateway_id, 'leased', false, 'x', now(), now(), null, now(), null, null, null, null, null, prompt_hash, '1', 'h' from job_attempts limit 1`],
+    [
+      'a second open attempt',
+      `insert into job_attempts select gen_random_uuid(), job_id, attempt_no + 100, agent_id, gateway_id, 'leased', false, 'x', now(), now(), null, now(), null, null, null, null, null, prompt_hash, '1', 'h' from job_attempts limit 1`,
+    ],
   ])('refuses %s', async (_what, statement) => {
     await aJob(t.ledger, 'succeeded')
     await aJob(t.ledger, 'queued')

@@ -65,7 +65,13 @@ describe('admit', () => {
 
     const outcome = await aClient().admit(aPost(gateway.url))
 
-    expect(outcome).toMatchObject({ kind: 'undelivered', certain: true, httpStatus: 503, retryAfterMs: 1_000, reason: '503 Gateway is temporarily unavailable while suspending or restarting' })
+    expect(outcome).toMatchObject({
+      kind: 'undelivered',
+      certain: true,
+      httpStatus: 503,
+      retryAfterMs: 1_000,
+      reason: '503 Gateway is temporarily unavailable while suspending or restarting',
+    })
   })
 
   test('is surely undelivered where nothing listens', async () => {

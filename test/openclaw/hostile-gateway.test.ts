@@ -117,12 +117,18 @@ describe('what a gateway says', () => {
     extra = Array.from({ length: 5_000 }, () => 'fifty')
     const large = await client.join(aPost(url))
 
-    expect(small).toMatchObject({ kind: 'completed', runId: 'r\ufffd [cleaned by agentbus]', completion: { status: 'ok', extra: { 'seen\ufffd [cleaned by agentbus]': ['\ufffd [cleaned by agentbus]'] } } })
+    expect(small).toMatchObject({
+      kind: 'completed',
+      runId: 'r\ufffd [cleaned by agentbus]',
+      completion: { status: 'ok', extra: { 'seen\ufffd [cleaned by agentbus]': ['\ufffd [cleaned by agentbus]'] } },
+    })
     expect(large).toEqual({ kind: 'completed', runId: 'r\ufffd [cleaned by agentbus]', completion: { status: 'ok', note: expect.stringContaining('too large') } })
   })
 
   test('never carries our hook token into an outcome', async () => {
-    const url = await anHttpServer((request, response) => response.writeHead(400).end(JSON.stringify({ ok: false, error: `bad header ${request.headers.authorization ?? ''}`, headers: request.headers })))
+    const url = await anHttpServer((request, response) =>
+      response.writeHead(400).end(JSON.stringify({ ok: false, error: `bad header ${request.headers.authorization ?? ''}`, headers: request.headers })),
+    )
 
     const outcome = await aClient().admit(aPost(url))
 

@@ -30,7 +30,19 @@ async function aBus(payload: Record<string, unknown>, status = 200): Promise<{ u
 
 function messageFor(apiUrl: string, attemptNo = 1): string {
   return renderJobMessage({
-    job: { id: JOB_ID, namespace: 'default', target_agent: 'devops', source_agent: null, job_type: 'reactive', subject: 's', lane: 'reactive', priority: 100, correlation_key: null, payload: {}, state: {} },
+    job: {
+      id: JOB_ID,
+      namespace: 'default',
+      target_agent: 'devops',
+      source_agent: null,
+      job_type: 'reactive',
+      subject: 's',
+      lane: 'reactive',
+      priority: 100,
+      correlation_key: null,
+      payload: {},
+      state: {},
+    },
     attempt: { id: '0198f3a0-0000-7000-8000-000000000002', attempt_no: attemptNo, max: 5 },
     attemptToken: 'attempt-token',
     apiUrl,
@@ -55,7 +67,12 @@ test('by default it reads the job and completes it at once, saying loudly that n
   expect(outcome).toMatchObject({ kind: 'completed', completion: { status: 'ok' } })
   expect(calls).toEqual([
     { method: 'GET', path: `/v1/jobs/${JOB_ID}`, authorization: 'Bearer attempt-token', body: undefined },
-    { method: 'POST', path: `/v1/jobs/${JOB_ID}/complete`, authorization: 'Bearer attempt-token', body: { summary: expect.stringContaining('SIMULATED'), result: { simulated: true } } },
+    {
+      method: 'POST',
+      path: `/v1/jobs/${JOB_ID}/complete`,
+      authorization: 'Bearer attempt-token',
+      body: { summary: expect.stringContaining('SIMULATED'), result: { simulated: true } },
+    },
   ])
   expect(CompleteJobBody.safeParse(calls[1]?.body).success).toBe(true)
 })

@@ -24,7 +24,12 @@ async function send(gateway: Simulator, body: unknown = RUN, { method = 'POST', 
     ...(signal === undefined ? {} : { signal }),
   })
   const text = await response.body.text()
-  return { status: response.statusCode, text, retryAfter: response.headers['retry-after'], json: (text.startsWith('{') ? JSON.parse(text) : {}) as { runId?: string; [field: string]: unknown } }
+  return {
+    status: response.statusCode,
+    text,
+    retryAfter: response.headers['retry-after'],
+    json: (text.startsWith('{') ? JSON.parse(text) : {}) as { runId?: string; [field: string]: unknown },
+  }
 }
 
 describe('answers as the real gateway does', () => {

@@ -89,28 +89,32 @@ describe('agentbus up', () => {
   test.each([
     ['with a private Redis', true],
     ["on BullMQ's PostgreSQL backend when there is no Redis", false],
-  ])('brings everything up, finds its data again, and recovers from kill -9 %s', async (_how, withRedis) => {
-    const first = await up({}, { withRedis })
-    const story = await cli(first, 'enqueue-job', '--target-agent', 'devops', '--subject', 'say hello', '--follow')
-    const id = /^id\s+(\S+)/m.exec(story)?.[1] ?? ''
-    const code = await stop(first)
+  ])(
+    'brings everything up, finds its data again, and recovers from kill -9 %s',
+    async (_how, withRedis) => {
+      const first = await up({}, { withRedis })
+      const story = await cli(first, 'enqueue-job', '--target-agent', 'devops', '--subject', 'say hello', '--follow')
+      const id = /^id\s+(\S+)/m.exec(story)?.[1] ?? ''
+      const code = await stop(first)
 
-    const second = await up({}, { withRedis })
-    const found = await cli(second, 'job', id)
-    second.child.kill('SIGKILL')
-    await once(second.child, 'exit')
+      const second = await up({}, { withRedis })
+      const found = await cli(second, 'job', id)
+      second.child.kill('SIGKILL')
+      await once(second.child, 'exit')
 
-    const third = await up({}, { withRedis })
-    const again = await cli(third, 'enqueue-job', '--target-agent', 'devops', '--subject', 'still here', '--follow')
-    expect(first.output()).toContain(withRedis ? 'private redis-server' : 'PostgreSQL backend')
-    expect(first.output()).toContain('SIMULATOR')
-    expect(story).toMatch(/running → succeeded/)
-    expect(code).toBe(0)
-    expect(found).toContain('succeeded')
-    expect(third.token).toBe(first.token)
-    expect(again).toMatch(/running → succeeded/)
-    expect(await stop(third)).toBe(0)
-  }, 90_000)
+      const third = await up({}, { withRedis })
+      const again = await cli(third, 'enqueue-job', '--target-agent', 'devops', '--subject', 'still here', '--follow')
+      expect(first.output()).toContain(withRedis ? 'private redis-server' : 'PostgreSQL backend')
+      expect(first.output()).toContain('SIMULATOR')
+      expect(story).toMatch(/running → succeeded/)
+      expect(code).toBe(0)
+      expect(found).toContain('succeeded')
+      expect(third.token).toBe(first.token)
+      expect(again).toMatch(/running → succeeded/)
+      expect(await stop(third)).toBe(0)
+    },
+    90_000,
+  )
 
   test('refuses a second start on the same data folder, naming the first', async () => {
     const first = await up()

@@ -60,7 +60,9 @@ const FAST = {
 }
 
 /** A whole bus on fresh stores: a database of its own, and a queue prefix of its own on Redis. */
-export async function startTestBus(options: { env?: Record<string, string>; agents?: Record<string, Partial<AgentConfig>>; simulator?: Partial<SimulatorOptions>; api?: boolean } = {}): Promise<TestBus> {
+export async function startTestBus(
+  options: { env?: Record<string, string>; agents?: Record<string, Partial<AgentConfig>>; simulator?: Partial<SimulatorOptions>; api?: boolean } = {},
+): Promise<TestBus> {
   const databaseUrl = await cloneDatabase()
   const prefix = `t${randomBytes(5).toString('hex')}`
   const stores: Stores = {
@@ -163,7 +165,9 @@ export async function until(ledger: Ledger, id: JobId, wanted: (job: JobView) =>
     if (wanted(job)) return job
     if (Date.now() > endMs) {
       const { transitions, observations } = await ledger.jobHistory(id)
-      throw new Error(`the job did not get there in ${limitMs} ms: ${JSON.stringify({ status: job.status, history: transitions.map((t) => `${t.seq} ${t.to_status} ${t.reason} ${t.note ?? ''} ${JSON.stringify(t.details)}`), observations }, undefined, 1)}`)
+      throw new Error(
+        `the job did not get there in ${limitMs} ms: ${JSON.stringify({ status: job.status, history: transitions.map((t) => `${t.seq} ${t.to_status} ${t.reason} ${t.note ?? ''} ${JSON.stringify(t.details)}`), observations }, undefined, 1)}`,
+      )
     }
     await nextHint(ledger, 50)
   }

@@ -45,7 +45,11 @@ export async function ownRedis(): Promise<OwnRedis> {
       return child
     },
     start: async () => {
-      child = spawn(binary, ['--port', String(port), '--bind', '127.0.0.1', '--appendonly', 'yes', '--appendfsync', 'everysec', '--maxmemory-policy', 'noeviction', '--dir', dir, '--save', ''], { stdio: 'ignore' })
+      child = spawn(
+        binary,
+        ['--port', String(port), '--bind', '127.0.0.1', '--appendonly', 'yes', '--appendfsync', 'everysec', '--maxmemory-policy', 'noeviction', '--dir', dir, '--save', ''],
+        { stdio: 'ignore' },
+      )
       const probe = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 })
       probe.on('error', () => undefined)
       await probe.ping()
@@ -91,9 +95,18 @@ export interface Cluster {
   stop(): Promise<void>
 }
 
-const FAST = { AGENTBUS_LOCK_MS: '2000', AGENTBUS_STALLED_CHECK_MS: '1000', AGENTBUS_PROBE_SECONDS: '1', RETRY_SECONDS: '1', AGENTBUS_SWEEP_SECONDS: '5', AGENTBUS_LOG_LEVEL: 'warn' }
+const FAST = {
+  AGENTBUS_LOCK_MS: '2000',
+  AGENTBUS_STALLED_CHECK_MS: '1000',
+  AGENTBUS_PROBE_SECONDS: '1',
+  RETRY_SECONDS: '1',
+  AGENTBUS_SWEEP_SECONDS: '5',
+  AGENTBUS_LOG_LEVEL: 'warn',
+}
 
-export async function startCluster(options: { databaseUrl?: string; redis?: OwnRedis; agents?: Record<string, Partial<AgentConfig>>; tokenRef?: string; env?: Record<string, string> } = {}): Promise<Cluster> {
+export async function startCluster(
+  options: { databaseUrl?: string; redis?: OwnRedis; agents?: Record<string, Partial<AgentConfig>>; tokenRef?: string; env?: Record<string, string> } = {},
+): Promise<Cluster> {
   const databaseUrl = options.databaseUrl ?? (await cloneDatabase())
   const dataDir = await mkdtemp(path.join(tmpdir(), 'agentbus-cluster-'))
   const env: Record<string, string> = {
@@ -205,13 +218,17 @@ async function waitUntil(what: string, holds: () => Promise<boolean>, limitMs: n
 async function settled(cluster: Cluster, jobs: readonly JobView[], limitMs: number): Promise<number> {
   const ids = jobs.map((job) => job.id)
   const openCount = async (): Promise<string[]> => {
-    const { rows } = await cluster.ledger.db.execute<{ id: string; status: string }>(sql`select id, status from jobs where id = any(${sql.param(ids)}::uuid[]) and status <> 'succeeded'`)
+    const { rows } = await cluster.ledger.db.execute<{ id: string; status: string }>(
+      sql`select id, status from jobs where id = any(${sql.param(ids)}::uuid[]) and status <> 'succeeded'`,
+    )
     return rows.map((row) => `${row.id} ${row.status}`)
   }
   const took = await waitUntil('every job succeeded', async () => (await openCount()).length === 0, limitMs).catch(async (error: unknown) => {
     const open = await openCount()
     const first = open[0] === undefined ? undefined : await cluster.ledger.jobHistory(open[0].split(' ')[0] as JobId)
-    throw new Error(`${String(error)}: ${open.length} open, first: ${JSON.stringify(first?.transitions.map((t) => `${t.seq} ${t.to_status} ${t.reason} ${t.note ?? ''}`))} ${JSON.stringify(first?.observations)}`)
+    throw new Error(
+      `${String(error)}: ${open.length} open, first: ${JSON.stringify(first?.transitions.map((t) => `${t.seq} ${t.to_status} ${t.reason} ${t.note ?? ''}`))} ${JSON.stringify(first?.observations)}`,
+    )
   })
   const byKey = new Map<string, number>()
   for (const run of cluster.gateway.runs()) if (run.key !== undefined) byKey.set(run.key, (byKey.get(run.key) ?? 0) + 1)
@@ -229,7 +246,11 @@ async function settled(cluster: Cluster, jobs: readonly JobView[], limitMs: numb
 
 /** Kills PostgreSQL the hard way: the postmaster and all its children. */
 export function killGroup(pid: number): void {
-  const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(pid)]).toString().split('\n').map((line) => Number(line.trim())).filter((n) => n > 0)
+  const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(pid)])
+    .toString()
+    .split('\n')
+    .map((line) => Number(line.trim()))
+    .filter((n) => n > 0)
   for (const one of [pid, ...children]) {
     try {
       process.kill(one, 'SIGKILL')

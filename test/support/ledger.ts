@@ -115,7 +115,8 @@ export function attemptCaller(attemptId: AttemptId, jobId: JobId, agentId: strin
 /** A job in the wanted state, with the true history that leads there. */
 export async function aJob(ledger: Ledger, status: JobStatus, overrides: Record<string, unknown> = {}): Promise<TestJob> {
   const body = CreateJobBody.parse({ target_agent: 'devops', subject: 'a test job', ...overrides })
-  const dependency = status === 'waiting' ? [(await ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: body.target_agent, subject: 'dependency' }))).job.id] : body.depends_on
+  const dependency =
+    status === 'waiting' ? [(await ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: body.target_agent, subject: 'dependency' }))).job.id] : body.depends_on
   const { job } = await ledger.jobs.create(OPERATOR, { ...body, depends_on: dependency })
   const none = { job, id: job.id, attemptId: undefined, attemptToken: undefined, as: OPERATOR }
   if (status === 'waiting' || status === 'queued') return none
