@@ -2,7 +2,7 @@
  * What agents, gateways and senders wrote must not steer the terminal of whoever reads it: C0 and C1 controls can move
  * the cursor and set colours, and bidirectional overrides can show text in another order than it has.
  */
- 
+
 const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
 /** Text of several lines that is safe on a terminal. */

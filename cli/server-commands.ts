@@ -1,6 +1,9 @@
 import type { Command } from 'commander'
+import { systemClock } from '../config/clock.js'
 import { createLogger, type Logger } from '../config/logger.js'
 import { loadSettings, type Settings } from '../config/settings.js'
+import { inTransaction, openDatabase } from '../ledger/database.js'
+import { createToken } from '../ledger/tokens.js'
 import { createScriptedAgent } from '../openclaw/simulator/scripted-agent.js'
 import { createSimulator } from '../openclaw/simulator/simulator.js'
 import { applyFirstFleet, needsSimulator, operatorToken, simulatorToken } from './bootstrap.js'
@@ -36,6 +39,11 @@ export function registerServerCommands(program: Command, io: ServerIo): void {
       const { playDemo } = await import('./demo.js')
       if (!(await playDemo(io))) throw new CliError('The demo failed.', EXIT.unexpected)
     })
+  program
+    .command('operator-token')
+    .description('make an operator token straight in the ledger, for the first sign-in')
+    .option('--name <name>', 'what it is for', 'operator')
+    .action((values: { name: string }) => makeOperatorToken(io, values.name))
   program
     .command('migrate')
     .description('bring the schemas of ledger and queue store up to date')
@@ -113,13 +121,38 @@ async function serve(io: ServerIo, roles: { readonly api: boolean; readonly work
   const log = loggerFor(settings, io.env, false)
   const stopping = untilStopped()
   const stores = await attachStores(settings, log)
-  const bus = await startBus({ settings, env: io.env, stores, log, ...roles, simulatorToken: simulatorToken(stores.secret) })
+  const bus = await startBus({
+    settings,
+    env: io.env,
+    stores,
+    log,
+    ...roles,
+    simulatorToken: simulatorToken(stores.secret),
+    prepare: async ({ ledger }) => {
+      if (roles.api) await applyFirstFleet(ledger, settings, undefined)
+    },
+  })
   try {
     log.info({ event: 'started', ...roles, worker_id: bus.workerId, url: bus.url, queues: stores.queue.kind }, roles.api ? `serving on ${bus.url ?? ''}` : 'working')
     await stopping.requested
     log.info({ event: 'stopping' }, 'stopping')
   } finally {
     await bus.stop()
+    await stores.stop()
+  }
+}
+
+/** Whoever can reach the database may sign in: the first token cannot come over REST. */
+async function makeOperatorToken(io: ServerIo, name: string): Promise<void> {
+  const settings = loadSettings(io.env)
+  const log = loggerFor(settings, io.env, true)
+  const stores = await attachStores(settings, log)
+  const database = openDatabase({ url: stores.databaseUrl, poolSize: 2, applicationName: 'agentbus', onError: () => undefined })
+  try {
+    const { token } = await inTransaction(database.db, (tx) => createToken(tx, { name, role: 'operator', createdBy: 'agentbus operator-token', nowMs: systemClock.nowMs() }))
+    io.stdout.write(`${token}\n`)
+  } finally {
+    await database.close()
     await stores.stop()
   }
 }

@@ -8,7 +8,9 @@ test('.env.example says what the settings say', async () => {
 })
 
 test('docker-compose.yml runs pinned images, an append-only Redis that evicts nothing, one API and two workers', async () => {
-  const compose = parse(await readFile('docker-compose.yml', 'utf8')) as { services: Record<string, { image?: string; command?: string[]; environment?: Record<string, string>; deploy?: { replicas?: number } }> }
+  const compose = parse(await readFile('docker-compose.yml', 'utf8')) as {
+    services: Record<string, { image?: string; command?: string[]; environment?: Record<string, string>; deploy?: { replicas?: number } }>
+  }
 
   const known = new Set<string>([...Object.values(SETTINGS).map((setting) => setting.env), 'POSTGRES_USER', 'POSTGRES_PASSWORD', 'POSTGRES_DB'])
   for (const service of Object.values(compose.services)) {
