@@ -8,7 +8,7 @@ test('.env.example says what the settings say', async () => {
 })
 
 test('docker-compose.yml runs pinned images, an append-only Redis that evicts nothing, one API and two workers', async () => {
-  const compose = parse(await readFile('docker-compose.yml', 'utf8')) as {
+  const compose = parse(await readFile('docker-compose.yml', 'utf8'), { merge: true }) as {
     services: Record<string, { image?: string; command?: string[]; environment?: Record<string, string>; deploy?: { replicas?: number } }>
   }
 
