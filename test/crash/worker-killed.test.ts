@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { open, mkdtemp } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import pg from 'pg'
@@ -45,36 +45,15 @@ test('a worker killed after its lease and before the hook: the next one posts th
   expect(c.gateway.requests().filter((request) => request.path === '/hooks/agent')).toHaveLength(0)
 
   victim.kill('SIGKILL')
-  const feeding = feed(fifo)
+  await rm(fifo)
+  await writeFile(fifo, 'test-hook-token')
   await c.spawn('worker')
 
   print('recovered after a kill between lease and hook', await c.settled([job]))
-  await feeding.stop()
   const attempts = await c.ledger.jobAttempts(job.id)
   expect(attempts).toHaveLength(1)
   expect(c.gateway.runs().map((run) => run.key)).toEqual([attempts[0]?.id])
 })
-
-/** Gives the token to whoever opens the pipe, until stopped. */
-function feed(fifo: string): { stop: () => Promise<void> } {
-  let stopped = false
-  const loop = (async () => {
-    while (!stopped) {
-      const file = await open(fifo, 'w')
-      await file.writeFile('test-hook-token')
-      await file.close()
-    }
-  })()
-  return {
-    stop: async () => {
-      stopped = true
-      const reader = await open(fifo, 'r')
-      await reader.readFile()
-      await reader.close()
-      await loop
-    },
-  }
-}
 
 test('a worker killed after the hook: another re-attaches to the same run', async () => {
   c = await startCluster()
