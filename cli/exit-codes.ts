@@ -21,7 +21,7 @@ export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
   notFound: 'nothing has that id (404)',
   refused: 'no token, or one that may not do this (401, 403)',
   conflict: 'the state has changed (409, 412); an attempt that gets this stops working on its job',
-  unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run the same command again',
+  unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run it again, a write with the idempotency key that was shown',
   throttled: 'too many wrong tokens came from this address (429); wait',
 }
 

@@ -1,36 +1,4 @@
-/** How an option's value becomes a field of the request. */
-export type OptionType = 'text' | 'int' | 'json' | 'list' | 'flag'
-
-export interface OptionRow {
-  readonly flag: string
-  readonly field: string
-  readonly type: OptionType
-  readonly help: string
-  readonly required?: true
-}
-
-/** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
-export interface CommandRow {
-  readonly name: string
-  readonly group: string
-  readonly help: string
-  /** The name of the positional argument, placed into `{id}` of the path. */
-  readonly argument?: string
-  readonly method: 'GET' | 'POST' | 'DELETE'
-  readonly path: string
-  readonly options: readonly OptionRow[]
-  readonly show: 'job' | 'jobs' | 'history' | 'event' | 'events' | 'agents' | 'table' | 'attempt' | 'prompt' | 'token' | 'plain'
-  /** `--if-version` makes it conditional. */
-  readonly conditional?: true
-}
-
-const o = (flag: string, type: OptionType, help: string, required?: true): OptionRow => ({
-  flag,
-  field: flag.replaceAll('-', '_'),
-  type,
-  help,
-  ...(required === undefined ? {} : { required }),
-})
+import { option as o, type CommandRow } from './command-row.js'
 
 const reference = [o('openclaw-task-ref', 'text', 'reference of the run at the gateway'), o('openclaw-session-key', 'text', 'session the run belongs to')]
 const closing = [
@@ -42,7 +10,9 @@ const closing = [
 ]
 const reason = [o('reason', 'text', 'why; kept in the history', true)]
 const namespace = o('namespace', 'text', 'namespace (default: default)')
+const inNamespace = o('namespace', 'text', 'in this namespace (default: all)')
 
+/** The client commands that are one request each, in the order of the help. */
 export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'enqueue-job',
@@ -51,6 +21,7 @@ export const COMMANDS: readonly CommandRow[] = [
     method: 'POST',
     path: '/v1/jobs',
     show: 'job',
+    follows: true,
     options: [
       namespace,
       o('target-agent', 'text', 'who does it', true),
@@ -80,7 +51,7 @@ export const COMMANDS: readonly CommandRow[] = [
     help: 'lease due jobs by hand; each comes with the token that alone may close it',
     method: 'POST',
     path: '/v1/jobs/claim',
-    show: 'plain',
+    show: 'claimed',
     options: [
       namespace,
       o('lease-owner', 'text', 'who leases', true),
@@ -96,7 +67,7 @@ export const COMMANDS: readonly CommandRow[] = [
     method: 'POST',
     path: '/v1/jobs/requeue-expired',
     show: 'jobs',
-    options: [namespace, o('limit', 'int', 'default: 1000')],
+    options: [inNamespace, o('limit', 'int', 'default: 1000')],
   },
   {
     name: 'emit-event',
@@ -224,10 +195,10 @@ export const COMMANDS: readonly CommandRow[] = [
     argument: 'agent',
     method: 'POST',
     path: '/v1/agents/{id}/pause',
-    show: 'plain',
+    show: 'paused',
     options: reason,
   },
-  { name: 'resume-agent', group: 'Operating', help: 'let an agent work again', argument: 'agent', method: 'POST', path: '/v1/agents/{id}/resume', show: 'plain', options: reason },
+  { name: 'resume-agent', group: 'Operating', help: 'let an agent work again', argument: 'agent', method: 'POST', path: '/v1/agents/{id}/resume', show: 'paused', options: reason },
   {
     name: 'jobs',
     group: 'Looking',
@@ -235,8 +206,9 @@ export const COMMANDS: readonly CommandRow[] = [
     method: 'GET',
     path: '/v1/jobs',
     show: 'jobs',
+    paged: true,
     options: [
-      namespace,
+      inNamespace,
       o('target-agent', 'text', 'of this agent'),
       o('status', 'text', 'in this state'),
       o('flow-key', 'text', 'of this flow'),
@@ -266,8 +238,9 @@ export const COMMANDS: readonly CommandRow[] = [
     method: 'GET',
     path: '/v1/events',
     show: 'events',
+    paged: true,
     options: [
-      namespace,
+      inNamespace,
       o('topic', 'text', 'a topic, or a pattern such as security.*'),
       o('source-job-id', 'text', 'from this job'),
       o('order', 'text', 'asc or desc'),
@@ -276,7 +249,7 @@ export const COMMANDS: readonly CommandRow[] = [
     ],
   },
   { name: 'agents', group: 'Looking', help: 'list agents with their state', method: 'GET', path: '/v1/agents', show: 'agents', options: [] },
-  { name: 'gateways', group: 'Looking', help: 'list gateways with their breakers', method: 'GET', path: '/v1/gateways', show: 'table', options: [] },
-  { name: 'dispatchers', group: 'Looking', help: 'list worker processes', method: 'GET', path: '/v1/dispatchers', show: 'table', options: [] },
-  { name: 'health', group: 'Looking', help: 'what is open, the outbox, gateways, workers', method: 'GET', path: '/v1/health', show: 'plain', options: [] },
+  { name: 'gateways', group: 'Looking', help: 'list gateways with their breakers', method: 'GET', path: '/v1/gateways', show: 'gateways', options: [] },
+  { name: 'dispatchers', group: 'Looking', help: 'list worker processes', method: 'GET', path: '/v1/dispatchers', show: 'dispatchers', options: [] },
+  { name: 'health', group: 'Looking', help: 'what is open, the outbox, gateways, workers', method: 'GET', path: '/v1/health', show: 'health', options: [] },
 ]

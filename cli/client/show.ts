@@ -1,38 +1,41 @@
-import type { CommandRow } from './command-table.js'
-
-type Json = Record<string, unknown>
+import { assertNever } from '../../contracts/errors.js'
+import { oneLine, printable } from '../printable.js'
+import type { ShowKind } from './command-row.js'
+import { asObject, rowsOf, type Json } from './json.js'
 
 /** An answer as text for people. `--json` does not come here. */
-export function show(kind: CommandRow['show'], body: Json): string {
+export function show(kind: ShowKind, body: Json): string {
+  const items = rowsOf(body['items'])
   switch (kind) {
     case 'job':
       return jobLines(body)
     case 'jobs':
-      return page(body, table(items(body), ['id', 'status', 'target_agent', 'priority', 'attempt_count', 'subject']))
+      return page(body, table(items, ['id', 'status', 'target_agent', 'priority', 'attempt_count', 'subject']))
+    case 'claimed':
+      return claimedLines(items)
     case 'history':
       return historyLines(body)
     case 'event':
       return fields(body, ['id', 'topic', 'created_at'])
     case 'events':
-      return page(body, table(items(body), ['id', 'created_at', 'topic', 'source_agent', 'payload']))
+      return page(body, table(items, ['id', 'created_at', 'topic', 'source_agent', 'payload']))
     case 'agents':
-      return table(items(body), ['id', 'state', 'gateway_id', 'concurrency', 'open_attempts', 'queued', 'blocked', 'paused'])
+      return table(items, ['id', 'state', 'gateway_id', 'concurrency', 'open_attempts', 'queued', 'blocked', 'paused'])
+    case 'paused':
+      return `${body['paused'] === true ? 'paused' : 'working'}${body['changed'] === true ? '' : ' (as before)'}\n`
+    case 'gateways':
+      return table(items, ['id', 'breaker', 'breaker_reason', 'base_url', 'last_ready_at', 'last_down_at', 'probe_after'])
+    case 'dispatchers':
+      return dispatcherTable(items)
+    case 'health':
+      return healthLines(body)
     case 'attempt':
       return fields(body, ['id', 'job_id', 'attempt_no', 'status', 'outcome_code', 'error', 'leased_at', 'leased_until', 'finished_at'])
     case 'prompt':
-      return `${text(body['body'])}\n`
-    case 'table': {
-      const rows = items(body)
-      return table(rows, Object.keys(rows[0] ?? {}))
-    }
-    case 'token':
-    case 'plain':
-      return `${JSON.stringify(body, undefined, 2)}\n`
+      return `${printable(text(body['body']))}\n`
+    default:
+      return assertNever(kind)
   }
-}
-
-function items(body: Json): Json[] {
-  return Array.isArray(body['items']) ? (body['items'] as Json[]) : []
 }
 
 function text(value: unknown): string {
@@ -40,73 +43,85 @@ function text(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-/** Control characters from stored text must not steer a person's terminal. */
-function safe(value: unknown, max: number): string {
-  const line = text(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
-  return line.length > max ? `${line.slice(0, max - 1)}…` : line
-}
-
 /** Columns as wide as their widest cell. */
 export function table(rows: readonly Json[], columns: readonly string[]): string {
   if (rows.length === 0) return 'nothing\n'
-  const cells = rows.map((row) => columns.map((column) => safe(row[column], 70)))
+  const cells = rows.map((row) => columns.map((column) => oneLine(text(row[column]), 70)))
   const widths = columns.map((column, at) => Math.max(column.length, ...cells.map((row) => row[at]?.length ?? 0)))
-  const line = (row: readonly string[]): string =>
-    row
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-      .join('  ')
-      .trimEnd()
+  const line = (row: readonly string[]): string => {
+    const padded = row.map((cell, at) => cell.padEnd(widths[at] ?? 0))
+    return padded.join('  ').trimEnd()
+  }
   return `${[line(columns), ...cells.map(line)].join('\n')}\n`
 }
 
 function page(body: Json, shown: string): string {
-  return typeof body['next_cursor'] === 'string' ? `${shown}more: --cursor ${body['next_cursor']}\n` : shown
+  return typeof body['next_cursor'] === 'string' ? `${shown}more: --cursor ${oneLine(body['next_cursor'])}\n` : shown
 }
 
 function fields(body: Json, names: readonly string[]): string {
   const present = names.filter((name) => body[name] !== null && body[name] !== undefined)
   const width = Math.max(...present.map((name) => name.length), 0)
-  return `${present.map((name) => `${name.padEnd(width)}  ${safe(body[name], 500)}`).join('\n')}\n`
+  return `${present.map((name) => `${name.padEnd(width)}  ${oneLine(text(body[name]), 500)}`).join('\n')}\n`
 }
 
+const JOB_HEAD = ['id', 'status', 'target_agent', 'subject', 'priority', 'attempt_count', 'max_attempts', 'run_after']
+const JOB_OUTCOME = ['blocked_reason', 'blocked_owner', 'unblock_action', 'look_again_at', 'last_error', 'summary', 'result']
+
 function jobLines(job: Json): string {
-  return fields(job, [
-    'id',
-    'status',
-    'target_agent',
-    'subject',
-    'priority',
-    'attempt_count',
-    'max_attempts',
-    'run_after',
-    'blocked_reason',
-    'blocked_owner',
-    'last_error',
-    'summary',
-    'result',
-  ])
+  return fields(job, [...JOB_HEAD, 'version', ...JOB_OUTCOME])
+}
+
+/** Each with its token, which is shown here and nowhere else. */
+function claimedLines(items: readonly Json[]): string {
+  if (items.length === 0) return 'nothing\n'
+  return items
+    .map((item) => {
+      const [job, attempt] = [asObject(item['job']), asObject(item['attempt'])]
+      const shown = { ...job, attempt: attempt['id'], attempt_no: attempt['attempt_no'], leased_until: attempt['leased_until'], attempt_token: item['attempt_token'] }
+      return fields(shown, ['id', 'target_agent', 'subject', 'payload', 'attempt', 'attempt_no', 'leased_until', 'attempt_token'])
+    })
+    .join('\n')
+}
+
+function dispatcherTable(rows: readonly Json[]): string {
+  return table(rows, ['dispatcher_id', 'health', 'host', 'pid', 'leases_owned', 'busy_agents', 'last_seen'])
+}
+
+function healthLines(body: Json): string {
+  const outbox = asObject(body['outbox'])
+  return [
+    `Outbox: ${text(outbox['rows'])} rows to publish, the oldest ${Number(outbox['oldest_seconds'] ?? 0).toFixed(1)} s old\n`,
+    'Open jobs',
+    table(rowsOf(body['open']), ['agent', 'status', 'n']),
+    'Gateways',
+    table(rowsOf(body['gateways']), ['id', 'breaker', 'reason', 'last_ready_at']),
+    'Workers',
+    dispatcherTable(rowsOf(body['dispatchers'])),
+  ].join('\n')
+}
+
+function moveOf(row: Json): string {
+  const to = text(row['to_status'])
+  if (row['kind'] === 'note') return `(${to})`
+  return row['from_status'] === null || row['from_status'] === undefined ? to : `${text(row['from_status'])} → ${to}`
 }
 
 /** The whole story of a job: each row of its history, each run, each refusal. */
 export function historyLines(history: Json): string {
-  const transitions = (history['transitions'] as Json[] | undefined) ?? []
-  const rows = transitions.map((row) => ({
-    seq: row['seq'],
-    at: row['at'],
-    state: row['kind'] === 'note' ? `(${text(row['to_status'])})` : `${row['from_status'] === null ? '' : `${text(row['from_status'])} → `}${text(row['to_status'])}`,
-    reason: row['reason'],
+  const rows = rowsOf(history['transitions']).map((row) => ({
+    ...row,
+    state: moveOf(row),
     by: `${text(row['actor_kind'])} ${text(row['actor'])}`,
-    note: row['note'],
     hash: text(row['hash']).slice(0, 12),
   }))
-  const attempts = (history['attempts'] as Json[] | undefined) ?? []
-  const observations = (history['observations'] as Json[] | undefined) ?? []
+  const observations = rowsOf(history['observations'])
   return [
-    jobLines((history['job'] as Json | undefined) ?? {}),
+    jobLines(asObject(history['job'])),
     'History',
     table(rows, ['seq', 'at', 'state', 'reason', 'by', 'note', 'hash']),
     'Attempts',
-    table(attempts, ['attempt_no', 'status', 'outcome_code', 'burned', 'lease_owner', 'leased_at', 'finished_at', 'openclaw_task_ref']),
+    table(rowsOf(history['attempts']), ['attempt_no', 'status', 'outcome_code', 'burned', 'lease_owner', 'leased_at', 'finished_at', 'openclaw_task_ref']),
     ...(observations.length === 0 ? [] : ['Refused, dropped, mended', table(observations, ['at', 'kind', 'code', 'actor', 'detail'])]),
   ].join('\n')
 }

@@ -1,0 +1,37 @@
+/** How an option's value becomes a field of the request. */
+export type OptionType = 'text' | 'int' | 'json' | 'list'
+
+export interface OptionRow {
+  readonly flag: string
+  readonly field: string
+  readonly type: OptionType
+  readonly help: string
+  readonly required?: true
+}
+
+/** How an answer is shown to people. */
+export type ShowKind = 'job' | 'jobs' | 'claimed' | 'history' | 'event' | 'events' | 'agents' | 'paused' | 'gateways' | 'dispatchers' | 'health' | 'attempt' | 'prompt'
+
+/** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
+export interface CommandRow {
+  readonly name: string
+  readonly group: string
+  readonly help: string
+  /** The name of the positional argument, placed into `{id}` of the path. */
+  readonly argument?: string
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly options: readonly OptionRow[]
+  readonly show: ShowKind
+  /** `--if-version` makes it conditional. */
+  readonly conditional?: true
+  /** `--all` follows the cursors. */
+  readonly paged?: true
+  /** `--follow` waits for the job that was made. */
+  readonly follows?: true
+}
+
+/** One option; its field in the request is the flag with underscores. */
+export function option(flag: string, type: OptionType, help: string, required?: true): OptionRow {
+  return { flag, field: flag.replaceAll('-', '_'), type, help, ...(required === undefined ? {} : { required }) }
+}

@@ -1,0 +1,258 @@
+import { describe, expect } from 'vitest'
+import { routes } from '../../api/routes/index.js'
+import { COMMANDS } from '../../cli/client/command-table.js'
+import { TOKEN, type SeenRequest } from './stand-in.js'
+import { test } from './fixtures.js'
+
+const ID = '0192f0c4-1111-7000-8000-00000000000a'
+const OTHER = '0192f0c4-2222-7000-8000-00000000000b'
+const LATER = '2030-01-02T03:04:05Z'
+
+interface Sends {
+  readonly argv: readonly string[]
+  readonly method: string
+  readonly path: string
+  readonly body?: unknown
+}
+
+const closingFlags = [
+  ...['--summary', 'all done', '--result', '{"n":1}', '--openclaw-task-ref', 'task-1', '--openclaw-session-key', 'agent:x'],
+  ...['--events', '[{"topic":"a.b"}]', '--follow-ups', '[{"target_agent":"devops","subject":"next"}]'],
+]
+const closingBody = {
+  summary: 'all done',
+  result: { n: 1 },
+  openclaw_task_ref: 'task-1',
+  openclaw_session_key: 'agent:x',
+  events: [{ topic: 'a.b' }],
+  follow_ups: [{ target_agent: 'devops', subject: 'next' }],
+}
+
+/** Every command with every option it has, and the request it must make. */
+const EXPECTED: Readonly<Record<string, Sends>> = {
+  'enqueue-job': {
+    argv: [
+      ...['--namespace', 'ns', '--parent-job-id', ID, '--flow-key', 'f', '--correlation-key', 'c', '--source-agent', 'auditor', '--target-agent', 'devops'],
+      ...['--job-type', 'review', '--subject', 'look', '--lane', 'coding', '--priority', '900', '--dedupe-key', 'd', '--payload', '{"a":1}', '--state', '{"b":2}'],
+      ...['--run-after', LATER, '--max-attempts', '3', '--timeout-seconds', '60', '--lease-seconds', '90', '--on-lost', 'block', '--on-dependency-death', 'run'],
+      ...['--depends-on', ID, '--depends-on', OTHER],
+    ],
+    method: 'POST',
+    path: '/v1/jobs',
+    body: {
+      ...{ namespace: 'ns', parent_job_id: ID, flow_key: 'f', correlation_key: 'c', source_agent: 'auditor', target_agent: 'devops', job_type: 'review', subject: 'look' },
+      ...{ lane: 'coding', priority: 900, dedupe_key: 'd', payload: { a: 1 }, state: { b: 2 }, run_after: LATER, max_attempts: 3, timeout_seconds: 60, lease_seconds: 90 },
+      ...{ on_lost: 'block', on_dependency_death: 'run', depends_on: [ID, OTHER] },
+    },
+  },
+  'emit-event': {
+    argv: ['--namespace', 'ns', '--topic', 'a.b', '--source-agent', 'auditor', '--source-job-id', ID, '--dedupe-key', 'd', '--correlation-key', 'c', '--payload', '{"a":1}'],
+    method: 'POST',
+    path: '/v1/events',
+    body: { namespace: 'ns', topic: 'a.b', source_agent: 'auditor', source_job_id: ID, dedupe_key: 'd', correlation_key: 'c', payload: { a: 1 } },
+  },
+  'mark-running-job': {
+    argv: [ID, '--openclaw-task-ref', 't', '--openclaw-session-key', 's', '--openclaw-meta', '{"m":1}', '--summary', 'begun'],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/mark-running`,
+    body: { openclaw_task_ref: 't', openclaw_session_key: 's', openclaw_meta: { m: 1 }, summary: 'begun' },
+  },
+  'complete-job': { argv: [ID, ...closingFlags], method: 'POST', path: `/v1/jobs/${ID}/complete`, body: closingBody },
+  'block-job': {
+    argv: [
+      ...[ID, '--blocked-reason', 'no key', '--blocked-owner', 'ops', '--unblock-action', 'send it', '--look-again-at', LATER, '--waits-for', '{"kind":"event","topic":"k.sent"}'],
+      ...closingFlags,
+    ],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/block`,
+    body: { ...closingBody, blocked_reason: 'no key', blocked_owner: 'ops', unblock_action: 'send it', look_again_at: LATER, waits_for: { kind: 'event', topic: 'k.sent' } },
+  },
+  'fail-job': {
+    argv: [ID, '--last-error', 'broken', '--retry-seconds', '30', ...closingFlags],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/fail`,
+    body: { ...closingBody, last_error: 'broken', retry_seconds: 30 },
+  },
+  'renew-job-lease': { argv: [ID, '--lease-seconds', '700'], method: 'POST', path: `/v1/jobs/${ID}/renew`, body: { lease_seconds: 700 } },
+  'progress-job': {
+    argv: [ID, '--note', 'half way', '--details', '{"pct":50}'],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/progress`,
+    body: { note: 'half way', details: { pct: 50 } },
+  },
+  'claim-jobs': {
+    argv: ['--namespace', 'ns', '--lease-owner', 'me', '--lease-seconds', '60', '--limit', '2', '--target-agent', 'devops'],
+    method: 'POST',
+    path: '/v1/jobs/claim',
+    body: { namespace: 'ns', lease_owner: 'me', lease_seconds: 60, limit: 2, target_agent: 'devops' },
+  },
+  'requeue-expired': { argv: ['--namespace', 'ns', '--limit', '10'], method: 'POST', path: '/v1/jobs/requeue-expired', body: { namespace: 'ns', limit: 10 } },
+  'cancel-job': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/cancel`, body: { reason: 'why' } },
+  'retry-job': {
+    argv: [ID, '--reason', 'why', '--extra-attempts', '2', '--run-after', LATER],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/retry`,
+    body: { reason: 'why', extra_attempts: 2, run_after: LATER },
+  },
+  'bury-job': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/bury`, body: { reason: 'why' } },
+  'promote-job': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/promote`, body: { reason: 'why' } },
+  'pause-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/pause', body: { reason: 'why' } },
+  'resume-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/resume', body: { reason: 'why' } },
+  jobs: {
+    argv: [
+      ...['--namespace', 'ns', '--target-agent', 'devops', '--status', 'dead', '--flow-key', 'f', '--correlation-key', 'c', '--parent-job-id', ID, '--limit', '5', '--cursor', 'x'],
+    ],
+    method: 'GET',
+    path: `/v1/jobs?namespace=ns&target_agent=devops&status=dead&flow_key=f&correlation_key=c&parent_job_id=${ID}&limit=5&cursor=x`,
+  },
+  job: { argv: [ID], method: 'GET', path: `/v1/jobs/${ID}` },
+  history: { argv: [ID], method: 'GET', path: `/v1/jobs/${ID}/history` },
+  attempt: { argv: [ID], method: 'GET', path: `/v1/attempts/${ID}` },
+  prompt: { argv: [ID], method: 'GET', path: `/v1/attempts/${ID}/prompt` },
+  events: {
+    argv: ['--namespace', 'ns', '--topic', 'a.*', '--source-job-id', ID, '--order', 'desc', '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: `/v1/events?namespace=ns&topic=a.*&source_job_id=${ID}&order=desc&limit=5&cursor=x`,
+  },
+  agents: { argv: [], method: 'GET', path: '/v1/agents' },
+  gateways: { argv: [], method: 'GET', path: '/v1/gateways' },
+  dispatchers: { argv: [], method: 'GET', path: '/v1/dispatchers' },
+  health: { argv: [], method: 'GET', path: '/v1/health' },
+}
+
+/** What the real API's own schemas say of a request; undefined when it has no such route. */
+function faultsByTheApi(request: SeenRequest): readonly string[] | undefined {
+  const url = new URL(request.path, 'http://x')
+  const matching = routes.filter((route) => {
+    const pattern = new RegExp(`^${route.path.replace(/\{\w+\}/g, '[^/]+')}$`)
+    return route.method === request.method.toLowerCase() && pattern.test(url.pathname)
+  })
+  const route = matching.find((candidate) => candidate.path === url.pathname) ?? matching[0]
+  if (route === undefined) return undefined
+  const parsed = [route.spec.body?.safeParse(request.body), route.spec.query?.safeParse(Object.fromEntries(url.searchParams))]
+  return parsed.flatMap((result) => result?.error?.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`) ?? [])
+}
+
+describe('every command', () => {
+  test('is in this table', () => {
+    expect(Object.keys(EXPECTED).sort()).toEqual(COMMANDS.map((row) => row.name).sort())
+  })
+
+  for (const row of COMMANDS) {
+    test(`${row.name}: the table here uses all its options`, () => {
+      const used = new Set(EXPECTED[row.name]?.argv.filter((word) => word.startsWith('--')))
+
+      expect([...used].sort()).toEqual(row.options.map((option) => `--${option.flag}`).sort())
+    })
+  }
+
+  for (const [name, sends] of Object.entries(EXPECTED)) {
+    test(`${name} sends ${sends.method} ${sends.path.split('?')[0]}, and the API takes it`, async ({ api, cli }) => {
+      const ran = await cli([name, ...sends.argv, '--json'])
+
+      expect(ran).toMatchObject({ code: 0, stderr: '' })
+      const [seen] = api.seen
+      expect(seen).toMatchObject({ method: sends.method, path: sends.path })
+      expect(seen?.body).toEqual(sends.body)
+      expect(seen?.headers.authorization).toBe(`Bearer ${TOKEN}`)
+      expect(seen === undefined ? undefined : faultsByTheApi(seen)).toEqual([])
+    })
+
+    test(`${name} --json writes the answer as JSON and nothing else`, async ({ api, cli }) => {
+      const answer = { id: ID, items: [{ id: ID, text: 'a\u001b[31m\u009bred' }], next_cursor: null }
+      api.always({ status: 200, body: answer })
+
+      const ran = await cli([name, ...sends.argv, '--json'])
+
+      expect(JSON.parse(ran.stdout)).toEqual(answer)
+      expect(ran.stdout).not.toMatch(/[\u001b\u009b]/)
+      expect(ran.stderr).toBe('')
+    })
+
+    test(`${name} writes text for people that cannot steer their terminal`, async ({ api, cli }) => {
+      const hostile = 'x\u001b[2J\u009b31m\u202ey'
+      const row = { id: hostile, topic: hostile, subject: hostile, body: hostile, summary: hostile, host: hostile, error: hostile, reason: hostile, note: hostile }
+      api.always({ status: 200, body: { ...row, items: [row], job: row, transitions: [row], open: [row], gateways: [row] } })
+
+      const ran = await cli([name, ...sends.argv])
+
+      expect(ran.code).toBe(0)
+      expect(ran.stdout).not.toBe('')
+      expect(ran.stdout).not.toMatch(/[\u001b\u009b\u202e]/)
+    })
+  }
+
+  test('only writes carry an Idempotency-Key', async ({ api, cli }) => {
+    for (const [name, sends] of Object.entries(EXPECTED)) await cli([name, ...sends.argv])
+
+    const keyed = api.seen.filter((seen) => seen.headers['idempotency-key'] !== undefined)
+    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST']))
+    expect(keyed.length).toBe(Object.values(EXPECTED).filter((sends) => sends.method === 'POST').length)
+    expect(new Set(keyed.map((seen) => seen.headers['idempotency-key'])).size).toBe(keyed.length)
+  })
+})
+
+describe('headers and addresses', () => {
+  test('--idempotency-key and --if-version become headers', async ({ api, cli }) => {
+    await cli(['cancel-job', ID, '--reason', 'why', '--idempotency-key', 'mine-1', '--if-version', '7'])
+
+    expect(api.seen[0]?.headers).toMatchObject({ 'idempotency-key': 'mine-1', 'if-match': '"7"' })
+  })
+
+  test('--url and --token win over the environment', async ({ api, cli }) => {
+    await cli(['agents', '--url', `${api.url}/prefix/`, '--token', 'aat_theattempts'], { env: { AGENTBUS_URL: 'http://127.0.0.1:1', AGENTBUS_TOKEN: 'other' } })
+
+    expect(api.seen[0]).toMatchObject({ path: '/prefix/v1/agents', headers: { authorization: 'Bearer aat_theattempts' } })
+  })
+
+  test('a broken setting of the server does not stop a client', async ({ cli }) => {
+    const ran = await cli(['agents'], { env: { DATABASE_URL: '', AGENTBUS_PORT: 'many' } })
+
+    expect(ran.code).toBe(0)
+  })
+
+  for (const id of ['..', '.', '', 'a/b', '../agents', 'a b', '%2e%2e', TOKEN]) {
+    test(`${JSON.stringify(id.slice(0, 8))} as an id is refused before anything is sent`, async ({ api, cli }) => {
+      const ran = await cli(['cancel-job', '--reason', 'why', '--', id])
+
+      expect(ran.code).toBe(2)
+      expect(ran.stderr).toContain('<job-id> is')
+      expect(api.seen).toEqual([])
+    })
+  }
+})
+
+describe('pages', () => {
+  test('--all follows the cursors to the end and keeps the filters', async ({ api, cli }) => {
+    api.answers(
+      { status: 200, body: { items: [{ id: 1 }], next_cursor: 'two' } },
+      { status: 200, body: { items: [{ id: 2 }], next_cursor: 'three' } },
+      { status: 200, body: { items: [{ id: 3 }], next_cursor: null } },
+    )
+
+    const ran = await cli(['jobs', '--status', 'dead', '--all', '--json'])
+
+    expect(JSON.parse(ran.stdout)).toEqual({ items: [{ id: 1 }, { id: 2 }, { id: 3 }], next_cursor: null })
+    expect(api.seen.map((seen) => seen.path)).toEqual(['', '&cursor=two', '&cursor=three'].map((cursor) => `/v1/jobs?status=dead&limit=200${cursor}`))
+  })
+
+  test('--all begins at --cursor', async ({ api, cli }) => {
+    await cli(['events', '--all', '--cursor', 'middle'])
+
+    expect(api.seen[0]?.path).toBe('/v1/events?cursor=middle&limit=200')
+  })
+
+  test('a cursor that comes twice ends the loop with an error', async ({ api, cli }) => {
+    api.always({ status: 200, body: { items: [], next_cursor: 'again' } })
+
+    const ran = await cli(['jobs', '--all'])
+
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+  })
+
+  test('a page that is not the last says how to go on', async ({ api, cli }) => {
+    api.always({ status: 200, body: { items: [{ id: ID, status: 'dead' }], next_cursor: 'more' } })
+
+    expect((await cli(['jobs'])).stdout).toMatch(/more: --cursor more\n$/)
+  })
+})
