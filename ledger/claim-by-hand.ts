@@ -44,7 +44,6 @@ export async function claimByHand(
 }
 
 async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claimByHand>[1]): Promise<Claimed | undefined> {
-  await tx.execute(sql`select 1 from agents where id = ${job.target_agent} for no key update`)
   const { rows } = await tx.execute(sql`
     select a.gateway_agent_id, a.gateway_id, a.concurrency,
       (select count(*)::int from job_attempts o where o.agent_id = a.id and o.finished_at is null) as open_attempts,
@@ -73,8 +72,10 @@ async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claim
     leaseOwner: owner,
     leaseSeconds: request.body.lease_seconds,
     deadlineSeconds: Math.max(request.body.lease_seconds, job.timeout_seconds),
+    concurrency: Number(agent['concurrency']),
     prompt,
   })
+  if (attempt === undefined) return undefined
   const leased = await move(tx, job, {
     to: 'leased',
     reason: 'leased',

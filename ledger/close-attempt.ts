@@ -50,7 +50,9 @@ interface FenceCheck {
 }
 
 /** Every acknowledgement passes here: only the attempt that holds the job, within its lease, may go on. */
-export async function checkFence(tx: Tx, job: LockedJob, request: FenceCheck, what: string): Promise<Fenced<AttemptRow>> {
+export async function checkFence(tx: Tx, job: LockedJob, request: FenceCheck, what: string): Promise<Fenced<Pick<AttemptRow, 'id'>>> {
+  // The job points at this attempt, so it is open: the database holds the two together. Only its lease could be over.
+  if (job.current_attempt_id === request.attemptId && job.lease_alive === true) return { ok: true, value: { id: request.attemptId } }
   const { rows } = await tx.execute(sql`
     select *, leased_until <= clock_timestamp() as expired from job_attempts where id = ${request.attemptId}::uuid and job_id = ${job.id}::uuid`)
   const attempt = rows[0] as (AttemptRow & { expired: boolean }) | undefined

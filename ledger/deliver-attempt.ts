@@ -198,7 +198,7 @@ export async function extendLease(tx: Tx, report: WorkerReport, seconds: number)
 }
 
 /** What an agent learns when it asks for more time: the new end, after the fence. Moves the deadline if it must. */
-export async function renewLease(tx: Tx, job: LockedJob, attempt: AttemptRow, request: { readonly actor: Actor; readonly seconds: number }): Promise<AttemptRow> {
+export async function renewLease(tx: Tx, job: LockedJob, attempt: Pick<AttemptRow, 'id'>, request: { readonly actor: Actor; readonly seconds: number }): Promise<AttemptRow> {
   const { rows } = await tx.execute(sql`
     update job_attempts set
       leased_until = clock_timestamp() + make_interval(secs => ${request.seconds}),

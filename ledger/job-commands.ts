@@ -155,7 +155,7 @@ export class JobCommands {
     context: CommandContext,
     id: JobId,
     what: string,
-    work: (tx: Tx, job: LockedJob, attempt: AttemptRow) => Promise<T>,
+    work: (tx: Tx, job: LockedJob, attempt: Pick<AttemptRow, 'id'>) => Promise<T>,
   ): Promise<T> {
     const attemptId = await this.#ownAttempt(context.caller, id, what)
     const outcome = await this.#deps.run((tx) =>

@@ -66,19 +66,19 @@ interface AgentFacts {
 
 /**
  * Decides what a picked-up queue entry means: start a new attempt, re-attach to the open one, hold, wait, or drop.
- * The agent's row is locked with the job's, so that no two workers can together exceed the agent's concurrency.
+ * Every open attempt of an agent holds one of its slots, so that no two workers can together exceed its concurrency.
  */
 export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDecision> {
-  const job = await lockForLease(tx, request.jobId)
-  if (job === undefined) {
+  const found = await lockForLease(tx, request.jobId)
+  if (found === undefined) {
     await drop(tx, request, undefined, 'unknown_job', 'The queue held an entry for a job that the ledger does not know.')
     return { kind: 'skip', code: 'unknown_job', job: undefined }
   }
+  const { job, agent } = found
   if (job.generation !== request.generation) return skip(tx, request, job, 'stale_generation')
-  if (job.status === 'leased' || job.status === 'running') return takeOver(tx, request, job)
+  if (job.status === 'leased' || job.status === 'running') return takeOver(tx, request, job, agent)
   if (job.status !== 'queued') return skip(tx, request, job, isTerminal(job.status) ? 'job_is_over' : `job_is_${job.status}`)
 
-  const agent = await factsOf(tx, job)
   if (agent.due_in_ms > 25) return { kind: 'not_yet', retryInMs: agent.due_in_ms }
   const hold = holdReason(agent)
   if (hold !== undefined) {
@@ -88,31 +88,34 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
   return start(tx, request, job, agent)
 }
 
-async function lockForLease(tx: Tx, id: JobId): Promise<LockedJob | undefined> {
+/**
+ * Locks the job and reads what decides about it, in one statement. The count of open attempts may be stale by the time
+ * it is used; the unique slot of {@link insertAttempt} is what no two workers can both have.
+ */
+async function lockForLease(tx: Tx, id: JobId): Promise<{ job: LockedJob; agent: AgentFacts } | undefined> {
   const { rows } = await tx.execute(sql`
-    select j.* from jobs j join agents a on a.id = j.target_agent
-    where j.id = ${id}
-    for update of j for no key update of a`)
-  return rows[0] === undefined ? undefined : adoptLocked(rows[0] as JobRow)
-}
-
-/** Read in a statement of its own: only a snapshot taken after the agent's lock counts attempts right. */
-async function factsOf(tx: Tx, job: LockedJob): Promise<AgentFacts> {
-  const { rows } = await tx.execute(sql`
-    select a.gateway_id, a.gateway_agent_id, a.enabled, a.concurrency, g.base_url, g.hook_path, g.token_ref, g.booted_at, g.breaker,
+    select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
+      g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
       (select c.scope::text from controls c
         where c.lifted_at is null
-          and (c.scope = 'everything' or (c.scope = 'lane' and c.target = ${job.lane}) or (c.scope = 'agent' and c.target = a.id)
+          and (c.scope = 'everything' or (c.scope = 'lane' and c.target = j.lane::text) or (c.scope = 'agent' and c.target = a.id)
             or (c.scope = 'gateway' and c.target = g.id))
-        order by c.scope limit 1) as paused,
-      (select count(*)::int from job_attempts o where o.agent_id = a.id and o.finished_at is null) as open_attempts,
-      (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = ${job.id}) as attempts_so_far,
-      extract(epoch from ${job.run_after}::timestamptz - clock_timestamp())::float8 * 1000 as due_in_ms
-    from agents a join gateways g on g.id = a.gateway_id
-    where a.id = ${job.target_agent}`)
+        order by c.scope limit 1) as f_paused,
+      (select count(*)::int from job_attempts o where o.agent_id = a.id and o.finished_at is null) as f_open_attempts,
+      (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
+      extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms
+    from jobs j join agents a on a.id = j.target_agent join gateways g on g.id = a.gateway_id
+    where j.id = ${id}
+    for update of j`)
   const row = rows[0]
-  if (row === undefined) throw new Error(`agent ${job.target_agent} of job ${job.id} is missing`)
-  return row as unknown as AgentFacts
+  if (row === undefined) return undefined
+  const job: Record<string, unknown> = {}
+  const facts: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(row)) {
+    if (name.startsWith('f_')) facts[name.slice(2)] = value
+    else job[name] = value
+  }
+  return { job: adoptLocked(job as unknown as JobRow), agent: facts as unknown as AgentFacts }
 }
 
 function holdReason(agent: AgentFacts): HoldReason | undefined {
@@ -146,8 +149,10 @@ async function start(tx: Tx, request: LeaseRequest, job: LockedJob, agent: Agent
     leaseOwner: request.workerId,
     leaseSeconds: job.lease_seconds,
     deadlineSeconds: job.timeout_seconds + request.deadlineMarginSeconds,
+    concurrency: agent.concurrency,
     prompt,
   })
+  if (attempt === undefined) return { kind: 'hold', reason: 'agent_busy', retryInMs: 50 }
   const leased = await move(tx, job, {
     to: 'leased',
     reason: 'leased',
@@ -167,27 +172,48 @@ export interface NewAttempt {
   readonly leaseOwner: string
   readonly leaseSeconds: number
   readonly deadlineSeconds: number
+  /** How many slots the agent has. */
+  readonly concurrency: number
   readonly prompt: RenderedPrompt
 }
 
-/** Writes the attempt and the prompt it will send. */
-export async function insertAttempt(tx: Tx, a: NewAttempt): Promise<AttemptRow> {
-  const { rows } = await tx.execute(sql`
-    with prompt as (
-      insert into prompts (hash, body, bytes) values (${a.prompt.hash}, ${a.prompt.storedBody}, ${a.prompt.bytes}) on conflict do nothing
-    )
-    insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, lease_owner, leased_until, deadline_at, prompt_hash, contract_version, payload_hash, gateway_booted_at)
-    values (${a.id}::uuid, ${a.job.id}::uuid, ${a.attemptNo}, ${a.job.target_agent}, ${a.gatewayId}, ${a.leaseOwner},
-      clock_timestamp() + make_interval(secs => ${Math.min(a.leaseSeconds, a.deadlineSeconds)}),
-      clock_timestamp() + make_interval(secs => ${a.deadlineSeconds + 1}),
-      ${a.prompt.hash}, ${a.prompt.contractVersion}, ${a.job.payload_hash},
-      (select booted_at from gateways where id = ${a.gatewayId}))
-    returning *`)
-  return rows[0] as AttemptRow
+/** Another worker may take the chosen slot first; then one more is chosen. */
+const SLOT_TRIES = 4
+
+/**
+ * Writes the attempt, in a free slot of its agent, and the prompt it will send.
+ * @returns undefined when the agent has no free slot
+ */
+export async function insertAttempt(tx: Tx, a: NewAttempt): Promise<AttemptRow | undefined> {
+  for (let tries = 0; tries < SLOT_TRIES; tries += 1) {
+    const { rows } = await tx.execute(sql`
+      with free as (
+        select s as slot from generate_series(1, ${a.concurrency}::int) s
+        where not exists (select from job_attempts o where o.agent_id = ${a.job.target_agent} and o.slot = s and o.finished_at is null)
+        order by random() limit 1
+      ), prompt as (
+        insert into prompts (hash, body, bytes) values (${a.prompt.hash}, ${a.prompt.storedBody}, ${a.prompt.bytes}) on conflict do nothing
+      ), attempt as (
+        insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, lease_owner, leased_until, deadline_at, prompt_hash,
+          contract_version, payload_hash, gateway_booted_at)
+        select ${a.id}::uuid, ${a.job.id}::uuid, ${a.attemptNo}::int, ${a.job.target_agent}, g.id, free.slot, ${a.leaseOwner},
+          clock_timestamp() + make_interval(secs => ${Math.min(a.leaseSeconds, a.deadlineSeconds)}),
+          clock_timestamp() + make_interval(secs => ${a.deadlineSeconds + 1}),
+          ${a.prompt.hash}, ${a.prompt.contractVersion}, ${a.job.payload_hash}, g.booted_at
+        from free, gateways g where g.id = ${a.gatewayId}
+        on conflict (agent_id, slot) where finished_at is null do nothing
+        returning *
+      )
+      select attempt.*, exists (select from free) as had_free from (select 1) one left join attempt on true`)
+    const row = rows[0]
+    if (row?.['id'] !== null && row?.['id'] !== undefined) return row as unknown as AttemptRow
+    if (row?.['had_free'] !== true) return undefined
+  }
+  return undefined
 }
 
 /** The job is held already: by a worker that died, if the lease still lives, or by one whose lease has run out. */
-async function takeOver(tx: Tx, request: LeaseRequest, job: LockedJob): Promise<LeaseDecision> {
+async function takeOver(tx: Tx, request: LeaseRequest, job: LockedJob, agent: AgentFacts): Promise<LeaseDecision> {
   const { rows } = await tx.execute(sql`
     select *, leased_until > clock_timestamp() as alive
     from job_attempts where id = ${job.current_attempt_id}::uuid`)
@@ -195,7 +221,6 @@ async function takeOver(tx: Tx, request: LeaseRequest, job: LockedJob): Promise<
   if (attempt === undefined) throw new Error(`job ${job.id} points at no attempt`)
   if (attempt.lease_owner.startsWith('pull:')) return skip(tx, request, job, 'claimed_by_hand')
   if (!attempt.alive) return { kind: 'not_yet', retryInMs: 1_000 }
-  const agent = await factsOf(tx, job)
   if (attempt.lease_owner !== request.workerId) {
     await tx.execute(sql`update job_attempts set lease_owner = ${request.workerId} where id = ${attempt.id}::uuid`)
     await note(tx, job, { reason: 'reattached', actor: request.actor, details: { from_worker: attempt.lease_owner, to_worker: request.workerId } })

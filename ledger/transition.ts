@@ -10,7 +10,11 @@ import type { JobRow } from './rows.js'
 declare const locked: unique symbol
 
 /** A job row read under its row lock in this transaction. Only {@link lockJob} makes one. */
-export type LockedJob = JobRow & { readonly [locked]: true }
+export type LockedJob = JobRow & {
+  readonly [locked]: true
+  /** Whether the lease of the current attempt still ran when the job was locked; undefined when nobody asked. */
+  readonly lease_alive?: boolean | null
+}
 
 /** How the attempt that holds the job ends, in the same statement as the job's move. */
 export interface AttemptEnd {
@@ -63,7 +67,9 @@ export interface JobChanges {
 
 /** Locks the job's row for the rest of the transaction. @throws AGENTBUS_JOB_NOT_FOUND */
 export async function lockJob(tx: Tx, id: JobId): Promise<LockedJob> {
-  const { rows } = await tx.execute(sql`select * from jobs where id = ${id} for update`)
+  const { rows } = await tx.execute(sql`
+    select j.*, (select a.leased_until > clock_timestamp() from job_attempts a where a.id = j.current_attempt_id) as lease_alive
+    from jobs j where j.id = ${id} for update of j`)
   const row = rows[0]
   if (row === undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${id}.`, { job_id: id })
   return row as LockedJob

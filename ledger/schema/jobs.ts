@@ -152,6 +152,8 @@ export const job_attempts = pgTable(
       .notNull()
       .references(() => gateways.id),
     status: attemptStatus('status').notNull().default('leased'),
+    /** Which of the agent's places it holds while open: a unique index makes the agent's concurrency a hard limit. */
+    slot: integer('slot').notNull(),
     /** Whether it counts against max_attempts; decided when it ends. */
     burned: boolean('burned').notNull().default(false),
     lease_owner: text('lease_owner').notNull(),
@@ -184,12 +186,13 @@ export const job_attempts = pgTable(
     check('job_attempts_open_iff_unfinished', sql`(${t.status} in ('leased', 'running')) = (${t.finished_at} is null)`),
     check('job_attempts_outcome_iff_finished', sql`(${t.finished_at} is null) = (${t.outcome_code} is null)`),
     check('job_attempts_lease_order', sql`${t.leased_until} <= ${t.deadline_at}`),
+    check('job_attempts_slot_check', sql`${t.slot} between 1 and 1000`),
+    uniqueIndex('job_attempts_slot_idx')
+      .on(t.agent_id, t.slot)
+      .where(sql`finished_at is null`),
     uniqueIndex('job_attempts_no_idx').on(t.job_id, t.attempt_no),
     uniqueIndex('job_attempts_one_open_idx')
       .on(t.job_id)
-      .where(sql`finished_at is null`),
-    index('job_attempts_open_agent_idx')
-      .on(t.agent_id)
       .where(sql`finished_at is null`),
     index('job_attempts_expiry_idx')
       .on(t.leased_until)

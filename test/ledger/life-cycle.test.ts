@@ -137,7 +137,7 @@ describe('the database itself', () => {
     ['a terminal job without an end', `update jobs set finished_at = null where status = 'succeeded'`],
     [
       'a second open attempt',
-      `insert into job_attempts select gen_random_uuid(), job_id, attempt_no + 100, agent_id, gateway_id, 'leased', false, 'x', now(), now(), null, now(), null, null, null, null, null, prompt_hash, '1', 'h' from job_attempts limit 1`,
+      `insert into job_attempts select gen_random_uuid(), job_id, attempt_no + 100, agent_id, gateway_id, 'leased', 999, false, 'x', now(), now(), null, now(), null, null, null, null, null, prompt_hash, '1', 'h' from job_attempts limit 1`,
     ],
   ])('refuses %s', async (_what, statement) => {
     await aJob(t.ledger, 'succeeded')

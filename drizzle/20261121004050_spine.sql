@@ -100,6 +100,7 @@ CREATE TABLE "job_attempts" (
 	"agent_id" text NOT NULL,
 	"gateway_id" text NOT NULL,
 	"status" "attempt_status" DEFAULT 'leased' NOT NULL,
+	"slot" integer NOT NULL,
 	"burned" boolean DEFAULT false NOT NULL,
 	"lease_owner" text NOT NULL,
 	"leased_at" timestamp(6) with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -122,7 +123,8 @@ CREATE TABLE "job_attempts" (
 	CONSTRAINT "job_attempts_no_check" CHECK ("job_attempts"."attempt_no" >= 1),
 	CONSTRAINT "job_attempts_open_iff_unfinished" CHECK (("job_attempts"."status" in ('leased', 'running')) = ("job_attempts"."finished_at" is null)),
 	CONSTRAINT "job_attempts_outcome_iff_finished" CHECK (("job_attempts"."finished_at" is null) = ("job_attempts"."outcome_code" is null)),
-	CONSTRAINT "job_attempts_lease_order" CHECK ("job_attempts"."leased_until" <= "job_attempts"."deadline_at")
+	CONSTRAINT "job_attempts_lease_order" CHECK ("job_attempts"."leased_until" <= "job_attempts"."deadline_at"),
+	CONSTRAINT "job_attempts_slot_check" CHECK ("job_attempts"."slot" between 1 and 1000)
 );
 --> statement-breakpoint
 CREATE TABLE "job_dependencies" (
@@ -318,9 +320,9 @@ CREATE INDEX "agents_gateway_idx" ON "agents" USING btree ("gateway_id");--> sta
 CREATE UNIQUE INDEX "controls_open_idx" ON "controls" USING btree ("scope","target") WHERE lifted_at is null;--> statement-breakpoint
 CREATE INDEX "dispatcher_heartbeats_last_seen_idx" ON "dispatcher_heartbeats" USING btree ("last_seen");--> statement-breakpoint
 CREATE INDEX "gateways_probe_idx" ON "gateways" USING btree ("probe_after");--> statement-breakpoint
+CREATE UNIQUE INDEX "job_attempts_slot_idx" ON "job_attempts" USING btree ("agent_id","slot") WHERE finished_at is null;--> statement-breakpoint
 CREATE UNIQUE INDEX "job_attempts_no_idx" ON "job_attempts" USING btree ("job_id","attempt_no");--> statement-breakpoint
 CREATE UNIQUE INDEX "job_attempts_one_open_idx" ON "job_attempts" USING btree ("job_id") WHERE finished_at is null;--> statement-breakpoint
-CREATE INDEX "job_attempts_open_agent_idx" ON "job_attempts" USING btree ("agent_id") WHERE finished_at is null;--> statement-breakpoint
 CREATE INDEX "job_attempts_expiry_idx" ON "job_attempts" USING btree ("leased_until") WHERE finished_at is null;--> statement-breakpoint
 CREATE INDEX "job_attempts_agent_idx" ON "job_attempts" USING btree ("agent_id","leased_at" DESC NULLS LAST);--> statement-breakpoint
 CREATE INDEX "job_dependencies_on_idx" ON "job_dependencies" USING btree ("depends_on_job_id");--> statement-breakpoint
