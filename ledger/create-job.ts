@@ -4,7 +4,7 @@ import { AgentbusError } from '../contracts/errors.js'
 import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
-import { sqlStateOf, type Tx } from './database.js'
+import { sqlStateOf, type Db, type Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import { observe } from './observe.js'
 import type { JobRow } from './rows.js'
@@ -47,7 +47,17 @@ export async function createJob(tx: Tx, body: CreateJobBody, by: Creator): Promi
   return { job: inserted, created: true }
 }
 
-async function insertJob(tx: Tx, body: CreateJobBody, by: Creator, waiting: boolean): Promise<JobRow | undefined> {
+/**
+ * Creates a job that waits for nothing, as one statement that is its own transaction.
+ * @returns undefined when an open job has the dedupe key: {@link createJob} then answers that one
+ * @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_JOB_NOT_FOUND (parent)
+ */
+export function createIndependentJob(db: Db, body: CreateJobBody, by: Creator): Promise<JobRow | undefined> {
+  if (body.depends_on.length > 0) throw new Error('a job with dependencies needs a transaction')
+  return insertJob(db, body, by, false)
+}
+
+async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting: boolean): Promise<JobRow | undefined> {
   const id = uuidv7(by.nowMs)
   const status = waiting ? 'waiting' : 'queued'
   try {
@@ -86,7 +96,7 @@ async function insertJob(tx: Tx, body: CreateJobBody, by: Creator, waiting: bool
   }
 }
 
-async function assertAgentExists(tx: Tx, agentId: string): Promise<void> {
+async function assertAgentExists(tx: Tx | Db, agentId: string): Promise<void> {
   const { rows } = await tx.execute(sql`select 1 from agents where id = ${agentId}`)
   if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${agentId}.`, { target_agent: agentId })
 }

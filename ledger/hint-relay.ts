@@ -28,6 +28,9 @@ export class HintRelay {
   #fleet = false
   #closed = new Set<string>()
   #stopped = false
+  /** Whether another process listens; asked every second, and assumed until then. */
+  #others = true
+  #census: NodeJS.Timeout | undefined
 
   constructor(options: { readonly bus: HintBus; readonly url: string; readonly windowMs: number; readonly onError: (error: Error) => void }) {
     this.#bus = options.bus
@@ -41,6 +44,19 @@ export class HintRelay {
       if (origin === 'local') this.#collect(hint)
     })
     await this.#connect()
+    this.#census = setInterval(() => void this.#count(), 1_000)
+  }
+
+  /** Nobody is told what nobody hears. Who comes in between polls first, so nothing is missed for good. */
+  async #count(): Promise<void> {
+    try {
+      const found = await this.#client?.query<{ n: number }>(
+        `select count(*)::int as n from pg_stat_activity where application_name = 'agentbus-hints' and datname = current_database()`,
+      )
+      this.#others = (found?.rows[0]?.n ?? 2) > 1
+    } catch {
+      this.#others = true
+    }
   }
 
   async #connect(): Promise<void> {
@@ -88,7 +104,7 @@ export class HintRelay {
     this.#closed = new Set()
     this.#outbox = false
     this.#fleet = false
-    if (client === undefined) return
+    if (client === undefined || !this.#others) return
     const messages = []
     for (let at = 0; at === 0 || at < ids.length; at += IDS_PER_MESSAGE) messages.push(JSON.stringify({ ...said, closed: ids.slice(at, at + IDS_PER_MESSAGE) }))
     client.query('select pg_notify($1, m) from unnest($2::text[]) as m', [CHANNEL, messages]).catch((error: unknown) => {
@@ -107,6 +123,7 @@ export class HintRelay {
     this.#unlisten()
     clearTimeout(this.#timer)
     clearTimeout(this.#retry)
+    clearInterval(this.#census)
     this.#timer = undefined
     await this.#client?.end().catch(() => undefined)
   }

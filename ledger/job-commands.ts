@@ -17,8 +17,8 @@ import type {
 import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { checkFence, closeAttempt, type Closing, type Fenced } from './close-attempt.js'
-import { createJob } from './create-job.js'
-import type { Tx } from './database.js'
+import { createIndependentJob, createJob } from './create-job.js'
+import type { Db, Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
 import { emitEvent } from './emit-event.js'
 import { onceOnly } from './idempotency.js'
@@ -29,6 +29,8 @@ import { lockJob, move, note, type LockedJob } from './transition.js'
 /** What the facade hands to each command: a runner for transactions, and the facts that are not input. */
 export interface CommandDeps {
   readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
+  /** Runs one statement outside a transaction and hints the relay. */
+  readonly direct: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly nowMs: () => number
   readonly random: () => number
@@ -46,6 +48,10 @@ export class JobCommands {
   /** Creates a job, or answers the open one with its dedupe key. Agents always create in their own name. */
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
+    if (context.idempotency === undefined && named.depends_on.length === 0) {
+      const job = await this.#deps.direct((db) => createIndependentJob(db, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }))
+      if (job !== undefined) return { job: jobView(job), created: true }
+    }
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
         const { job, created } = await createJob(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })

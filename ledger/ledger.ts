@@ -8,9 +8,9 @@ import { applyFleet } from './apply-fleet.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
 import { pause, resume, type ControlScope } from './controls.js'
-import { inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
+import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
 import { reapExpired } from './deliver-attempt.js'
-import { HintBus, takeHints } from './hints.js'
+import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
 import type { LeaseRequest } from './lease-job.js'
@@ -18,6 +18,8 @@ import { observe } from './observe.js'
 import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
 import { attemptView, jobView } from './rows.js'
 import { authenticate, AttemptTokens, createToken, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
+
+const REMEMBERED_TOKENS = 1_000
 
 export interface LedgerOptions {
   readonly database: Database
@@ -40,6 +42,7 @@ export class Ledger {
   readonly nowMs: () => number
   readonly random: () => number
   readonly #database: Database
+  readonly #signedIn = new Map<string, { readonly caller: Caller; readonly untilMs: number }>()
 
   constructor(options: LedgerOptions) {
     this.#database = options.database
@@ -49,8 +52,16 @@ export class Ledger {
     this.retryBaseSeconds = options.retryBaseSeconds
     this.nowMs = options.nowMs
     this.random = options.random
+    this.hints.listen((hint) => {
+      if (hint.fleet === true) this.#signedIn.clear()
+    })
     this.jobs = new JobCommands({
       run: (work) => this.run(work),
+      direct: async (work) => {
+        const result = await inOneStatement(this.db, work)
+        if (result !== undefined) this.hints.give({ outbox: true })
+        return result
+      },
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
       nowMs: options.nowMs,
       random: options.random,
@@ -103,8 +114,15 @@ export class Ledger {
     return getPrompt(this.db, id)
   }
 
-  authenticate(token: string): Promise<Caller | undefined> {
-    return authenticate(this.db, this.attemptTokens, token)
+  /** Who holds a token. Stored tokens are remembered for a second, or until one is revoked; an attempt's never. */
+  async authenticate(token: string): Promise<Caller | undefined> {
+    const known = this.#signedIn.get(token)
+    if (known !== undefined && this.nowMs() < known.untilMs) return known.caller
+    const caller = await authenticate(this.db, this.attemptTokens, token)
+    if (caller === undefined || caller.role === 'attempt') return caller
+    if (this.#signedIn.size >= REMEMBERED_TOKENS) this.#signedIn.clear()
+    this.#signedIn.set(token, { caller, untilMs: this.nowMs() + 1_000 })
+    return caller
   }
 
   /** @throws AGENTBUS_FORBIDDEN */
@@ -129,7 +147,11 @@ export class Ledger {
 
   async revokeToken(context: CommandContext, id: TokenId): Promise<TokenView> {
     await this.#operatorOnly(context.caller)
-    return this.run((tx) => revokeToken(tx, id))
+    return this.run(async (tx) => {
+      const revoked = await revokeToken(tx, id)
+      hintAfterCommit(tx, { fleet: true })
+      return revoked
+    })
   }
 
   /** Leases jobs to a caller that pulls. An agent pulls its own; an operator anybody's. */

@@ -3,7 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import { canMove, isTerminal, type AttemptStatus, type JobStatus, type TransitionReason } from '../contracts/job-states.js'
-import type { Tx } from './database.js'
+import type { Db, Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import type { JobRow } from './rows.js'
 
@@ -14,6 +14,8 @@ export type LockedJob = JobRow & {
   readonly [locked]: true
   /** Whether the lease of the current attempt still ran when the job was locked; undefined when nobody asked. */
   readonly lease_alive?: boolean | null
+  /** Whether anything waited for the job at its last move; undefined when it was only locked. */
+  readonly has_waiters?: boolean
 }
 
 /** How the attempt that holds the job ends, in the same statement as the job's move. */
@@ -111,13 +113,17 @@ export async function move(tx: Tx, job: LockedJob, to: Move): Promise<LockedJob>
         ${to.actor.kind}::actor_kind, ${to.actor.id}, ${JSON.stringify(to.details ?? {})}::jsonb
       from moved
     )${attemptPart(job, to)}${queuePart(to)}
-    select * from moved`)
+    select moved.*${isTerminal(to.to) ? WAITERS : sql``} from moved`)
   const row = rows[0]
   if (row === undefined) throw new Error(`job ${job.id} changed under its lock`)
   if (to.queue !== undefined) hintAfterCommit(tx, { outbox: true })
   if (leavesAttempt && job.current_attempt_id !== null) hintAfterCommit(tx, { closed: [job.current_attempt_id] })
   return row as LockedJob
 }
+
+/** Read after the row lock: whoever makes a job wait for this one must lock it first, so nobody is overlooked. */
+const WAITERS = sql`, (exists (select from job_dependencies d where d.depends_on_job_id = moved.id)
+  or exists (select from jobs b where b.status = 'blocked' and b.waits_for ->> 'kind' = 'job' and b.waits_for ->> 'job_id' = moved.id::text)) as has_waiters`
 
 function assignments(job: LockedJob, to: Move): SQL[] {
   const set = to.set ?? {}
@@ -181,6 +187,41 @@ function queuePart(to: Move): SQL {
   return sql`, queued as (
     insert into outbox (kind, job_id, agent_id, generation) select ${to.queue}::outbox_kind, id, target_agent, generation from moved
   )`
+}
+
+/**
+ * The move leased → running as one guarded statement, for the commonest case: the attempt still holds its job.
+ * The WHERE is the check of the legal move, and the UPDATE takes the row lock that {@link move} takes.
+ * @returns false when the job is not `leased` by this attempt; nothing was written then
+ */
+export async function setRunningIfLeased(
+  db: Db,
+  what: {
+    readonly jobId: JobId
+    readonly attemptId: AttemptId
+    readonly actor: Actor
+    readonly runId: string
+    readonly httpStatus: number
+    readonly response: Record<string, unknown>
+  },
+): Promise<boolean> {
+  const { rows } = await db.execute(sql`
+    with moved as (
+      update jobs set status = 'running', last_seq = last_seq + 1, updated_at = clock_timestamp()
+      where id = ${what.jobId}::uuid and status = 'leased' and current_attempt_id = ${what.attemptId}::uuid
+      returning id, last_seq, current_attempt_id
+    ), logged as (
+      insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, attempt_id, actor_kind, actor, details)
+      select id, last_seq, 'move', 'leased', 'running', 'admitted', current_attempt_id, ${what.actor.kind}::actor_kind, ${what.actor.id},
+        jsonb_build_object('run_id', ${what.runId}::text)
+      from moved
+    ), admitted as (
+      update job_attempts set status = 'running', admitted_at = clock_timestamp(), openclaw_task_ref = ${what.runId}, hook_status = ${what.httpStatus},
+        hook_response = ${JSON.stringify(what.response)}::jsonb
+      where id in (select current_attempt_id from moved)
+    )
+    select 1 from moved`)
+  return rows.length > 0
 }
 
 export interface Note {

@@ -19,6 +19,7 @@ import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../
 import { leaseJob, type DeliveryTarget, type LeaseDecision } from '../ledger/lease-job.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { iso, type AttemptRow, type JobRow } from '../ledger/rows.js'
+import { setRunningIfLeased } from '../ledger/transition.js'
 import type { HookClient, JoinOutcome } from '../openclaw/hook-client.js'
 import type { HookBodies } from '../openclaw/render-hook.js'
 import type { DeliveryEntry } from '../queues/catalogue.js'
@@ -200,9 +201,12 @@ async function admit(d: Delivery, post: Post): Promise<Step<void>> {
   if (d.signal.aborted && answer.kind !== 'admitted') return end({ kind: 'hand_back' })
   switch (answer.kind) {
     case 'admitted': {
-      const reported = await d.deps.ledger.run((tx) => reportAdmitted(tx, d.report, { runId: answer.runId, httpStatus: answer.httpStatus, response: answer.body }))
+      const run = { runId: answer.runId, httpStatus: answer.httpStatus, response: { ...answer.body } }
+      const holds =
+        (await setRunningIfLeased(d.deps.ledger.db, { ...run, jobId: d.job.id as JobId, attemptId: d.attempt.id as AttemptId, actor: d.report.actor })) ||
+        (await d.deps.ledger.run((tx) => reportAdmitted(tx, d.report, run))).job.current_attempt_id === d.attempt.id
       if (d.deps.failing.delete(d.target.gatewayId)) await d.deps.ledger.run((tx) => countDelivered(tx, d.target.gatewayId))
-      return reported.job.current_attempt_id === d.attempt.id ? go(undefined) : end(await endFromLedger(d))
+      return holds ? go(undefined) : end(await endFromLedger(d))
     }
     case 'undelivered':
       return end(await undelivered(d, answer))
