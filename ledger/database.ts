@@ -6,6 +6,7 @@ import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
+import { prepareStatements } from './prepared-statements.js'
 import * as schema from './schema/index.js'
 
 export type Db = NodePgDatabase<typeof schema>
@@ -40,7 +41,10 @@ export function openDatabase(options: DatabaseOptions): Database {
   })
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
-  pool.on('connect', (client) => client.on('error', options.onError))
+  pool.on('connect', (client) => {
+    client.on('error', options.onError)
+    prepareStatements(client)
+  })
   const db = drizzle(pool, { schema })
   pools.set(db, pool)
   return { pool, db, close: () => pool.end() }
