@@ -62,7 +62,8 @@ export function createApp(options: AppOptions): Express {
     app[route.method](path, named(route.path), dispatch(route, { ledger }))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
-    const allow = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
+    const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
+    const allow = [...methods, ...(methods.includes('GET') ? ['HEAD'] : [])].sort()
     app.all(path.replace(/\{(\w+)\}/g, ':$1'), (_request, response) => {
       response.setHeader('Allow', allow.join(', '))
       throw new AgentbusError('AGENTBUS_METHOD_NOT_ALLOWED', `This path takes ${allow.join(', ')}.`)

@@ -78,9 +78,16 @@ function versionOf(request: Request): number | undefined {
 function send(request: Request, response: Response, reply: Reply): void {
   for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value)
   const etag = reply.headers?.['ETag']
-  if (request.method === 'GET' && etag !== undefined && request.headers['if-none-match'] === etag) {
+  if ((request.method === 'GET' || request.method === 'HEAD') && etag !== undefined && isKnown(request.headers['if-none-match'], etag)) {
     response.status(304).end()
     return
   }
   response.status(reply.status).type('application/json').send(JSON.stringify(reply.body))
+}
+
+/** If-None-Match compares weakly and may list several (RFC 9110 section 13.1.2). */
+function isKnown(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false
+  if (header.trim() === '*') return true
+  return header.split(',').some((one) => one.trim().replace(/^W\//, '') === etag)
 }

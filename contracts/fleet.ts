@@ -1,17 +1,25 @@
 import { z } from 'zod'
 import { AgentId, GatewayId } from './ids.js'
-import { storableText } from './text.js'
+import { isStorableText, storableText } from './text.js'
+
+const UNSTORABLE = 'contains U+0000 or a lone surrogate, which no store can hold'
 
 /**
  * Where a hook token is found: `env:NAME` or `file:/path`. The token itself never enters the ledger.
  * `simulator` names the built-in gateway simulator, whose token is made at start.
  */
-export const TokenRef = z.string().regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\S+|simulator)$/, 'env:NAME or file:/path; never the token itself')
+export const TokenRef = z
+  .string()
+  .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\S+|simulator)$/, 'env:NAME or file:/path; never the token itself')
+  .refine(isStorableText, UNSTORABLE)
 
-const HttpUrl = z.url({ protocol: /^https?$/ }).refine((text) => {
-  const url = new URL(text)
-  return url.username === '' && url.password === '' && url.search === '' && url.hash === ''
-}, 'must carry no user, password, query or fragment')
+const HttpUrl = z
+  .url({ protocol: /^https?$/ })
+  .refine(isStorableText, UNSTORABLE)
+  .refine((text) => {
+    const url = new URL(text)
+    return url.username === '' && url.password === '' && url.search === '' && url.hash === ''
+  }, 'must carry no user, password, query or fragment')
 
 export const GatewayConfig = z
   .strictObject({

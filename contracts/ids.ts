@@ -8,9 +8,11 @@ export type JobId = z.infer<typeof JobId>
 export const AttemptId = z.uuid().brand<'AttemptId'>()
 export type AttemptId = z.infer<typeof AttemptId>
 
+/** A bigint of Postgres, as text. */
 export const EventId = z.coerce
   .string()
-  .regex(/^[1-9][0-9]{0,18}$/)
+  .regex(/^[1-9][0-9]{0,18}$/, { abort: true })
+  .refine((text) => BigInt(text) < 2n ** 63n, 'is larger than an event id can be')
   .brand<'EventId'>()
 export type EventId = z.infer<typeof EventId>
 

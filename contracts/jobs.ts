@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { AgentId, AttemptId, EventId, JobId, Namespace } from './ids.js'
 import { AttemptStatus, JobStatus, Lane, OnDependencyDeath, OnLost, TransitionReason } from './job-states.js'
 import { ActorKind } from './actor.js'
-import { JsonObject, storableText } from './text.js'
+import { JsonObject, storableText, Time } from './text.js'
 
 /** Limits on what one request may carry. Sizes are in characters unless named otherwise. */
 export const LIMITS = {
@@ -35,7 +35,7 @@ export const CreateJobBody = z
     payload: JsonObject.default({}),
     state: JsonObject.default({}),
     /** Not before this time. */
-    run_after: timestamp.optional(),
+    run_after: Time.optional(),
     max_attempts: z.int().min(1).max(100).default(5),
     /** Seconds the gateway gives one run. */
     timeout_seconds: z.int().min(1).max(86_400).optional(),
@@ -158,14 +158,16 @@ const runReference = {
   openclaw_session_key: storableText({ min: 1, max: 300 }).optional(),
 }
 
+const Topic = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/, 'dot-separated words')
+  .max(200)
+
 /** An event emitted in the same transaction as a close. */
 export const EmitEventBody = z
   .strictObject({
     namespace: Namespace.default('default'),
-    topic: z
-      .string()
-      .regex(/^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/, 'dot-separated words')
-      .max(200),
+    topic: Topic,
     source_agent: AgentId.optional(),
     source_job_id: JobId.optional(),
     dedupe_key: key.optional(),
@@ -183,7 +185,7 @@ const inTheSameTransaction = {
 /** What a blocked job waits for. It is requeued when that arrives. */
 export const WaitsFor = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('job'), job_id: JobId }),
-  z.strictObject({ kind: z.literal('event'), topic: z.string().min(1).max(200) }),
+  z.strictObject({ kind: z.literal('event'), topic: Topic }),
   z.strictObject({ kind: z.literal('time') }),
   z.strictObject({ kind: z.literal('person') }),
 ])
@@ -201,7 +203,7 @@ export const BlockJobBody = z
     /** What would unblock it. */
     unblock_action: storableText({ min: 1, max: LIMITS.reason }).optional(),
     /** When to look again; after this the job is queued again by itself. */
-    look_again_at: timestamp.optional(),
+    look_again_at: Time.optional(),
     waits_for: WaitsFor.optional(),
     result: JsonObject.default({}),
     ...inTheSameTransaction,
@@ -238,7 +240,7 @@ export const RetryBody = z
     reason: storableText({ min: 1, max: LIMITS.reason }),
     /** Added to max_attempts, so that a dead job may run again. */
     extra_attempts: z.int().min(1).max(100).default(1),
-    run_after: timestamp.optional(),
+    run_after: Time.optional(),
   })
   .meta({ id: 'RetryJob' })
 export type RetryBody = z.infer<typeof RetryBody>
@@ -293,7 +295,7 @@ export const ListEventsQuery = z
   .strictObject({
     namespace: Namespace.optional(),
     /** A topic, or a pattern that ends in `.*`. */
-    topic: z.string().min(1).max(200).optional(),
+    topic: storableText({ min: 1, max: 200 }).optional(),
     source_job_id: JobId.optional(),
     order: z.enum(['asc', 'desc']).default('asc'),
     limit: z.coerce.number().int().min(1).max(LIMITS.page).default(50),

@@ -37,7 +37,7 @@ export function cleanJson(value: unknown, maxChars = 8_000): unknown {
   return value
 }
 
-/** A string that every store can hold, between `min` and `max` UTF-16 code units. */
+/** A string that every store can hold, between `min` and `max` characters (code points, as Postgres counts). */
 export function storableText({ min = 0, max }: { min?: number; max: number }) {
   return z.string().min(min).max(max).refine(isStorableText, 'contains U+0000 or a lone surrogate, which no store can hold; remove it and send again')
 }
@@ -48,6 +48,7 @@ export const JSON_LIMITS = { maxBytes: 131_072, maxDepth: 32, maxKeys: 5_000 } a
 export function faultOfJson(value: unknown, depth = 0, counted = { keys: 0 }): string | undefined {
   if (depth > JSON_LIMITS.maxDepth) return `is nested deeper than ${JSON_LIMITS.maxDepth} levels`
   if (typeof value === 'string') return isStorableText(value) ? undefined : 'contains U+0000 or a lone surrogate, which no store can hold'
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'has a number too large for JSON, which would be stored as null'
   if (value === null || typeof value !== 'object') return undefined
   for (const [key, item] of Object.entries(value)) {
     counted.keys += 1
@@ -60,15 +61,28 @@ export function faultOfJson(value: unknown, depth = 0, counted = { keys: 0 }): s
   return undefined
 }
 
-/** A JSON object small and shallow enough to store: at most 128 KiB, 32 levels, 5,000 keys. */
-export const JsonObject = z.record(z.string(), z.unknown()).superRefine((value, ctx) => {
-  const fault = faultOfJson(value)
-  if (fault !== undefined) {
-    ctx.addIssue({ code: 'custom', message: fault })
-    return
-  }
-  if (Buffer.byteLength(JSON.stringify(value)) > JSON_LIMITS.maxBytes) {
-    ctx.addIssue({ code: 'custom', message: `is larger than ${JSON_LIMITS.maxBytes} bytes` })
-  }
-})
+/**
+ * A JSON object small and shallow enough to store: at most 128 KiB, 32 levels, 5,000 keys.
+ * Not a `z.record`: that drops a key named `__proto__` without a word, and what is sent is stored or refused.
+ */
+export const JsonObject = z
+  .custom<Record<string, unknown>>()
+  .superRefine((value: unknown, ctx) => {
+    const fault = value === null || typeof value !== 'object' || Array.isArray(value) ? 'must be a JSON object' : (faultOfJson(value) ?? faultOfSize(value))
+    if (fault !== undefined) ctx.addIssue({ code: 'custom', message: fault })
+  })
+  .meta({ type: 'object', additionalProperties: {} })
 export type JsonObject = z.infer<typeof JsonObject>
+
+function faultOfSize(value: object): string | undefined {
+  return Buffer.byteLength(JSON.stringify(value)) > JSON_LIMITS.maxBytes ? `is larger than ${JSON_LIMITS.maxBytes} bytes` : undefined
+}
+
+/**
+ * A time from outside, in ISO 8601 with an offset. Postgres knows no year 0 and no offset beyond 15:59:59, and a
+ * time after the year 9999 could not be shown in the same form.
+ */
+export const Time = z.iso.datetime({ offset: true }).refine((text) => {
+  const ms = Date.parse(text)
+  return ms >= Date.UTC(1900, 0) && ms < Date.UTC(9999, 11, 31) && !/[+-](1[6-9]|2\d):\d\d$/.test(text)
+}, 'must lie between the years 1900 and 9999, with an offset below 16 hours')

@@ -26,7 +26,7 @@ export async function onceOnly<T extends Record<string, unknown>>(tx: Tx, contex
   }
   const result = await work()
   await tx.execute(sql`
-    update idempotency_keys set response = ${JSON.stringify(result)}::jsonb where caller = ${caller} and key = ${once.key}`)
+    update idempotency_keys set response = ${JSON.stringify(result)}::json where caller = ${caller} and key = ${once.key}`)
   return result
 }
 

@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AgentView, GatewayView } from '../contracts/fleet.js'
-import type { AttemptId, JobId } from '../contracts/ids.js'
+import { EventId, type AttemptId, type JobId } from '../contracts/ids.js'
 import type { AttemptView, EventView, JobView, ListEventsQuery, ListJobsQuery, TransitionView } from '../contracts/jobs.js'
 import type { Db } from './database.js'
 import { attemptView, eventView, iso, jobView, transitionView, type AttemptRow, type EventRow, type JobRow, type TransitionRow } from './rows.js'
@@ -108,7 +108,7 @@ export async function listEvents(db: Db, query: ListEventsQuery): Promise<Page<E
   }
   if (query.source_job_id !== undefined) where.push(sql`source_job_id = ${query.source_job_id}::uuid`)
   if (query.cursor !== undefined) {
-    if (!/^[1-9][0-9]{0,18}$/.test(query.cursor)) throw badCursor()
+    if (!EventId.safeParse(query.cursor).success) throw badCursor()
     where.push(query.order === 'asc' ? sql`id > ${query.cursor}::bigint` : sql`id < ${query.cursor}::bigint`)
   }
   const { rows } = await db.execute(sql`

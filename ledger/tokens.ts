@@ -4,6 +4,7 @@ import { AgentbusError } from '../contracts/errors.js'
 import { uuidv7, type AgentId, type AttemptId, type JobId, type TokenId } from '../contracts/ids.js'
 import type { Caller } from './caller.js'
 import { sqlStateOf, type Db, type Tx } from './database.js'
+import { iso } from './rows.js'
 
 export type TokenRole = 'operator' | 'agent' | 'auditor'
 
@@ -64,6 +65,12 @@ function hashOf(token: string): Buffer {
   return createHash('sha256').update(token).digest()
 }
 
+function tokenView(row: Record<string, unknown> | undefined): TokenView {
+  if (row === undefined) throw new Error('the token row is missing')
+  const at = (value: unknown): string | null => (value === null ? null : iso(String(value)))
+  return { ...(row as unknown as TokenView), created_at: iso(String(row['created_at'])), expires_at: at(row['expires_at']), revoked_at: at(row['revoked_at']) }
+}
+
 /** Makes a token and returns it once; the ledger keeps its hash. `token` sets a given one, for the first start. */
 export async function createToken(
   tx: Tx,
@@ -83,7 +90,7 @@ export async function createToken(
       insert into api_tokens (id, name, role, agent_id, hash, created_by, expires_at)
       values (${uuidv7(what.nowMs)}::uuid, ${what.name}, ${what.role}::token_role, ${what.agentId ?? null}, ${hashOf(token)}, ${what.createdBy}, ${what.expiresAt ?? null}::timestamptz)
       returning id, name, role, agent_id, created_by, created_at, expires_at, revoked_at`)
-    return { token, view: rows[0] as unknown as TokenView }
+    return { token, view: tokenView(rows[0]) }
   } catch (error) {
     if (sqlStateOf(error) === '23503') throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${what.agentId ?? ''}.`, { agent_id: what.agentId })
     throw error
@@ -93,7 +100,7 @@ export async function createToken(
 export async function listTokens(db: Db): Promise<TokenView[]> {
   const { rows } = await db.execute(sql`
     select id, name, role, agent_id, created_by, created_at, expires_at, revoked_at from api_tokens order by id limit 1000`)
-  return rows as unknown as TokenView[]
+  return rows.map(tokenView)
 }
 
 /** @throws AGENTBUS_NOT_FOUND */
@@ -103,7 +110,7 @@ export async function revokeToken(tx: Tx, id: TokenId): Promise<TokenView> {
     returning id, name, role, agent_id, created_by, created_at, expires_at, revoked_at`)
   const row = rows[0]
   if (row === undefined) throw new AgentbusError('AGENTBUS_NOT_FOUND', `No token has the id ${id}.`)
-  return row as unknown as TokenView
+  return tokenView(row)
 }
 
 /** Finds out who holds a bearer token; undefined when nobody does, or no longer. */

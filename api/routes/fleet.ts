@@ -3,14 +3,13 @@ import { AgentbusError } from '../../contracts/errors.js'
 import { AgentView, FleetChange, FleetFile, GatewayView } from '../../contracts/fleet.js'
 import { AgentId, TokenId } from '../../contracts/ids.js'
 import { EmitEventBody, EventView, ListEventsQuery, ReasonBody } from '../../contracts/jobs.js'
-import { storableText } from '../../contracts/text.js'
+import { storableText, Time } from '../../contracts/text.js'
 import { defineRoute } from '../define-route.js'
 import { requireRole } from '../read-access.js'
 
 const readers = ['operator', 'auditor', 'agent'] as const
 const ById = z.object({ id: AgentId })
 const Paused = z.object({ changed: z.boolean(), paused: z.boolean() }).meta({ id: 'Paused' })
-const timestamp = z.iso.datetime({ offset: true })
 const TokenView = z
   .object({
     id: TokenId,
@@ -28,7 +27,7 @@ const CreateTokenBody = z
     name: storableText({ min: 1, max: 100 }),
     role: z.enum(['operator', 'agent', 'auditor']),
     agent_id: AgentId.optional(),
-    expires_at: timestamp.optional(),
+    expires_at: Time.optional(),
   })
   .refine((body) => (body.role === 'agent') === (body.agent_id !== undefined), { path: ['agent_id'], message: 'is needed for the role agent, and only for it' })
   .meta({ id: 'CreateToken' })

@@ -68,6 +68,11 @@ export const jobRoutes = [
     spec: { query: ListJobsQuery, response: z.object({ items: z.array(JobView), next_cursor: z.string().nullable() }).meta({ id: 'JobPage' }) },
     async handle({ query, caller }, { ledger }) {
       await requireRole(ledger, caller, ['operator', 'auditor', 'agent'])
+      if (caller.role === 'agent' && query.target_agent !== undefined && query.target_agent !== caller.agentId) {
+        const error = new AgentbusError('AGENTBUS_FORBIDDEN', `Agent ${caller.agentId} may list only its own jobs.`)
+        await ledger.recordRefusal(caller, error, {})
+        throw error
+      }
       const own = caller.role === 'agent' ? { ...query, target_agent: caller.agentId } : query
       return { status: 200, body: await ledger.listJobs(own) }
     },
@@ -270,7 +275,11 @@ export const jobRoutes = [
     spec: { params: z.object({ id: AttemptId }), response: Prompt },
     async handle({ params, caller }, { ledger }) {
       await requireLiveAttempt(ledger, caller)
-      if (caller.role === 'attempt' && caller.attemptId !== params.id) throw new AgentbusError('AGENTBUS_FORBIDDEN', 'This attempt token belongs to another attempt.')
+      if (caller.role === 'attempt' && caller.attemptId !== params.id) {
+        const error = new AgentbusError('AGENTBUS_FORBIDDEN', 'This attempt token belongs to another attempt.')
+        await ledger.recordRefusal(caller, error, { jobId: caller.jobId })
+        throw error
+      }
       if (caller.role === 'agent') await requireRole(ledger, caller, ['operator', 'auditor'])
       return { status: 200, body: await ledger.getPrompt(params.id) }
     },

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
+import { bigint, boolean, check, index, integer, json, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
 import { bytea, instant } from './columns.js'
 import { outboxKind, tokenRole } from './enums.js'
 import { agents } from './fleet.js'
@@ -58,7 +58,8 @@ export const idempotency_keys = pgTable(
     caller: text('caller').notNull(),
     key: text('key').notNull(),
     request_hash: text('request_hash').notNull(),
-    response: jsonb('response').$type<Record<string, unknown>>(),
+    /** json, not jsonb: a repeat is answered with the same bytes, in the same order. */
+    response: json('response').$type<Record<string, unknown>>(),
     created_at: instant('created_at')
       .notNull()
       .default(sql`now()`),

@@ -1,0 +1,175 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { routes } from '../../api/routes/index.js'
+import { aJob, type TestJob } from '../support/ledger.js'
+import { aBody, startApi, type TestApi } from './support.js'
+
+let api: TestApi
+let tokens: Record<'operator' | 'auditor' | 'agent' | 'attempt' | 'ended', string>
+let mine: TestJob
+let foreign: TestJob
+let closed: TestJob
+beforeAll(async () => {
+  api = await startApi()
+  const { ledger } = api.t
+  mine = await aJob(ledger, 'running', { target_agent: 'devops' })
+  foreign = await aJob(ledger, 'running', { target_agent: 'security' })
+  closed = await aJob(ledger, 'succeeded', { target_agent: 'devops' })
+  tokens = {
+    operator: api.t.operatorToken,
+    auditor: await api.t.auditorToken(),
+    agent: await api.t.agentToken('devops'),
+    attempt: mine.attemptToken ?? '',
+    ended: closed.attemptToken ?? '',
+  }
+})
+afterAll(() => api.close())
+
+/** The status each role is answered with. A write that is let in may still fail on its input, which is then named here. */
+type Expected = Readonly<Record<keyof typeof tokens, number>>
+const readers: Expected = { operator: 200, auditor: 200, agent: 200, attempt: 403, ended: 401 }
+const overseers: Expected = { operator: 200, auditor: 200, agent: 403, attempt: 403, ended: 401 }
+const operators: Expected = { operator: 200, auditor: 403, agent: 403, attempt: 403, ended: 401 }
+const nobody: Expected = { operator: 403, auditor: 403, agent: 403, attempt: 403, ended: 403 }
+
+const cases: readonly (readonly [string, string, string, unknown, Expected])[] = [
+  ['listJobs', 'GET', '/v1/jobs', undefined, readers],
+  ['getJob', 'GET', '/v1/jobs/MINE', undefined, { ...readers, attempt: 200 }],
+  ['getJob', 'GET', '/v1/jobs/FOREIGN', undefined, { ...readers, agent: 403 }],
+  ['getJobHistory', 'GET', '/v1/jobs/MINE/history', undefined, { ...readers, attempt: 200 }],
+  ['getJobHistory', 'GET', '/v1/jobs/FOREIGN/history', undefined, { ...readers, agent: 403 }],
+  ['listJobAttempts', 'GET', '/v1/jobs/MINE/attempts', undefined, { ...readers, attempt: 200 }],
+  ['listJobAttempts', 'GET', '/v1/jobs/FOREIGN/attempts', undefined, { ...readers, agent: 403 }],
+  ['getAttempt', 'GET', '/v1/attempts/MINE', undefined, { ...readers, attempt: 200 }],
+  ['getAttempt', 'GET', '/v1/attempts/FOREIGN', undefined, { ...readers, agent: 403 }],
+  ['getAttemptPrompt', 'GET', '/v1/attempts/MINE/prompt', undefined, { ...overseers, attempt: 200 }],
+  ['getAttemptPrompt', 'GET', '/v1/attempts/FOREIGN/prompt', undefined, overseers],
+  ['listEvents', 'GET', '/v1/events', undefined, readers],
+  ['listAgents', 'GET', '/v1/agents', undefined, readers],
+  ['getAgent', 'GET', '/v1/agents/devops', undefined, readers],
+  ['listGateways', 'GET', '/v1/gateways', undefined, overseers],
+  ['listDispatchers', 'GET', '/v1/dispatchers', undefined, overseers],
+  ['getHealth', 'GET', '/v1/health', undefined, overseers],
+  ['listTokens', 'GET', '/v1/tokens', undefined, operators],
+  ['metrics', 'GET', '/metrics', undefined, overseers],
+  ['createJob', 'POST', '/v1/jobs', aBody(), { operator: 201, auditor: 403, agent: 201, attempt: 403, ended: 403 }],
+  ['createJob', 'POST', '/v1/jobs', aBody({ source_agent: 'security' }), { operator: 201, auditor: 403, agent: 403, attempt: 403, ended: 403 }],
+  ['emitEvent', 'POST', '/v1/events', { topic: 'a.fact' }, { operator: 201, auditor: 403, agent: 201, attempt: 403, ended: 403 }],
+  ['claimJobs', 'POST', '/v1/jobs/claim', { lease_owner: 'me', namespace: 'empty' }, { operator: 200, auditor: 403, agent: 200, attempt: 403, ended: 403 }],
+  ['claimJobs', 'POST', '/v1/jobs/claim', { lease_owner: 'me', namespace: 'empty', target_agent: 'security' }, { ...nobody, operator: 200 }],
+  ['requeueExpired', 'POST', '/v1/jobs/requeue-expired', {}, operators],
+  ['cancelJob', 'POST', '/v1/jobs/CLOSED/cancel', { reason: 'x' }, { ...operators, operator: 409 }],
+  ['retryJob', 'POST', '/v1/jobs/CLOSED/retry', { reason: 'x' }, { ...operators, operator: 409 }],
+  ['buryJob', 'POST', '/v1/jobs/CLOSED/bury', { reason: 'x' }, { ...operators, operator: 409 }],
+  ['promoteJob', 'POST', '/v1/jobs/CLOSED/promote', { reason: 'x' }, { ...operators, operator: 409 }],
+  ['pauseAgent', 'POST', '/v1/agents/devops/pause', { reason: 'x' }, operators],
+  ['resumeAgent', 'POST', '/v1/agents/devops/resume', { reason: 'x' }, operators],
+  ['applyFleet', 'POST', '/v1/fleet', { fleet: {} }, operators],
+  ['createToken', 'POST', '/v1/tokens', { name: 'n', role: 'auditor' }, { ...operators, operator: 201 }],
+  ['revokeToken', 'DELETE', '/v1/tokens/0192f0c4-1111-7000-8000-00000000000a', undefined, { ...operators, operator: 404 }],
+  ['completeJob', 'POST', '/v1/jobs/FOREIGN/complete', {}, nobody],
+  ['blockJob', 'POST', '/v1/jobs/FOREIGN/block', { blocked_reason: 'x' }, nobody],
+  ['failJob', 'POST', '/v1/jobs/FOREIGN/fail', { last_error: 'x' }, nobody],
+  ['renewJobLease', 'POST', '/v1/jobs/FOREIGN/renew', {}, nobody],
+  ['noteProgress', 'POST', '/v1/jobs/FOREIGN/progress', { note: 'x' }, nobody],
+  ['markJobRunning', 'POST', '/v1/jobs/FOREIGN/mark-running', {}, nobody],
+  ['renewJobLease', 'POST', '/v1/jobs/MINE/renew', {}, { ...nobody, attempt: 200 }],
+  ['noteProgress', 'POST', '/v1/jobs/MINE/progress', { note: 'x' }, { ...nobody, attempt: 200 }],
+  ['markJobRunning', 'POST', '/v1/jobs/MINE/mark-running', {}, { ...nobody, attempt: 200 }],
+  ['completeJob', 'POST', '/v1/jobs/CLOSED/complete', {}, { ...nobody, ended: 409 }],
+]
+
+function pathOf(path: string): string {
+  const isAttempt = path.startsWith('/v1/attempts/')
+  const idOf = (job: TestJob): string => String(isAttempt ? job.attemptId : job.id)
+  return path.replace('MINE', idOf(mine)).replace('FOREIGN', idOf(foreign)).replace('CLOSED', idOf(closed))
+}
+
+describe('what each kind of token may do', () => {
+  const rows = cases.flatMap(([, method, path, body, expected]) =>
+    (Object.keys(expected) as (keyof Expected)[]).map((role) => ({ method, path, what: body === undefined ? '' : JSON.stringify(body), body, role, status: expected[role] })),
+  )
+
+  test.each(rows)('$role: $method $path $what is answered $status; a refusal has a row', async ({ method, path, body, role, status }) => {
+    const before = await api.count('observations')
+
+    const answer = await api.call(method, pathOf(path), { token: tokens[role], body })
+
+    expect([answer.status, answer.status < 400 ? undefined : answer.body['code']]).toEqual([status, answer.status < 400 ? undefined : expect.stringMatching(/^AGENTBUS_/)])
+    const refused = status === 401 || status === 403
+    if (refused) {
+      const { rows: added } = await api.t.database.pool.query(`select kind, code, actor_kind::text as actor_kind from observations order by id offset $1`, [before])
+      const kind = role === 'ended' ? 'attempt' : role
+      expect(added).toEqual([{ kind: 'refusal', code: status === 401 ? 'AGENTBUS_UNAUTHORIZED' : 'AGENTBUS_FORBIDDEN', actor_kind: kind }])
+    }
+  })
+
+  test('is written down above for every route', () => {
+    const named = new Set(cases.map(([id]) => id))
+
+    expect(routes.map((route) => route.id).filter((id) => !named.has(id))).toEqual([])
+  })
+})
+
+test('an agent sees the jobs sent to it and no others in its list', async () => {
+  const answer = await api.call('GET', '/v1/jobs?limit=200', { token: tokens.agent })
+
+  const targets = new Set((answer.body['items'] as { target_agent: string }[]).map((job) => job.target_agent))
+  expect(targets).toEqual(new Set(['devops']))
+})
+
+test('an agent that asks for the jobs of another is told no, and not given its own instead', async () => {
+  const answer = await api.call('GET', '/v1/jobs?target_agent=security', { token: tokens.agent })
+
+  expect([answer.status, answer.body['code']]).toEqual([403, 'AGENTBUS_FORBIDDEN'])
+})
+
+test('an agent may read a job it sent to another', async () => {
+  const sent = await api.call('POST', '/v1/jobs', { token: tokens.agent, body: aBody({ target_agent: 'security' }) })
+
+  const read = await api.call('GET', `/v1/jobs/${String(sent.body['id'])}`, { token: tokens.agent })
+
+  expect([read.status, read.body['source_agent']]).toEqual([200, 'devops'])
+})
+
+test('an attempt whose lease has run out reads nothing more, and what it sends is refused with a row about its job', async () => {
+  const job = await aJob(api.t.ledger, 'running')
+  await api.t.database.pool.query(`update job_attempts set leased_until = clock_timestamp() - interval '1 second' where id = $1`, [job.attemptId])
+
+  const read = await api.call('GET', `/v1/jobs/${job.id}`, { token: job.attemptToken })
+  const write = await api.call('POST', `/v1/jobs/${job.id}/complete`, { token: job.attemptToken, body: {} })
+
+  expect([read.status, write.status, write.body['code']]).toEqual([401, 409, 'AGENTBUS_LEASE_EXPIRED'])
+  expect((await api.t.ledger.getJob(job.id)).status).toBe('running')
+  expect((await api.t.ledger.jobHistory(job.id)).observations.map((row) => row.code)).toEqual(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_LEASE_EXPIRED'])
+})
+
+test('a prompt is shown without the token that stood in it', async () => {
+  const answer = await api.operate('GET', pathOf('/v1/attempts/MINE/prompt'))
+
+  expect(answer.text).not.toContain('aat_')
+})
+
+test('a new token is shown once, with a view that never holds it again', async () => {
+  const made = await api.operate('POST', '/v1/tokens', { body: { name: 'once', role: 'agent', agent_id: 'devops' } })
+
+  const listed = await api.operate('GET', '/v1/tokens')
+
+  expect(made.body['token']).toMatch(/^abt_[A-Za-z0-9_-]{43}$/)
+  expect(listed.text).toContain(String(made.body['id']))
+  expect(listed.text).not.toContain(String(made.body['token']))
+  expect(String(made.body['created_at'])).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+})
+
+test.each([
+  [{ name: 'x', role: 'agent' }, 400],
+  [{ name: 'x', role: 'auditor', agent_id: 'devops' }, 400],
+  [{ name: 'x', role: 'internal' }, 400],
+  [{ name: 'x', role: 'agent', agent_id: 'nobody' }, 422],
+])('a token for %j is refused with %i', async (body, status) => {
+  const before = await api.count('api_tokens')
+
+  const answer = await api.operate('POST', '/v1/tokens', { body })
+
+  expect(answer.status).toBe(status)
+  expect(await api.count('api_tokens')).toBe(before)
+})
