@@ -17,7 +17,8 @@ test('a worker killed before its lease: another takes the job, one attempt, one 
   const victim = await c.spawn('worker')
   const holder = new pg.Client({ connectionString: c.databaseUrl })
   await holder.connect()
-  await holder.query(`begin; select 1 from agents where id = 'devops' for no key update`)
+  // The lease writes its prompt first: it waits there, with nothing committed.
+  await holder.query('begin; lock table prompts in share row exclusive mode')
   const job = await c.enqueue()
   await c.until('the worker waits in its lease', async () => {
     const { rowCount } = await holder.query(`select 1 from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.application_name = 'agentbus'`)
