@@ -81,6 +81,12 @@ const RETRYABLE = new Map([
   ['40P01', 'deadlock: the other one was let through'],
 ])
 
+/**
+ * The lease numbers its attempt from what it read while it waited for the job's lock. When another attempt was opened and
+ * ended in that time, the number is taken; a fresh transaction reads the next one.
+ */
+const OVERTAKEN = 'job_attempts_no_idx'
+
 /** SQLSTATEs and socket errors that say: the server is away, nothing is known to be wrong with the request. */
 const AWAY = new Set(['57P01', '57P02', '57P03', '08000', '08001', '08003', '08006', '53300', 'ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT'])
 
@@ -117,7 +123,8 @@ export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Pr
       return await transact(db, work)
     } catch (error) {
       const state = sqlStateOf(error)
-      if (state !== undefined && RETRYABLE.has(state) && tries < 5) continue
+      const again = (state !== undefined && RETRYABLE.has(state)) || constraintOf(error) === OVERTAKEN
+      if (again && tries < 5) continue
       if (!(error instanceof AgentbusError) && isAway(error)) {
         throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
       }
