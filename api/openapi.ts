@@ -76,7 +76,8 @@ class Schemas {
     for (const [name, definition] of Object.entries($defs ?? {})) this.components[componentName(name, io)] = relocate(definition, io)
     const name = schema.meta()?.id
     if (name === undefined) return relocate(root, io) as Json
-    this.components[componentName(name, io)] = relocate({ ...root, id: undefined }, io)
+    // zod 4.6 puts a named root among the definitions and answers a reference to it; before, the root stood here itself.
+    if (root['$ref'] === undefined) this.components[componentName(name, io)] = relocate({ ...root, id: undefined }, io)
     return { $ref: `#/components/schemas/${componentName(name, io)}` }
   }
 }
