@@ -46,6 +46,7 @@ export class Authenticator {
       (error: unknown) => {
         const problem = problemOf(error, String(response.getHeader('X-Request-Id') ?? ''))
         if (problem.status === 401) response.setHeader('WWW-Authenticate', 'Basic realm="agentbus", charset="UTF-8"')
+        if (problem.status === 503) response.setHeader('Retry-After', '1')
         if (typeof problem['retry_after'] === 'number') response.setHeader('Retry-After', String(problem['retry_after']))
         response.status(problem.status).type('application/problem+json').send(JSON.stringify(problem))
       },

@@ -95,30 +95,27 @@ export class Ledger {
     }).catch(() => undefined)
   }
 
-  // Reads. An attempt's token reads its own job and nothing else.
-  getJob = (id: JobId) => getJob(this.db, id)
-  listJobs = (query: ListJobsQuery) => listJobs(this.db, query)
-  jobHistory = (id: JobId) => jobHistory(this.db, id)
-  jobAttempts = (id: JobId) => jobAttempts(this.db, id)
-  getAttempt = (id: AttemptId) => getAttempt(this.db, id)
-  listEvents = (query: ListEventsQuery) => listEvents(this.db, query)
-  listAgents = (only?: string) => listAgents(this.db, only)
-  listGateways = () => listGateways(this.db)
-  listDispatchers = () => listDispatchers(this.db)
-  openCounts = () => openCounts(this.db)
-  outboxLag = () => outboxLag(this.db)
-  listTokens = () => listTokens(this.db)
-
-  /** The prompt of an attempt; with `exact`, the attempt's token is put back, and the bytes are those that were sent. */
-  async getPrompt(id: AttemptId): Promise<{ hash: string; body: string; bytes: number }> {
-    return getPrompt(this.db, id)
-  }
+  // Reads. An attempt's token reads its own job and nothing else. @throws AGENTBUS_UNAVAILABLE when the ledger is away
+  getJob = (id: JobId) => this.#read((db) => getJob(db, id))
+  listJobs = (query: ListJobsQuery) => this.#read((db) => listJobs(db, query))
+  jobHistory = (id: JobId) => this.#read((db) => jobHistory(db, id))
+  jobAttempts = (id: JobId) => this.#read((db) => jobAttempts(db, id))
+  getAttempt = (id: AttemptId) => this.#read((db) => getAttempt(db, id))
+  listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
+  listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
+  listGateways = () => this.#read(listGateways)
+  listDispatchers = () => this.#read(listDispatchers)
+  openCounts = () => this.#read(openCounts)
+  outboxLag = () => this.#read(outboxLag)
+  listTokens = () => this.#read(listTokens)
+  /** The prompt of an attempt, with a mark where its token stood. */
+  getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
 
   /** Who holds a token. Stored tokens are remembered for a second, or until one is revoked; an attempt's never. */
   async authenticate(token: string): Promise<Caller | undefined> {
     const known = this.#signedIn.get(token)
     if (known !== undefined && this.nowMs() < known.untilMs) return known.caller
-    const caller = await authenticate(this.db, this.attemptTokens, token)
+    const caller = await this.#read((db) => authenticate(db, this.attemptTokens, token))
     if (caller === undefined || caller.role === 'attempt') return caller
     if (this.#signedIn.size >= REMEMBERED_TOKENS) this.#signedIn.clear()
     this.#signedIn.set(token, { caller, untilMs: this.nowMs() + 1_000 })
@@ -195,6 +192,10 @@ export class Ledger {
     } catch {
       return { ok: false, reason: 'the ledger cannot be reached' }
     }
+  }
+
+  #read<T>(work: (db: Db) => Promise<T>): Promise<T> {
+    return inOneStatement(this.db, work)
   }
 
   async #operatorOnly(caller: Caller): Promise<void> {

@@ -1,0 +1,60 @@
+import type { Reply, Script, Turn } from './model.js'
+
+/** One `agentbus` call as the contract asks for it: address and token of the order in front of the command. */
+export function agentbus({ order }: Turn, command: string, ...rest: string[]): string {
+  return [`AGENTBUS_URL=${order.apiUrl} AGENTBUS_TOKEN=${order.token} agentbus ${command} ${order.jobId}`, ...rest.map(quoted)].join(' ')
+}
+
+/** Text as one word of a shell. Options stay readable. */
+function quoted(text: string): string {
+  return /^[\w-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+export type Step = (turn: Turn) => string | Promise<string>
+
+/** An agent that runs these commands, one for each turn, and then ends its run. */
+export function running(...steps: readonly Step[]): Script {
+  return async (turn): Promise<Reply> => {
+    const step = steps[turn.results.length]
+    return step === undefined ? { say: 'Done.' } : { exec: await step(turn) }
+  }
+}
+
+export const completing: Script = running((turn) => agentbus(turn, 'complete-job', '--summary', 'done by the test agent'))
+
+/** Agents that wait at their first turn, for as long as the test wants. */
+export interface Held {
+  readonly script: Script
+  /** Resolves when an agent has begun to wait. */
+  readonly reached: Promise<void>
+  release(): void
+}
+
+/** Holds the agents of the orders that `which` picks, then lets them go on with `next`. */
+export function holding(which: (turn: Turn) => boolean, next: Script = completing): Held {
+  const reached = signalled()
+  const released = signalled()
+  return {
+    script: async (turn) => {
+      if (turn.results.length === 0 && which(turn)) {
+        reached.resolve()
+        await Promise.race([released.promise, hungUp(turn.signal)])
+      }
+      return next(turn)
+    },
+    reached: reached.promise,
+    release: released.resolve,
+  }
+}
+
+function hungUp(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
+
+function signalled(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => undefined
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
