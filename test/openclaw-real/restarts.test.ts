@@ -95,7 +95,7 @@ describe('a gateway that drains', () => {
     const attempts = await t.ledger.jobAttempts(second.id)
     expect(done.attempt_count).toBe(1)
     expect(t.model.runsOf(first.id)).toHaveLength(1)
-    expect(attempts[0]).toMatchObject({ status: 'released', outcome_code: 'undelivered', hook_http_status: 503, burned: false })
+    expect(attempts[0]).toMatchObject({ status: 'released', outcome_code: 'undelivered', hook_status: 503, burned: false })
     expect(attempts.at(-1)).toMatchObject({ status: 'succeeded', burned: true })
     expect(attempts.filter((attempt) => attempt.burned)).toHaveLength(1)
     expect(delivered.attempt_count).toBe(1)
