@@ -21,7 +21,7 @@ export async function readJob(ledger: Ledger, caller: Caller, id: JobId): Promis
 
 /** The token of an attempt dies with it: it reads nothing more. */
 export async function requireLiveAttempt(ledger: Ledger, caller: Caller): Promise<void> {
-  if (caller.role !== 'attempt' || caller.open) return
+  if (caller.role !== 'attempt' || (await ledger.isAttemptOpen(caller.attemptId))) return
   const error = new AgentbusError('AGENTBUS_UNAUTHORIZED', 'The attempt of this token has ended.', { attempt_id: caller.attemptId })
   await ledger.recordRefusal(caller, error, { jobId: caller.jobId })
   throw error

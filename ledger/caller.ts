@@ -8,7 +8,7 @@ export type Caller =
   | { readonly role: 'auditor'; readonly tokenId: string; readonly name: string }
   | { readonly role: 'agent'; readonly tokenId: string; readonly name: string; readonly agentId: AgentId }
   /** An attempt's own token: it may read and close its own job, and nothing else. */
-  | { readonly role: 'attempt'; readonly attemptId: AttemptId; readonly jobId: JobId; readonly agentId: AgentId; readonly open: boolean }
+  | { readonly role: 'attempt'; readonly attemptId: AttemptId; readonly jobId: JobId; readonly agentId: AgentId }
   /** The process itself, or a person at the board. Never made from a token. */
   | { readonly role: 'internal'; readonly actor: Actor }
 

@@ -3,9 +3,10 @@ import type { Actor } from '../contracts/actor.js'
 import { uuidv7, type AttemptId } from '../contracts/ids.js'
 import type { ClaimJobsBody } from '../contracts/jobs.js'
 import type { Tx } from './database.js'
-import { insertAttempt, type DeliveryTarget, type LeaseRequest } from './lease-job.js'
+import { hintAfterCommit } from './hints.js'
+import type { DeliveryTarget, LeaseRequest } from './lease-job.js'
 import type { AttemptRow, JobRow } from './rows.js'
-import { adoptLocked, move, type LockedJob } from './transition.js'
+import { adoptLocked, openAttempt, type LockedJob } from './transition.js'
 
 export interface Claimed {
   readonly job: JobRow
@@ -46,11 +47,11 @@ export async function claimByHand(
 async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claimByHand>[1]): Promise<Claimed | undefined> {
   const { rows } = await tx.execute(sql`
     select a.gateway_agent_id, a.gateway_id, a.concurrency,
-      (select count(*)::int from job_attempts o where o.agent_id = a.id and o.finished_at is null) as open_attempts,
+      array(select o.slot from job_attempts o where o.agent_id = a.id and o.finished_at is null) as taken_slots,
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = ${job.id}::uuid) as attempts_so_far
     from agents a where a.id = ${job.target_agent}`)
   const agent = rows[0]
-  if (agent === undefined || Number(agent['open_attempts']) >= Number(agent['concurrency'])) return undefined
+  if (agent === undefined) return undefined
   const id = uuidv7(request.nowMs) as AttemptId
   const attemptNo = Number(agent['attempts_so_far']) + 1
   const owner = `pull:${request.body.lease_owner}`
@@ -64,26 +65,21 @@ async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claim
     bootedAt: null,
   }
   const prompt = request.render(job, { id, attemptNo }, target)
-  const attempt = await insertAttempt(tx, {
+  const opened = await openAttempt(tx, job, {
     id,
     attemptNo,
-    job,
     gatewayId: target.gatewayId,
     leaseOwner: owner,
     leaseSeconds: request.body.lease_seconds,
     deadlineSeconds: Math.max(request.body.lease_seconds, job.timeout_seconds),
     concurrency: Number(agent['concurrency']),
+    takenSlots: agent['taken_slots'] as number[],
     prompt,
-  })
-  if (attempt === undefined) return undefined
-  const leased = await move(tx, job, {
-    to: 'leased',
-    reason: 'leased',
     actor: request.actor,
-    attemptId: id,
-    set: { current_attempt_id: id },
     details: { attempt_no: attemptNo, claimed_by: request.body.lease_owner },
     queue: 'remove',
   })
-  return { job: leased, attempt }
+  if (opened.kind !== 'opened') return undefined
+  hintAfterCommit(tx, { outbox: true })
+  return { job: opened.job, attempt: opened.attempt }
 }

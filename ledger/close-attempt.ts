@@ -3,14 +3,15 @@ import type { Actor } from '../contracts/actor.js'
 import { AgentbusError, assertNever, type ErrorCode } from '../contracts/errors.js'
 import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
 import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/jobs.js'
+import { awaitJobs } from './await-jobs.js'
 import { createJob } from './create-job.js'
-import type { Tx } from './database.js'
+import type { Db, Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import { observe } from './observe.js'
 import { releaseDependents } from './release-dependents.js'
 import { retryDelaySeconds } from './retry-policy.js'
 import type { AttemptRow, JobRow } from './rows.js'
-import { lockJob, move, type AttemptEnd, type LockedJob } from './transition.js'
+import { lockJob, move, tryEnd, type AttemptEnd, type LockedJob, type Move } from './transition.js'
 
 /** A terminal write by the agent. */
 export type Closing =
@@ -87,25 +88,58 @@ async function refuse(tx: Tx, job: LockedJob, request: FenceCheck, what: string,
   return { ok: false, error: new AgentbusError(code, detail, { job_id: job.id, attempt_id: request.attemptId, job_status: job.status }) }
 }
 
+/**
+ * The closing in its commonest case, as one statement: the attempt holds the job, its lease runs, nothing follows and
+ * nobody waits.
+ * @returns undefined when it is any other case: {@link closeAttempt} then decides under the job's lock
+ */
+export async function closeAtOnce(db: Db, request: CloseRequest, closing: Closing): Promise<JobRow | undefined> {
+  const end = finalMove(request, closing)
+  if (end === undefined || closing.body.follow_ups.length > 0 || closing.body.events.length > 0) return undefined
+  return tryEnd(db, request, end)
+}
+
 async function applyClosing(tx: Tx, job: LockedJob, request: CloseRequest, closing: Closing): Promise<LockedJob> {
+  const end = finalMove(request, closing)
+  if (end !== undefined) return move(tx, job, end)
   switch (closing.kind) {
-    case 'complete':
-      return move(tx, job, {
-        to: 'succeeded',
-        reason: 'completed_by_agent',
-        actor: request.actor,
-        note: closing.body.summary,
-        endAttempt: endOf(closing.body, 'succeeded', 'completed_by_agent'),
-        burn: true,
-        set: { result: closing.body.result, summary: closing.body.summary },
-      })
     case 'block':
       return block(tx, job, request, closing.body)
     case 'fail':
-      return fail(tx, job, request, closing.body)
+      return retryLater(tx, job, request, closing.body)
+    case 'complete':
+      throw new Error('a completion is final')
     default:
       return assertNever(closing)
   }
+}
+
+/** The move of a closing that ends the job; undefined for one that leaves it open. */
+function finalMove(request: CloseRequest, closing: Closing): Move | undefined {
+  if (closing.kind === 'complete') {
+    return {
+      to: 'succeeded',
+      reason: 'completed_by_agent',
+      actor: request.actor,
+      note: closing.body.summary,
+      endAttempt: endOf(closing.body, 'succeeded', 'completed_by_agent'),
+      burn: true,
+      set: { result: closing.body.result, summary: closing.body.summary },
+    }
+  }
+  if (closing.kind === 'fail' && closing.body.retry_seconds === undefined) {
+    const { body } = closing
+    return {
+      to: 'failed',
+      reason: 'failed_by_agent',
+      actor: request.actor,
+      note: body.last_error,
+      endAttempt: endOf(body, 'failed', 'failed_by_agent', body.last_error),
+      burn: true,
+      set: { result: body.result, summary: body.summary, last_error: body.last_error, last_error_code: 'failed_by_agent' },
+    }
+  }
+  return undefined
 }
 
 type AnyBody = CompleteJobBody | BlockJobBody | FailJobBody
@@ -141,9 +175,7 @@ async function block(tx: Tx, job: LockedJob, request: CloseRequest, body: BlockJ
 
 /** What it waits for may have ended before it said so; then nothing would ever wake it. */
 async function resumeIfOver(tx: Tx, blocked: LockedJob, otherId: JobId): Promise<LockedJob> {
-  const { rows } = await tx.execute<{ status: string; over: boolean }>(sql`
-    select status, finished_at is not null as over from jobs where id = ${otherId}::uuid for share`)
-  const other = rows[0]
+  const [other] = await awaitJobs(tx, [otherId])
   if (other === undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${otherId} (waits_for.job_id).`, { field: 'waits_for.job_id' })
   if (!other.over) return blocked
   return move(tx, blocked, {
@@ -155,24 +187,14 @@ async function resumeIfOver(tx: Tx, blocked: LockedJob, otherId: JobId): Promise
   })
 }
 
-async function fail(tx: Tx, job: LockedJob, request: CloseRequest, body: FailJobBody): Promise<LockedJob> {
-  const common = { actor: request.actor, note: body.last_error, burn: true }
-  const set = { result: body.result, summary: body.summary, last_error: body.last_error }
-  if (body.retry_seconds === undefined) {
-    return move(tx, job, {
-      ...common,
-      to: 'failed',
-      reason: 'failed_by_agent',
-      endAttempt: endOf(body, 'failed', 'failed_by_agent', body.last_error),
-      set: { ...set, last_error_code: 'failed_by_agent' },
-    })
-  }
+function retryLater(tx: Tx, job: LockedJob, request: CloseRequest, body: FailJobBody): Promise<LockedJob> {
   return endAndRetry(tx, job, {
-    ...common,
+    actor: request.actor,
+    note: body.last_error,
     reason: 'retry_asked_by_agent',
     end: endOf(body, 'failed', 'retry_asked_by_agent', body.last_error),
-    set,
-    delaySeconds: body.retry_seconds,
+    set: { result: body.result, summary: body.summary, last_error: body.last_error },
+    delaySeconds: body.retry_seconds ?? 0,
   })
 }
 

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
+import { awaitJobs } from './await-jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import { sqlStateOf, type Db, type Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
@@ -109,13 +110,11 @@ async function findOpenDuplicate(tx: Tx, body: CreateJobBody): Promise<JobRow | 
 }
 
 /**
- * Locks the jobs it depends on against ending meanwhile, so that "open" cannot turn stale before this transaction commits.
+ * Whether any of the jobs it depends on is still open; that cannot turn stale before this transaction commits.
  * A dependency that has died already holds the job back, or not, as `on_dependency_death` says.
  */
 async function anyDependencyOpen(tx: Tx, body: CreateJobBody, dependencies: readonly JobId[]): Promise<boolean> {
-  const { rows } = await tx.execute<{ id: string; namespace: string; status: string; over: boolean }>(sql`
-    select id, namespace, status, finished_at is not null as over from jobs
-    where id = any(${sql.param(dependencies)}::uuid[]) order by id for share`)
+  const rows = await awaitJobs(tx, dependencies)
   const known = new Set(rows.filter((row) => row.namespace === body.namespace).map((row) => row.id))
   const unknown = dependencies.filter((id) => !known.has(id))
   if (unknown.length > 0) {

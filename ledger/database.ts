@@ -6,6 +6,7 @@ import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
+import { PipelinedClients } from './pipelined-clients.js'
 import { prepareStatements } from './prepared-statements.js'
 import * as schema from './schema/index.js'
 
@@ -17,12 +18,17 @@ export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
 export interface Database {
   readonly pool: pg.Pool
   readonly db: Db
+  /**
+   * For statements that are each a transaction of their own. Never inside a transaction of `db`: a statement here may wait
+   * for its locks, and those behind it wait with it.
+   */
+  readonly single: Db
   close(): Promise<void>
 }
 
 export interface DatabaseOptions {
   readonly url: string
-  /** Connections at most. */
+  /** Connections at most; two of them are pipelined, the others are for transactions. */
   readonly poolSize: number
   readonly applicationName: string
   readonly onError: (error: Error) => void
@@ -30,15 +36,16 @@ export interface DatabaseOptions {
 
 /** Opens a pool. Nothing connects before the first query; errors of idle connections go to `onError`. */
 export function openDatabase(options: DatabaseOptions): Database {
-  const pool = new pg.Pool({
+  const config = {
     connectionString: options.url,
-    max: options.poolSize,
     application_name: options.applicationName,
     connectionTimeoutMillis: 10_000,
-    idleTimeoutMillis: 30_000,
     keepAlive: true,
     options: '-c timezone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
-  })
+  }
+  const lanes = Math.min(2, Math.floor(options.poolSize / 2))
+  const pool = new pg.Pool({ ...config, max: options.poolSize - lanes, idleTimeoutMillis: 30_000 })
+  const pipelined = new PipelinedClients({ config, size: lanes, onError: options.onError })
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
   pool.on('connect', (client) => {
@@ -47,7 +54,15 @@ export function openDatabase(options: DatabaseOptions): Database {
   })
   const db = drizzle(pool, { schema })
   pools.set(db, pool)
-  return { pool, db, close: () => pool.end() }
+  return {
+    pool,
+    db,
+    single: drizzle(pipelined as unknown as pg.Client, { schema }),
+    close: async () => {
+      await pipelined.end()
+      await pool.end()
+    },
+  }
 }
 
 const pools = new WeakMap<Db, pg.Pool>()

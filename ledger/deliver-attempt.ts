@@ -6,7 +6,7 @@ import type { Tx } from './database.js'
 import { observe } from './observe.js'
 import { redeliveryDelayMs } from './retry-policy.js'
 import type { AttemptRow, JobRow } from './rows.js'
-import { lockJob, move, note, type LockedJob } from './transition.js'
+import { lockJob, move, note, type LockedJob, type Move } from './transition.js'
 
 /** What the worker that delivers an attempt tells the ledger. Each is a no-op when the attempt no longer holds the job. */
 export interface WorkerReport {
@@ -28,17 +28,22 @@ async function holding(tx: Tx, report: WorkerReport): Promise<{ job: LockedJob; 
   return { job, holds: job.current_attempt_id === report.attemptId }
 }
 
+export interface AdmittedRun {
+  readonly runId: string
+  readonly httpStatus: number
+  readonly response: Record<string, unknown>
+}
+
 /** The gateway admitted the run. Legal only from `leased`: an agent may have closed first, then this is a no-op. */
-export async function reportAdmitted(
-  tx: Tx,
-  report: WorkerReport,
-  run: { readonly runId: string; readonly httpStatus: number; readonly response: Record<string, unknown> },
-): Promise<Reported> {
+export async function reportAdmitted(tx: Tx, report: WorkerReport, run: AdmittedRun): Promise<Reported> {
   const { job, holds } = await holding(tx, report)
   if (!holds) return { job, applied: false }
   if (job.status === 'running') return reportSameRun(tx, job, report, run.runId)
-  const running = await move(tx, job, { to: 'running', reason: 'admitted', actor: report.actor, admit: run, details: { run_id: run.runId } })
-  return { job: running, applied: true }
+  return { job: await move(tx, job, admissionOf(report, run)), applied: true }
+}
+
+export function admissionOf(report: WorkerReport, run: AdmittedRun): Move & { readonly to: 'running' } {
+  return { to: 'running', reason: 'admitted', actor: report.actor, admit: run, details: { run_id: run.runId } }
 }
 
 /** A re-sent post that is answered with another run id tells that the gateway had forgotten the first run. */

@@ -16,11 +16,12 @@ import type {
 } from '../contracts/jobs.js'
 import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
-import { checkFence, closeAttempt, type Closing, type Fenced } from './close-attempt.js'
+import { checkFence, closeAtOnce, closeAttempt, type Closing, type Fenced } from './close-attempt.js'
 import { createIndependentJob, createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
 import { emitEvent } from './emit-event.js'
+import type { Hint } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { buryJob, cancelJob, promoteJob, retryJob } from './operate-job.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
@@ -29,8 +30,8 @@ import { lockJob, move, note, type LockedJob } from './transition.js'
 /** What the facade hands to each command: a runner for transactions, and the facts that are not input. */
 export interface CommandDeps {
   readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
-  /** Runs one statement outside a transaction and hints the relay. */
-  readonly direct: <T>(work: (db: Db) => Promise<T>) => Promise<T>
+  /** Runs statements that are each a transaction of their own, and hints when they wrote something. */
+  readonly direct: <T>(work: (db: Db) => Promise<T | undefined>, hint: Hint) => Promise<T | undefined>
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly nowMs: () => number
   readonly random: () => number
@@ -49,7 +50,8 @@ export class JobCommands {
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
     if (context.idempotency === undefined && named.depends_on.length === 0) {
-      const job = await this.#deps.direct((db) => createIndependentJob(db, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }))
+      const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
+      const job = await this.#deps.direct((db) => createIndependentJob(db, named, by), { outbox: true })
       if (job !== undefined) return { job: jobView(job), created: true }
     }
     return this.#deps.run((tx) =>
@@ -134,27 +136,20 @@ export class JobCommands {
     const caller = context.caller
     const agentId = caller.role === 'attempt' ? caller.agentId : undefined
     if (agentId === undefined) throw new AgentbusError('AGENTBUS_FORBIDDEN', 'Only the attempt itself may close a job.')
-    const outcome = await this.#deps.run(async (tx) => {
-      return onceOnly(tx, context, async () =>
-        flatten(
-          await closeAttempt(
-            tx,
-            {
-              jobId: id,
-              attemptId,
-              agentId,
-              actor: actorOf(caller),
-              nowMs: this.#deps.nowMs(),
-              random: this.#deps.random(),
-              retryBaseSeconds: this.#deps.retryBaseSeconds,
-            },
-            closing,
-          ),
-          jobView,
-        ),
-      )
-    })
-    return unflatten(outcome)
+    const request = {
+      jobId: id,
+      attemptId,
+      agentId,
+      actor: actorOf(caller),
+      nowMs: this.#deps.nowMs(),
+      random: this.#deps.random(),
+      retryBaseSeconds: this.#deps.retryBaseSeconds,
+    }
+    if (context.idempotency === undefined) {
+      const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [attemptId] })
+      if (closed !== undefined) return jobView(closed)
+    }
+    return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
   }
 
   async #fenced<T extends Record<string, unknown>>(

@@ -1,11 +1,11 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { uuidv7, type AttemptId, type JobId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
-import type { Tx } from './database.js'
+import type { Db, Tx } from './database.js'
 import { observe } from './observe.js'
 import type { AttemptRow, JobRow } from './rows.js'
-import { adoptLocked, move, note, type LockedJob } from './transition.js'
+import { adoptLocked, note, openAttempt, prefixed, withoutPrefixed, type LockedJob } from './transition.js'
 
 /** The bytes an attempt will send. `storedBody` is what the ledger keeps: the same, with the attempt's token cut out. */
 export interface RenderedPrompt {
@@ -59,7 +59,7 @@ interface AgentFacts {
   readonly concurrency: number
   readonly breaker: 'open' | 'closed'
   readonly paused: string | null
-  readonly open_attempts: number
+  readonly taken_slots: readonly number[]
   readonly attempts_so_far: number
   readonly due_in_ms: number
 }
@@ -69,12 +69,13 @@ interface AgentFacts {
  * Every open attempt of an agent holds one of its slots, so that no two workers can together exceed its concurrency.
  */
 export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDecision> {
-  const found = await lockForLease(tx, request.jobId)
+  const found = await readForLease(tx, request.jobId, sql`for update of j`)
   if (found === undefined) {
     await drop(tx, request, undefined, 'unknown_job', 'The queue held an entry for a job that the ledger does not know.')
     return { kind: 'skip', code: 'unknown_job', job: undefined }
   }
-  const { job, agent } = found
+  const { agent } = found
+  const job = adoptLocked(found.job)
   if (job.generation !== request.generation) return skip(tx, request, job, 'stale_generation')
   if (job.status === 'leased' || job.status === 'running') return takeOver(tx, request, job, agent)
   if (job.status !== 'queued') return skip(tx, request, job, isTerminal(job.status) ? 'job_is_over' : `job_is_${job.status}`)
@@ -89,11 +90,25 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
 }
 
 /**
- * Locks the job and reads what decides about it, in one statement. The count of open attempts may be stale by the time
- * it is used; the unique slot of {@link insertAttempt} is what no two workers can both have.
+ * The lease in its commonest case, without a transaction: the job is queued, due, and nothing holds it. Two statements;
+ * the second happens only if the job is still as the first saw it.
+ * @returns undefined when it is any other case: {@link leaseJob} then decides under the job's lock
  */
-async function lockForLease(tx: Tx, id: JobId): Promise<{ job: LockedJob; agent: AgentFacts } | undefined> {
-  const { rows } = await tx.execute(sql`
+export async function leaseAtOnce(db: Db, request: LeaseRequest): Promise<LeaseDecision | undefined> {
+  const found = await readForLease(db, request.jobId, sql``)
+  if (found === undefined) return undefined
+  const { job, agent } = found
+  if (job.generation !== request.generation || job.status !== 'queued' || agent.due_in_ms > 25 || holdReason(agent) !== undefined) return undefined
+  const decision = await start(db, request, job, agent)
+  return decision.kind === 'start' ? decision : undefined
+}
+
+/**
+ * Reads the job and what decides about it, in one statement. Which slots are taken may be stale by the time
+ * it is used; the unique slot of {@link openAttempt} is what no two workers can both have.
+ */
+async function readForLease(db: Db | Tx, id: JobId, locking: SQL): Promise<{ job: JobRow; agent: AgentFacts } | undefined> {
+  const { rows } = await db.execute(sql`
     select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
       g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
       (select c.scope::text from controls c
@@ -101,21 +116,14 @@ async function lockForLease(tx: Tx, id: JobId): Promise<{ job: LockedJob; agent:
           and (c.scope = 'everything' or (c.scope = 'lane' and c.target = j.lane::text) or (c.scope = 'agent' and c.target = a.id)
             or (c.scope = 'gateway' and c.target = g.id))
         order by c.scope limit 1) as f_paused,
-      (select count(*)::int from job_attempts o where o.agent_id = a.id and o.finished_at is null) as f_open_attempts,
+      array(select o.slot from job_attempts o where o.agent_id = a.id and o.finished_at is null) as f_taken_slots,
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
       extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms
     from jobs j join agents a on a.id = j.target_agent join gateways g on g.id = a.gateway_id
-    where j.id = ${id}
-    for update of j`)
+    where j.id = ${id} ${locking}`)
   const row = rows[0]
   if (row === undefined) return undefined
-  const job: Record<string, unknown> = {}
-  const facts: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(row)) {
-    if (name.startsWith('f_')) facts[name.slice(2)] = value
-    else job[name] = value
-  }
-  return { job: adoptLocked(job as unknown as JobRow), agent: facts as unknown as AgentFacts }
+  return { job: withoutPrefixed(row) as unknown as JobRow, agent: prefixed(row, 'f_') as unknown as AgentFacts }
 }
 
 function holdReason(agent: AgentFacts): HoldReason | undefined {
@@ -125,7 +133,7 @@ function holdReason(agent: AgentFacts): HoldReason | undefined {
   if (agent.paused === 'agent') return 'agent_paused'
   if (!agent.enabled) return 'agent_disabled'
   if (agent.breaker === 'open') return 'breaker_open'
-  if (agent.open_attempts >= agent.concurrency) return 'agent_busy'
+  if (agent.taken_slots.length >= agent.concurrency) return 'agent_busy'
   return undefined
 }
 
@@ -136,80 +144,26 @@ async function noteHold(tx: Tx, job: LockedJob, reason: HoldReason, actor: Actor
   await note(tx, job, { reason: 'held', actor, details: { reason } })
 }
 
-async function start(tx: Tx, request: LeaseRequest, job: LockedJob, agent: AgentFacts): Promise<LeaseDecision> {
-  const attemptId = uuidv7(request.nowMs) as AttemptId
+async function start(db: Db | Tx, request: LeaseRequest, job: JobRow, agent: AgentFacts): Promise<LeaseDecision> {
+  const id = uuidv7(request.nowMs) as AttemptId
   const attemptNo = agent.attempts_so_far + 1
   const target = targetOf(job, agent)
-  const prompt = request.render(job, { id: attemptId, attemptNo }, target)
-  const attempt = await insertAttempt(tx, {
-    id: attemptId,
+  const prompt = request.render(job, { id, attemptNo }, target)
+  const opened = await openAttempt(db, job, {
+    id,
     attemptNo,
-    job,
     gatewayId: agent.gateway_id,
     leaseOwner: request.workerId,
     leaseSeconds: job.lease_seconds,
     deadlineSeconds: job.timeout_seconds + request.deadlineMarginSeconds,
     concurrency: agent.concurrency,
+    takenSlots: agent.taken_slots,
     prompt,
-  })
-  if (attempt === undefined) return { kind: 'hold', reason: 'agent_busy', retryInMs: 50 }
-  const leased = await move(tx, job, {
-    to: 'leased',
-    reason: 'leased',
     actor: request.actor,
-    attemptId,
-    set: { current_attempt_id: attemptId },
     details: { attempt_no: attemptNo, worker: request.workerId, prompt_hash: prompt.hash, contract_version: prompt.contractVersion },
   })
-  return { kind: 'start', job: leased, attempt, target }
-}
-
-export interface NewAttempt {
-  readonly id: AttemptId
-  readonly attemptNo: number
-  readonly job: LockedJob
-  readonly gatewayId: string
-  readonly leaseOwner: string
-  readonly leaseSeconds: number
-  readonly deadlineSeconds: number
-  /** How many slots the agent has. */
-  readonly concurrency: number
-  readonly prompt: RenderedPrompt
-}
-
-/** Another worker may take the chosen slot first; then one more is chosen. */
-const SLOT_TRIES = 4
-
-/**
- * Writes the attempt, in a free slot of its agent, and the prompt it will send.
- * @returns undefined when the agent has no free slot
- */
-export async function insertAttempt(tx: Tx, a: NewAttempt): Promise<AttemptRow | undefined> {
-  for (let tries = 0; tries < SLOT_TRIES; tries += 1) {
-    const { rows } = await tx.execute(sql`
-      with free as (
-        select s as slot from generate_series(1, ${a.concurrency}::int) s
-        where not exists (select from job_attempts o where o.agent_id = ${a.job.target_agent} and o.slot = s and o.finished_at is null)
-        order by random() limit 1
-      ), prompt as (
-        insert into prompts (hash, body, bytes) values (${a.prompt.hash}, ${a.prompt.storedBody}, ${a.prompt.bytes}) on conflict do nothing
-      ), attempt as (
-        insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, lease_owner, leased_until, deadline_at, prompt_hash,
-          contract_version, payload_hash, gateway_booted_at)
-        select ${a.id}::uuid, ${a.job.id}::uuid, ${a.attemptNo}::int, ${a.job.target_agent}, g.id, free.slot, ${a.leaseOwner},
-          clock_timestamp() + make_interval(secs => ${Math.min(a.leaseSeconds, a.deadlineSeconds)}),
-          clock_timestamp() + make_interval(secs => ${a.deadlineSeconds + 1}),
-          ${a.prompt.hash}, ${a.prompt.contractVersion}, ${a.job.payload_hash}, g.booted_at
-        from free, gateways g where g.id = ${a.gatewayId}
-        on conflict (agent_id, slot) where finished_at is null do nothing
-        returning *
-      )
-      select attempt.*, exists (select from free) as had_free from (select 1) one left join attempt on true`)
-    const row = rows[0]
-    if (row?.['id'] !== null && row?.['id'] !== undefined) return row as unknown as AttemptRow
-    if (row?.['had_free'] !== true) return undefined
-  }
-  return undefined
+  if (opened.kind === 'opened') return { kind: 'start', job: opened.job, attempt: opened.attempt, target }
+  return { kind: 'hold', reason: 'agent_busy', retryInMs: 50 }
 }
 
 /** The job is held already: by a worker that died, if the lease still lives, or by one whose lease has run out. */

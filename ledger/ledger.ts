@@ -9,15 +9,16 @@ import { actorOf, requireOperator, type Caller, type CommandContext } from './ca
 import { claimByHand } from './claim-by-hand.js'
 import { pause, resume, type ControlScope } from './controls.js'
 import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
-import { reapExpired } from './deliver-attempt.js'
+import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-attempt.js'
 import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
-import type { LeaseRequest } from './lease-job.js'
+import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { observe } from './observe.js'
 import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
-import { attemptView, jobView } from './rows.js'
-import { authenticate, AttemptTokens, createToken, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
+import { attemptView, jobView, type JobRow } from './rows.js'
+import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
+import { tryAdmit } from './transition.js'
 
 const REMEMBERED_TOKENS = 1_000
 
@@ -57,9 +58,9 @@ export class Ledger {
     })
     this.jobs = new JobCommands({
       run: (work) => this.run(work),
-      direct: async (work) => {
-        const result = await inOneStatement(this.db, work)
-        if (result !== undefined) this.hints.give({ outbox: true })
+      direct: async (work, hint) => {
+        const result = await inOneStatement(this.#database.single, work)
+        if (result !== undefined) this.hints.give(hint)
         return result
       },
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
@@ -100,6 +101,7 @@ export class Ledger {
   listJobs = (query: ListJobsQuery) => this.#read((db) => listJobs(db, query))
   jobHistory = (id: JobId) => this.#read((db) => jobHistory(db, id))
   jobAttempts = (id: JobId) => this.#read((db) => jobAttempts(db, id))
+  isAttemptOpen = (id: AttemptId) => this.#read((db) => isAttemptOpen(db, id))
   getAttempt = (id: AttemptId) => this.#read((db) => getAttempt(db, id))
   listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
   listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
@@ -111,15 +113,38 @@ export class Ledger {
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
 
-  /** Who holds a token. Stored tokens are remembered for a second, or until one is revoked; an attempt's never. */
+  /**
+   * Who holds a token. A stored token is remembered for a second, or until one is revoked; whose attempt a token is never
+   * changes, and whether that attempt still lives is asked by whoever relies on it.
+   */
   async authenticate(token: string): Promise<Caller | undefined> {
     const known = this.#signedIn.get(token)
     if (known !== undefined && this.nowMs() < known.untilMs) return known.caller
     const caller = await this.#read((db) => authenticate(db, this.attemptTokens, token))
-    if (caller === undefined || caller.role === 'attempt') return caller
-    if (this.#signedIn.size >= REMEMBERED_TOKENS) this.#signedIn.clear()
-    this.#signedIn.set(token, { caller, untilMs: this.nowMs() + 1_000 })
+    if (caller !== undefined) this.#remember(token, caller)
     return caller
+  }
+
+  #remember(token: string, caller: Caller): void {
+    if (this.#signedIn.size >= REMEMBERED_TOKENS) this.#signedIn.clear()
+    this.#signedIn.set(token, { caller, untilMs: caller.role === 'attempt' ? Infinity : this.nowMs() + 1_000 })
+  }
+
+  /** What a queue entry that a worker picked up means. @throws AGENTBUS_UNAVAILABLE */
+  async lease(request: LeaseRequest): Promise<LeaseDecision> {
+    const decision = (await this.#read((db) => leaseAtOnce(db, request))) ?? (await this.run((tx) => leaseJob(tx, request)))
+    // The agent's next word is likely to come to this process.
+    if (decision.kind === 'start') {
+      const attemptId = decision.attempt.id as AttemptId
+      this.#remember(this.attemptTokens.issue(attemptId), { role: 'attempt', attemptId, jobId: decision.job.id as JobId, agentId: decision.attempt.agent_id as AgentId })
+    }
+    return decision
+  }
+
+  /** The gateway admitted the run. @returns whether the attempt still holds its job */
+  async reportAdmitted(job: JobRow, report: WorkerReport, run: AdmittedRun): Promise<boolean> {
+    const moved = await this.#read((db) => tryAdmit(db, job, admissionOf(report, run)))
+    return moved !== undefined || (await this.run((tx) => reportAdmitted(tx, report, run))).job.current_attempt_id === report.attemptId
   }
 
   /** @throws AGENTBUS_FORBIDDEN */
@@ -195,7 +220,7 @@ export class Ledger {
   }
 
   #read<T>(work: (db: Db) => Promise<T>): Promise<T> {
-    return inOneStatement(this.db, work)
+    return inOneStatement(this.#database.single, work)
   }
 
   async #operatorOnly(caller: Caller): Promise<void> {

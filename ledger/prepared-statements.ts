@@ -20,7 +20,7 @@ function nameOf(text: string): string | undefined {
  * for the statements of a job's life that costs more than running them. Needs sessions of its own; a proxy that pools by
  * transaction must keep prepared statements apart.
  */
-export function prepareStatements(client: pg.PoolClient): void {
+export function prepareStatements(client: pg.ClientBase): void {
   const query = client.query.bind(client) as (config: unknown, values?: unknown, callback?: unknown) => unknown
   const prepared = (config: unknown, values?: unknown, callback?: unknown): unknown => {
     const isStatement = config !== null && typeof config === 'object' && 'text' in config && typeof config.text === 'string' && !('name' in config && config.name !== undefined)

@@ -10,7 +10,7 @@ import { adoptLocked, move, type LockedJob } from './transition.js'
  * Dependents are locked in id order, so that two parents that end together cannot deadlock.
  */
 export async function releaseDependents(tx: Tx, job: LockedJob): Promise<void> {
-  if (!isTerminal(job.status) || job.has_waiters === false) return
+  if (!isTerminal(job.status) || !job.awaited) return
   const { rows } = await tx.execute(sql`
     select j.* from jobs j
     where j.status in ('waiting', 'blocked')

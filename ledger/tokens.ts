@@ -136,11 +136,16 @@ export async function authenticate(db: Db, attemptTokens: AttemptTokens, token: 
 async function authenticateAttempt(db: Db, attemptTokens: AttemptTokens, token: string): Promise<Caller | undefined> {
   const attemptId = attemptTokens.verify(token)
   if (attemptId === undefined) return undefined
-  const { rows } = await db.execute(sql`
-    select job_id, agent_id, finished_at is null and leased_until > clock_timestamp() as open from job_attempts where id = ${attemptId}::uuid`)
+  const { rows } = await db.execute(sql`select job_id, agent_id from job_attempts where id = ${attemptId}::uuid`)
   const row = rows[0]
   if (row === undefined) return undefined
-  return { role: 'attempt', attemptId, jobId: String(row['job_id']) as JobId, agentId: String(row['agent_id']) as AgentId, open: row['open'] === true }
+  return { role: 'attempt', attemptId, jobId: String(row['job_id']) as JobId, agentId: String(row['agent_id']) as AgentId }
+}
+
+/** Whether the attempt still holds its job within its lease: its token may read. */
+export async function isAttemptOpen(db: Db, id: AttemptId): Promise<boolean> {
+  const { rows } = await db.execute(sql`select 1 from job_attempts where id = ${id}::uuid and finished_at is null and leased_until > clock_timestamp()`)
+  return rows.length > 0
 }
 
 /**

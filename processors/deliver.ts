@@ -16,10 +16,9 @@ import {
   type WorkerReport,
 } from '../ledger/deliver-attempt.js'
 import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../ledger/gateway-health.js'
-import { leaseJob, type DeliveryTarget, type LeaseDecision } from '../ledger/lease-job.js'
+import type { DeliveryTarget, LeaseDecision } from '../ledger/lease-job.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { iso, type AttemptRow, type JobRow } from '../ledger/rows.js'
-import { setRunningIfLeased } from '../ledger/transition.js'
 import type { HookClient, JoinOutcome } from '../openclaw/hook-client.js'
 import type { HookBodies } from '../openclaw/render-hook.js'
 import type { DeliveryEntry } from '../queues/catalogue.js'
@@ -89,17 +88,15 @@ export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: A
 }
 
 function lease(deps: DeliverDeps, entry: DeliveryEntry, actor: Actor): Promise<LeaseDecision> {
-  return deps.ledger.run((tx) =>
-    leaseJob(tx, {
-      jobId: entry.job_id,
-      generation: entry.generation,
-      workerId: deps.workerId,
-      actor,
-      nowMs: deps.clock.nowMs(),
-      deadlineMarginSeconds: deps.deadlineMarginSeconds,
-      render: deps.ledger.render,
-    }),
-  )
+  return deps.ledger.lease({
+    jobId: entry.job_id,
+    generation: entry.generation,
+    workerId: deps.workerId,
+    actor,
+    nowMs: deps.clock.nowMs(),
+    deadlineMarginSeconds: deps.deadlineMarginSeconds,
+    render: deps.ledger.render,
+  })
 }
 
 type Held = Extract<LeaseDecision, { kind: 'start' | 'reattach' }>
@@ -202,9 +199,7 @@ async function admit(d: Delivery, post: Post): Promise<Step<void>> {
   switch (answer.kind) {
     case 'admitted': {
       const run = { runId: answer.runId, httpStatus: answer.httpStatus, response: { ...answer.body } }
-      const holds =
-        (await setRunningIfLeased(d.deps.ledger.db, { ...run, jobId: d.job.id as JobId, attemptId: d.attempt.id as AttemptId, actor: d.report.actor })) ||
-        (await d.deps.ledger.run((tx) => reportAdmitted(tx, d.report, run))).job.current_attempt_id === d.attempt.id
+      const holds = await d.deps.ledger.reportAdmitted(d.job, d.report, run)
       if (d.deps.failing.delete(d.target.gatewayId)) await d.deps.ledger.run((tx) => countDelivered(tx, d.target.gatewayId))
       return holds ? go(undefined) : end(await endFromLedger(d))
     }

@@ -41,6 +41,8 @@ export const jobs = pgTable(
     on_lost: onLost('on_lost').notNull().default('retry'),
     on_dependency_death: onDependencyDeath('on_dependency_death').notNull().default('block'),
     current_attempt_id: uuid('current_attempt_id'),
+    /** Whether another job has ever waited for this one to end; never reset. Its end then takes the lock and looks. */
+    awaited: boolean('awaited').notNull().default(false),
     held_reason: text('held_reason'),
     blocked_reason: text('blocked_reason'),
     blocked_owner: text('blocked_owner'),

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { AgentbusError } from '../../contracts/errors.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { reportEndedWithoutClose } from '../../ledger/deliver-attempt.js'
-import type { AttemptId } from '../../contracts/ids.js'
-import { aJob, freshLedger, leaseAs, OPERATOR, type TestJob, type TestLedger } from '../support/ledger.js'
+import type { AttemptId, JobId } from '../../contracts/ids.js'
+import { aJob, freshLedger, leaseAs, leaseUnderLock, OPERATOR, type TestJob, type TestLedger } from '../support/ledger.js'
 
 const CONTENDERS = 16
 const REPEATS = 30
@@ -42,21 +42,28 @@ test('16 agents closing one job leave one outcome and a gapless history', { repe
   expect((await t.ledger.jobHistory(job.id)).observations).toHaveLength(CONTENDERS - 1)
 })
 
-test('16 workers leasing one job open one attempt', { repeats: REPEATS }, async () => {
+const LEASES = [
+  { how: 'as workers do', lease: leaseAs },
+  { how: 'under the lock only', lease: leaseUnderLock },
+  { how: 'in both ways at once', lease: (...args: Parameters<typeof leaseAs>) => (args[3]?.endsWith('1') === true ? leaseUnderLock : leaseAs)(...args) },
+]
+
+test.each(LEASES)('16 workers leasing one job open one attempt, $how', { repeats: REPEATS }, async ({ lease }) => {
   const job = await aJob(t.ledger, 'queued')
 
-  const settled = await times(CONTENDERS, (at) => leaseAs(t.ledger, job.id, 1, `w${at}`))
+  const settled = await times(CONTENDERS, (at) => lease(t.ledger, job.id, 1, `w${at}`))
 
   const kinds = settled.map((one) => (one.status === 'fulfilled' ? one.value.kind : 'rejected'))
   expect(kinds.filter((kind) => kind === 'start')).toHaveLength(1)
   expect(kinds.filter((kind) => kind === 'reattach')).toHaveLength(CONTENDERS - 1)
   expect(await t.ledger.jobAttempts(job.id)).toHaveLength(1)
+  await t.ledger.jobs.cancel(OPERATOR, job.id, 'free the slot for the next repeat')
 })
 
-test('16 workers leasing 16 jobs of an agent with room for three open three attempts', { repeats: REPEATS }, async () => {
+test.each(LEASES)('16 workers leasing 16 jobs of an agent with room for three open three attempts, $how', { repeats: REPEATS }, async ({ lease }) => {
   const jobs = await Promise.all(Array.from({ length: CONTENDERS }, () => aJob(t.ledger, 'queued', { target_agent: 'triple' })))
 
-  const settled = await Promise.allSettled(jobs.map((job, at) => leaseAs(t.ledger, job.id, 1, `w${at}`)))
+  const settled = await Promise.allSettled(jobs.map((job, at) => lease(t.ledger, job.id, 1, `w${at}`)))
 
   const kinds = settled.map((one) => (one.status === 'fulfilled' ? one.value.kind : String(one.reason)))
   expect(kinds.filter((kind) => kind === 'start')).toHaveLength(3)
@@ -138,4 +145,15 @@ test('two parents that end at the same time release their child once', { repeats
 
   const { transitions } = await t.ledger.jobHistory(job.id)
   expect(transitions.map((row) => row.to_status)).toEqual(['waiting', 'queued'])
+})
+
+test('jobs that begin to wait for one that is just being completed are all released', { repeats: REPEATS }, async () => {
+  const parent = await aJob(t.ledger, 'running')
+  const child = (): Promise<{ job: { id: JobId } }> => t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'triple', subject: 'child', depends_on: [parent.id] }))
+
+  const [closed, ...children] = await Promise.all([t.ledger.jobs.complete(parent.as, parent.id, closing), ...Array.from({ length: 6 }, child)])
+
+  expect(closed.status).toBe('succeeded')
+  const states = await Promise.all(children.map(async ({ job }) => (await t.ledger.getJob(job.id)).status))
+  expect(states).toEqual(Array(6).fill('queued'))
 })

@@ -95,21 +95,20 @@ export interface TestJob {
 
 /** Leases a job the way a worker does. */
 export function leaseAs(ledger: Ledger, id: JobId, generation: number, workerId = 'w1'): Promise<LeaseDecision> {
-  return ledger.run((tx) =>
-    leaseJob(tx, {
-      jobId: id,
-      generation,
-      workerId,
-      actor: { kind: 'worker', id: workerId },
-      nowMs: Date.now(),
-      deadlineMarginSeconds: 120,
-      render: renderForTests,
-    }),
-  )
+  return ledger.lease(leaseRequest(id, generation, workerId))
+}
+
+/** Leases a job the way a worker does that finds anything but the commonest case. */
+export function leaseUnderLock(ledger: Ledger, id: JobId, generation: number, workerId = 'w1'): Promise<LeaseDecision> {
+  return ledger.run((tx) => leaseJob(tx, leaseRequest(id, generation, workerId)))
+}
+
+function leaseRequest(jobId: JobId, generation: number, workerId: string): LeaseRequest {
+  return { jobId, generation, workerId, actor: { kind: 'worker', id: workerId }, nowMs: Date.now(), deadlineMarginSeconds: 120, render: renderForTests }
 }
 
 export function attemptCaller(attemptId: AttemptId, jobId: JobId, agentId: string): Caller {
-  return { role: 'attempt', attemptId, jobId, agentId: agentId as AgentId, open: true }
+  return { role: 'attempt', attemptId, jobId, agentId: agentId as AgentId }
 }
 
 /** A job in the wanted state, with the true history that leads there. */

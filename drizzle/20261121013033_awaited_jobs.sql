@@ -1,0 +1,1 @@
+ALTER TABLE "jobs" ADD COLUMN "awaited" boolean DEFAULT false NOT NULL;
