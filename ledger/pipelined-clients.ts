@@ -36,7 +36,7 @@ export class PipelinedClients {
   }
 
   #connect(lane: Lane): Promise<pg.Client> {
-    const client = new pg.Client({ ...this.#options.config, pipeline: true } as pg.ClientConfig)
+    const client = new pg.Client({ ...this.#options.config, pipeline: true })
     const forget = (): void => {
       if (lane.client === connected) lane.client = undefined
     }
