@@ -2,9 +2,9 @@ import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { sql } from 'drizzle-orm'
-import { loadFleetFile } from '../config/fleet-file.js'
+import { loadFleet } from '../config/fleet-file.js'
 import type { Settings } from '../config/settings.js'
-import { AgentConfig, type FleetFile } from '../contracts/fleet.js'
+import { AgentConfig, type Fleet } from '../contracts/fleet.js'
 import type { GatewayId } from '../contracts/ids.js'
 import type { CommandContext } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
@@ -45,8 +45,8 @@ export async function applyFirstFleet(ledger: Ledger, settings: Settings, simula
   if (fleet !== undefined) await ledger.applyFleet(AT_START, fleet, { dryRun: false, prune: false })
 }
 
-async function firstFleet(ledger: Ledger, settings: Settings, simulatorUrl: string | undefined): Promise<FleetFile | undefined> {
-  if (settings.fleet !== undefined) return loadFleetFile(settings.fleet)
+async function firstFleet(ledger: Ledger, settings: Settings, simulatorUrl: string | undefined): Promise<Fleet | undefined> {
+  if (settings.fleet !== undefined) return loadFleet(settings.fleet)
   const hasAgents = (await ledger.listAgents()).length > 0
   if (settings.openclawBaseUrl !== undefined) {
     const gateway = { id: 'openclaw' as GatewayId, base_url: settings.openclawBaseUrl, hook_path: settings.openclawHookPath, token: 'env:OPENCLAW_HOOK_TOKEN' }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { AgentId, GatewayId } from './ids.js'
+import { orderKey, StandingOrderConfig } from './standing-orders.js'
 import { isStorableText, storableText } from './text.js'
 
 const UNSTORABLE = 'contains U+0000 or a lone surrogate, which no store can hold'
@@ -55,12 +56,13 @@ export const AgentConfig = z
   .meta({ id: 'AgentConfig' })
 export type AgentConfig = z.infer<typeof AgentConfig>
 
-/** `fleet.yaml`: the gateways and agents of a fleet. */
+/** `fleet.yaml`: the gateways, agents and standing orders of a fleet. */
 export const FleetFile = z
   .strictObject({
     version: z.literal(1).default(1),
     gateways: z.array(GatewayConfig).max(10_000).default([]),
     agents: z.array(AgentConfig).max(10_000).default([]),
+    standing_orders: z.array(StandingOrderConfig).max(50_000).default([]),
   })
   .superRefine((fleet, ctx) => {
     const gateways = new Set<string>()
@@ -74,8 +76,17 @@ export const FleetFile = z
       agents.add(agent.id)
       if (!gateways.has(agent.gateway)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'gateway'], message: `gateway ${agent.gateway} is not defined` })
     }
+    const orders = new Set<string>()
+    for (const [at, order] of fleet.standing_orders.entries()) {
+      const key = orderKey(order)
+      if (orders.has(key)) ctx.addIssue({ code: 'custom', path: ['standing_orders', at, 'name'], message: `standing order ${key} is defined twice` })
+      orders.add(key)
+      if (!agents.has(order.agent)) ctx.addIssue({ code: 'custom', path: ['standing_orders', at, 'agent'], message: `agent ${order.agent} is not defined` })
+    }
   })
 export type FleetFile = z.infer<typeof FleetFile>
+/** What is applied: a whole file, or one made in code that says nothing of standing orders. */
+export type Fleet = Omit<FleetFile, 'standing_orders'> & Partial<Pick<FleetFile, 'standing_orders'>>
 
 export const AgentState = z.enum(['offline', 'idle', 'assigned', 'working', 'blocked', 'disabled'])
 export type AgentState = z.infer<typeof AgentState>
@@ -130,7 +141,7 @@ export type GatewayView = z.infer<typeof GatewayView>
 /** One line of what `agentbus apply` did or would do. */
 export const FleetChange = z
   .object({
-    kind: z.enum(['gateway', 'agent']),
+    kind: z.enum(['gateway', 'agent', 'standing_order']),
     id: z.string(),
     change: z.enum(['added', 'changed', 'disabled', 'unchanged']),
     fields: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),

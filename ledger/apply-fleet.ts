@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
-import type { AgentConfig, FleetChange, FleetFile, GatewayConfig } from '../contracts/fleet.js'
+import type { AgentConfig, FleetChange, Fleet, GatewayConfig } from '../contracts/fleet.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 
@@ -19,7 +19,7 @@ const APPLY_LOCK = 7_717_002
  * into force. Agents that the file no longer names are disabled, never deleted: their history stays.
  * With `dryRun` nothing is written and the same list of changes is answered.
  */
-export async function applyFleet(tx: Tx, fleet: FleetFile, what: { readonly actor: Actor; readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
+export async function applyFleet(tx: Tx, fleet: Fleet, what: { readonly actor: Actor; readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
   await tx.execute(sql`select pg_advisory_xact_lock(${APPLY_LOCK})`)
   const gateways = await knownGateways(tx)
   const agents = await knownAgents(tx)
@@ -105,7 +105,7 @@ async function writeVersion(tx: Tx, kind: 'gateway' | 'agent', id: string, versi
     values (${kind}, ${id}, ${version}, ${JSON.stringify(spec)}::jsonb, ${actor.kind}::actor_kind, ${actor.id})`)
 }
 
-async function disableUnnamed(tx: Tx, fleet: FleetFile, known: Map<string, Known>, what: { readonly actor: Actor; readonly dryRun: boolean }): Promise<FleetChange[]> {
+async function disableUnnamed(tx: Tx, fleet: Fleet, known: Map<string, Known>, what: { readonly actor: Actor; readonly dryRun: boolean }): Promise<FleetChange[]> {
   const named = new Set<string>(fleet.agents.map((agent) => agent.id))
   const changes: FleetChange[] = []
   for (const agent of known.values()) {

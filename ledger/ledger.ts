@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
-import type { FleetChange, FleetFile } from '../contracts/fleet.js'
+import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
 import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
 import { applyFleet } from './apply-fleet.js'
@@ -148,7 +148,7 @@ export class Ledger {
   }
 
   /** @throws AGENTBUS_FORBIDDEN */
-  async applyFleet(context: CommandContext, fleet: FleetFile, options: { readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
+  async applyFleet(context: CommandContext, fleet: Fleet, options: { readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
     await this.#operatorOnly(context.caller)
     return this.run((tx) => applyFleet(tx, fleet, { actor: actorOf(context.caller), ...options }))
   }

@@ -1,0 +1,88 @@
+import { Cron } from 'croner'
+
+/** When a standing order is due: a cron expression read in a time zone, or a fixed interval counted from the epoch. */
+export type Schedule = { readonly cron: string; readonly timeZone: string } | { readonly everySeconds: number }
+
+/** Says what is wrong with a cron expression or a zone, or undefined. Five fields, or six with seconds first. */
+export function faultOfCron(cron: string, timeZone: string): string | undefined {
+  if (!isTimeZone(timeZone)) return `${timeZone} is not a time zone of the IANA database`
+  const fields = cron.trim().split(/\s+/).length
+  if (fields !== 5 && fields !== 6 && !cron.startsWith('@')) return 'a cron expression has five fields, or six with seconds first'
+  try {
+    const next = new Cron(cron, { timezone: timeZone, paused: true }).nextRun()
+    return next === null ? 'is never due' : undefined
+  } catch (error) {
+    return `is not a cron expression: ${error instanceof Error ? error.message : String(error)}`
+  }
+}
+
+export function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name })
+    return true
+  } catch {
+    return false
+  }
+}
+
+const parsed = new Map<string, Cron>()
+const MOST_PARSED = 20_000
+
+function cronOf(cron: string, timeZone: string): Cron {
+  const key = `${timeZone} ${cron}`
+  const known = parsed.get(key)
+  if (known !== undefined) return known
+  if (parsed.size >= MOST_PARSED) parsed.clear()
+  const fresh = new Cron(cron, { timezone: timeZone, paused: true })
+  parsed.set(key, fresh)
+  return fresh
+}
+
+/**
+ * The first slot after `afterMs`, in milliseconds since the epoch; undefined when there is none.
+ *
+ * Daylight saving: a local time that is skipped is due at the end of the gap; a fixed local time that happens twice is
+ * due at the first of both; an expression with `*` or a step in its hours goes on through both hours.
+ */
+export function nextSlot(schedule: Schedule, afterMs: number): number | undefined {
+  if ('everySeconds' in schedule) {
+    const ms = schedule.everySeconds * 1_000
+    return (Math.floor(afterMs / ms) + 1) * ms
+  }
+  return cronOf(schedule.cron, schedule.timeZone).nextRun(new Date(afterMs))?.getTime()
+}
+
+/** The slots in (`afterMs`, `untilMs`], at most `limit`, oldest first. */
+export function slotsBetween(schedule: Schedule, afterMs: number, untilMs: number, limit: number): number[] {
+  const slots: number[] = []
+  for (let at = nextSlot(schedule, afterMs); at !== undefined && at <= untilMs && slots.length < limit; at = nextSlot(schedule, at)) slots.push(at)
+  return slots
+}
+
+/** A span of the day, `HH:MM-HH:MM`, in the order's zone. The end is not part of it; a span may pass midnight. */
+export const HOURS = /^([01]\d|2[0-3]):([0-5]\d)-(([01]\d|2[0-3]):([0-5]\d)|24:00)$/
+
+/** Whether the local time of `atMs` lies in one of the spans. */
+export function isWithinHours(spans: readonly string[], timeZone: string, atMs: number): boolean {
+  const minute = localMinute(timeZone, atMs)
+  return spans.some((span) => {
+    const [from = 0, to = 0] = span.split('-').map(minuteOf)
+    return from <= to ? minute >= from && minute < to : minute >= from || minute < to
+  })
+}
+
+function minuteOf(text: string): number {
+  const [hours = 0, minutes = 0] = text.split(':').map(Number)
+  return hours * 60 + minutes
+}
+
+const clocks = new Map<string, Intl.DateTimeFormat>()
+
+function localMinute(timeZone: string, atMs: number): number {
+  let clock = clocks.get(timeZone)
+  if (clock === undefined) {
+    clock = new Intl.DateTimeFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+    clocks.set(timeZone, clock)
+  }
+  return minuteOf(clock.format(atMs))
+}
