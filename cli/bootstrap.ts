@@ -2,7 +2,7 @@ import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { sql } from 'drizzle-orm'
-import { loadFleet } from '../config/fleet-file.js'
+import { loadFleetFile } from '../config/fleet-file.js'
 import type { Settings } from '../config/settings.js'
 import { AgentConfig, type Fleet } from '../contracts/fleet.js'
 import type { GatewayId } from '../contracts/ids.js'
@@ -46,7 +46,7 @@ export async function applyFirstFleet(ledger: Ledger, settings: Settings, simula
 }
 
 async function firstFleet(ledger: Ledger, settings: Settings, simulatorUrl: string | undefined): Promise<Fleet | undefined> {
-  if (settings.fleet !== undefined) return loadFleet(settings.fleet)
+  if (settings.fleet !== undefined) return loadFleetFile(settings.fleet)
   const hasAgents = (await ledger.listAgents()).length > 0
   if (settings.openclawBaseUrl !== undefined) {
     const gateway = { id: 'openclaw' as GatewayId, base_url: settings.openclawBaseUrl, hook_path: settings.openclawHookPath, token: 'env:OPENCLAW_HOOK_TOKEN' }
