@@ -2,7 +2,14 @@ import { defineConfig } from 'drizzle-kit'
 
 export default defineConfig({
   dialect: 'postgresql',
-  schema: ['./ledger/schema/enums.ts', './ledger/schema/fleet.ts', './ledger/schema/jobs.ts', './ledger/schema/history.ts', './ledger/schema/plumbing.ts'],
+  schema: [
+    './ledger/schema/enums.ts',
+    './ledger/schema/fleet.ts',
+    './ledger/schema/jobs.ts',
+    './ledger/schema/history.ts',
+    './ledger/schema/plumbing.ts',
+    './ledger/schema/standing-orders.ts',
+  ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },
 })

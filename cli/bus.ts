@@ -12,16 +12,18 @@ import { Ledger } from '../ledger/ledger.js'
 import { assertSameSecret } from '../ledger/tokens.js'
 import { CONTRACT_VERSION, renderJobMessage } from '../openclaw/contract.js'
 import { HookClient } from '../openclaw/hook-client.js'
-import { renderHookBodies } from '../openclaw/render-hook.js'
+import { renderHookBodies, renderWakeBody } from '../openclaw/render-hook.js'
 import { AgentWorkers } from '../processors/agent-workers.js'
 import { AttemptWatches } from '../processors/attempt-watches.js'
 import { Maintenance } from '../processors/maintenance.js'
+import { SlotKeeper } from '../processors/slot-keeper.js'
 import type { QueueBackend } from '../queues/backend.js'
 import { createPostgresBackend } from '../queues/postgres-backend.js'
 import { QueueRegistry } from '../queues/queue-registry.js'
 import { Reconciler } from '../queues/reconciler.js'
 import { createRedisBackend } from '../queues/redis-backend.js'
 import { Relay } from '../queues/relay.js'
+import { SchedulerSync } from '../queues/schedulers.js'
 import { HookPrompts } from './hook-prompts.js'
 import { QUEUE_POOL, type Stores } from './stores.js'
 
@@ -106,19 +108,29 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   await options.prepare?.({ ledger, apiUrl: where.apiUrl })
 
   const workers = options.workers ? buildWorkers(options, { ledger, queues, prompts, workerId }, undo) : undefined
+  const schedulers = new SchedulerSync({ ledger, queues, log, processId: workerId })
+  schedulers.start()
+  undo.push(() => schedulers.stop())
   const reconciler = new Reconciler({
     ledger,
     queues,
     log,
     processId: workerId,
     sweepMs: settings.sweepSeconds * 1_000,
-    applySettings: async () => workers?.agents.reapplyLimits(),
+    applySettings: async () => {
+      await workers?.agents.reapplyLimits()
+      await schedulers.sync()
+    },
   })
+  const keeper = new SlotKeeper({ ledger, log, processId: workerId, horizonMs: settings.slotHorizonSeconds * 1_000, everyMs: 1_000 })
+  await keeper.start()
+  undo.push(() => keeper.stop())
   await reconciler.start()
   undo.push(() => reconciler.stop())
   const relay = new Relay({ ledger, queues, log, pollMs: settings.relayPollMs })
   relay.start()
   undo.push(() => relay.stop())
+  await schedulers.sync()
   if (workers !== undefined) {
     await workers.maintenance.start()
     undo.push(() => workers.maintenance.stop())
@@ -139,6 +151,9 @@ function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { jo
     attemptToken: token,
     apiUrl,
   })
+  if (job.session_mode === 'main') {
+    return prompts.keep(renderWakeBody({ text: message, gatewayAgentId: target.gatewayAgentId, mode: 'now' }), token, CONTRACT_VERSION)
+  }
   const bodies = renderHookBodies({ message, gatewayAgentId: target.gatewayAgentId, name: `agentbus ${job.job_type}`, timeoutSeconds: job.timeout_seconds })
   return prompts.keep(bodies.admit, token, CONTRACT_VERSION)
 }

@@ -3,6 +3,7 @@ import { isAlias, isCollection, isMap, isNode, isScalar, LineCounter, parseDocum
 import type { z } from 'zod'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { FleetFile } from '../contracts/fleet.js'
+import { faultsOfSchedules } from './schedule.js'
 
 /** Room for 10,000 gateways and 10,000 agents with comments. */
 export const MAX_FLEET_BYTES = 8 * 1024 * 1024
@@ -48,7 +49,11 @@ export function parseFleet(text: string): { readonly fleet: FleetFile } | { read
     return inOrder([at(0, messageOf(error))])
   }
   const result = FleetFile.safeParse(value)
-  if (result.success) return { fleet: result.data }
+  if (result.success) {
+    const faults = faultsOfSchedules(result.data.standing_orders)
+    if (faults.length === 0) return { fleet: result.data }
+    return inOrder(faults.map(({ index, fault }) => at(offsetOf(doc, ['standing_orders', index, 'cron'], { ofKey: false }), `standing_orders[${index}].cron: ${fault}`)))
+  }
   return inOrder(result.error.issues.flatMap((issue) => faultsOf(doc, issue).map(({ offset, fault }) => at(offset, fault))))
 }
 

@@ -137,6 +137,12 @@ export const SETTINGS = {
     schema: whole(1, 1000),
     help: 'Deliveries refused in a row after which a gateway counts as down.',
   }),
+  slotHorizonSeconds: withDefault({
+    env: 'AGENTBUS_SLOT_HORIZON_SECONDS',
+    fallback: '3600',
+    schema: whole(10, 604_800),
+    help: 'Seconds ahead for which every slot of a standing order is a row.',
+  }),
   pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(2, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
   simPort: withDefault({ env: 'AGENTBUS_SIM_PORT', fallback: '0', schema: whole(0, 65_535), help: 'Port of the built-in gateway simulator; 0 takes any free one.' }),
   logLevel: withDefault({

@@ -28,6 +28,8 @@ export const ERRORS = {
   AGENTBUS_VERSION_MISMATCH: { status: 412, title: 'The job has changed since the version in If-Match', next: 'Read it again and repeat the change on the newest version.' },
   AGENTBUS_DEPENDENCY_CYCLE: { status: 422, title: 'The dependencies form a cycle', next: 'Remove one of the named dependencies.' },
   AGENTBUS_UNKNOWN_DEPENDENCY: { status: 422, title: 'A job it depends on does not exist', next: 'Create that job first, in the same namespace.' },
+  AGENTBUS_NOT_A_SLOT: { status: 409, title: 'The job is not the run of a standing order', next: 'Close it with complete, block or fail.' },
+  AGENTBUS_ORDER_NOT_FOUND: { status: 404, title: 'No standing order has that name', next: 'List them with `agentbus standing-orders`; the name is agent/name.' },
   AGENTBUS_TOO_LARGE: { status: 413, title: 'The request body is too large', next: 'Send at most 256 KiB; put large material elsewhere and reference it.' },
   AGENTBUS_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not JSON', next: 'Send `Content-Type: application/json`.' },
   AGENTBUS_TOO_MANY_REQUESTS: { status: 429, title: 'Too many failed sign-ins from this address', next: 'Wait as long as Retry-After says.' },

@@ -80,6 +80,10 @@ export const JobView = z
     lease_seconds: z.int(),
     on_lost: OnLost,
     on_dependency_death: OnDependencyDeath,
+    /** The slot of a standing order that this job is the run of. */
+    standing_order_run_id: z.uuid().nullable(),
+    /** How the gateway is called: a run of its own, or a turn in the agent's main session. */
+    session_mode: z.enum(['isolated', 'main']),
     parent_job_id: JobId.nullable(),
     flow_key: z.string().nullable(),
     correlation_key: z.string().nullable(),
@@ -177,7 +181,7 @@ export const EmitEventBody = z
   .meta({ id: 'EmitEvent' })
 export type EmitEventBody = z.infer<typeof EmitEventBody>
 
-const inTheSameTransaction = {
+export const inTheSameTransaction = {
   events: z.array(EmitEventBody).max(LIMITS.followUps).default([]),
   follow_ups: z.array(CreateJobBody).max(LIMITS.followUps).default([]),
 }

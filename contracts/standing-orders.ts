@@ -1,8 +1,23 @@
 import { z } from 'zod'
 import { AgentId, JobId, Namespace } from './ids.js'
 import { Lane } from './job-states.js'
-import { faultOfCron, HOURS, isTimeZone, type Schedule } from './schedule.js'
-import { JsonObject, storableText } from './text.js'
+import { inTheSameTransaction } from './jobs.js'
+import { JsonObject, storableText, Time } from './text.js'
+
+/** When a standing order is due: a cron expression read in a time zone, or a fixed interval counted from the epoch. */
+export type Schedule = { readonly cron: string; readonly timeZone: string } | { readonly everySeconds: number }
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A span of the day, `HH:MM-HH:MM`, in the order's zone. The end is not part of it; a span may pass midnight. */
+const HOURS = /^([01]\d|2[0-3]):([0-5]\d)-(([01]\d|2[0-3]):([0-5]\d)|24:00)$/
 
 /** Every state of a slot: one due time of one standing order. */
 export const SLOT_STATUSES = ['expected', 'started', 'no_work', 'completed', 'blocked', 'failed', 'skipped', 'missed'] as const
@@ -10,9 +25,9 @@ export const SlotStatus = z.enum(SLOT_STATUSES)
 export type SlotStatus = z.infer<typeof SlotStatus>
 
 /** Why a slot was skipped: decided before any gateway was called. */
-export const SKIP_CAUSES = ['outside_active_hours', 'quiet_hours', 'agent_not_idle', 'paused', 'overlap', 'agent_disabled', 'cancelled'] as const
+export const SKIP_CAUSES = ['outside_active_hours', 'quiet_hours', 'agent_not_idle', 'paused', 'overlap', 'disabled'] as const
 /** Why nobody started a slot in time. */
-export const MISS_CAUSES = ['worker_down', 'queue_store_down', 'agent_offline', 'paused', 'agent_disabled', 'overlap', 'agent_busy', 'catch_up_rule', 'unknown'] as const
+export const MISS_CAUSES = ['worker_down', 'queue_store_down', 'agent_offline', 'paused', 'disabled', 'overlap', 'agent_busy', 'catch_up_rule', 'unknown'] as const
 export const SLOT_CAUSES = [...new Set([...SKIP_CAUSES, ...MISS_CAUSES])] as [string, ...string[]]
 export type MissCause = (typeof MISS_CAUSES)[number]
 export type SkipCause = (typeof SKIP_CAUSES)[number]
@@ -67,8 +82,6 @@ export const StandingOrderConfig = z
     if ((order.cron === undefined) === (order.every_seconds === undefined)) {
       ctx.addIssue({ code: 'custom', path: ['cron'], message: 'give either cron or every_seconds' })
     }
-    const fault = order.cron === undefined ? undefined : faultOfCron(order.cron, order.time_zone)
-    if (fault !== undefined) ctx.addIssue({ code: 'custom', path: ['cron'], message: fault })
   })
   .meta({ id: 'StandingOrderConfig' })
 export type StandingOrderConfig = z.infer<typeof StandingOrderConfig>
@@ -102,6 +115,7 @@ export const FinishStandingOrderBody = z
     blocked_owner: storableText({ min: 1, max: 200 }).optional(),
     /** Required when failed. */
     last_error: storableText({ min: 1, max: 4_000 }).optional(),
+    ...inTheSameTransaction,
   })
   .superRefine((body, ctx) => {
     if (body.outcome === 'blocked' && body.blocked_reason === undefined) ctx.addIssue({ code: 'custom', path: ['blocked_reason'], message: 'a blocked run says why' })
@@ -122,7 +136,7 @@ export const SlotView = z
     grace_until: timestamp,
     status: SlotStatus,
     cause: z.string().nullable(),
-    trigger: z.enum(['tick', 'catch_up']).nullable(),
+    trigger: z.enum(['tick', 'keeper', 'catch_up']).nullable(),
     /** The job was closed without saying what the run found. */
     unstated: z.boolean(),
     summary: z.string().nullable(),
@@ -169,6 +183,30 @@ export const AccountabilityLine = z
     failed: z.int(),
     skipped: z.int(),
     missed: z.int(),
+    /** Slots that the definitions then in force call for and that have no row; anything but 0 is a fault of the books. */
+    unaccounted: z.int(),
   })
   .meta({ id: 'AccountabilityLine' })
 export type AccountabilityLine = z.infer<typeof AccountabilityLine>
+
+export const ListSlotsQuery = z
+  .strictObject({
+    /** `agent/name`. */
+    order: z.string().max(200).optional(),
+    agent: AgentId.optional(),
+    status: SlotStatus.optional(),
+    from: Time.optional(),
+    to: Time.optional(),
+    limit: z.coerce.number().int().min(1).max(200).default(50),
+    cursor: z.string().max(200).optional(),
+  })
+  .meta({ id: 'ListSlots' })
+export type ListSlotsQuery = z.infer<typeof ListSlotsQuery>
+
+export const AccountabilityQuery = z.strictObject({
+  from: Time,
+  /** Default: now. */
+  to: Time.optional(),
+  agent: AgentId.optional(),
+})
+export type AccountabilityQuery = z.infer<typeof AccountabilityQuery>

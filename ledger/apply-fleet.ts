@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { AgentConfig, FleetChange, Fleet, GatewayConfig } from '../contracts/fleet.js'
+import { applyOrders } from './apply-orders.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 
@@ -19,7 +20,11 @@ const APPLY_LOCK = 7_717_002
  * into force. Agents that the file no longer names are disabled, never deleted: their history stays.
  * With `dryRun` nothing is written and the same list of changes is answered.
  */
-export async function applyFleet(tx: Tx, fleet: Fleet, what: { readonly actor: Actor; readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
+export async function applyFleet(
+  tx: Tx,
+  fleet: Fleet,
+  what: { readonly actor: Actor; readonly dryRun: boolean; readonly prune: boolean; readonly nowMs: number },
+): Promise<FleetChange[]> {
   await tx.execute(sql`select pg_advisory_xact_lock(${APPLY_LOCK})`)
   const gateways = await knownGateways(tx)
   const agents = await knownAgents(tx)
@@ -37,6 +42,7 @@ export async function applyFleet(tx: Tx, fleet: Fleet, what: { readonly actor: A
     if (!what.dryRun && change.change !== 'unchanged') await writeAgent(tx, agent, spec, agents.get(agent.id)?.version ?? 0, what.actor)
   }
   if (what.prune) changes.push(...(await disableUnnamed(tx, fleet, agents, what)))
+  if (fleet.standing_orders !== undefined) changes.push(...(await applyOrders(tx, fleet.standing_orders, what)))
   if (!what.dryRun && changes.some((change) => change.change !== 'unchanged')) hintAfterCommit(tx, { fleet: true })
   return changes
 }

@@ -14,6 +14,8 @@ export interface Creator {
   readonly actor: Actor
   /** Milliseconds since the epoch; only makes the id sort by time. */
   readonly nowMs: number
+  /** The slot of a standing order that the job is the run of. */
+  readonly slot?: { readonly runId: string; readonly session: 'isolated' | 'main' } | undefined
 }
 
 /**
@@ -66,13 +68,14 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
       with inserted as (
         insert into jobs (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority,
           dedupe_key, payload, payload_hash, state, status, last_seq, run_after, max_attempts, timeout_seconds, lease_seconds, on_lost,
-          on_dependency_death, created_by)
+          on_dependency_death, standing_order_run_id, session_mode, created_by)
         select ${id}::uuid, ${body.namespace}, ${body.parent_job_id ?? null}::uuid, ${body.flow_key ?? null}, ${body.correlation_key ?? null},
           ${body.source_agent ?? null}, a.id, ${body.job_type}, ${body.subject}, ${body.lane}::lane, ${body.priority}, ${body.dedupe_key ?? null},
           ${JSON.stringify(body.payload)}::jsonb, ${sha256(canonicalJson(body.payload))}, ${JSON.stringify(body.state)}::jsonb, ${status}::job_status, 1,
           coalesce(${body.run_after ?? null}::timestamptz, clock_timestamp()), ${body.max_attempts},
           coalesce(${body.timeout_seconds ?? null}::int, a.timeout_seconds), coalesce(${body.lease_seconds ?? null}::int, a.lease_seconds),
-          ${body.on_lost}::on_lost, ${body.on_dependency_death}::on_dependency_death, ${`${by.actor.kind}:${by.actor.id}`}
+          ${body.on_lost}::on_lost, ${body.on_dependency_death}::on_dependency_death, ${by.slot?.runId ?? null}::uuid,
+          ${by.slot?.session ?? 'isolated'}::session_mode, ${`${by.actor.kind}:${by.actor.id}`}
         from agents a where a.id = ${body.target_agent}
         on conflict (namespace, target_agent, dedupe_key) where dedupe_key is not null and finished_at is null do nothing
         returning *

@@ -14,13 +14,15 @@ import type {
   RenewBody,
   RetryBody,
 } from '../contracts/jobs.js'
+import type { FinishStandingOrderBody } from '../contracts/standing-orders.js'
 import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
-import { checkFence, closeAtOnce, closeAttempt, type Closing, type Fenced } from './close-attempt.js'
+import { checkFence, closeAtOnce, closeAttempt, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
 import { createIndependentJob, createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
 import { emitEvent } from './emit-event.js'
+import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { buryJob, cancelJob, promoteJob, retryJob } from './operate-job.js'
@@ -85,6 +87,12 @@ export class JobCommands {
     return this.#close(context, id, { kind: 'fail', body })
   }
 
+  /** Closes the run of a standing order with what it found. @throws AGENTBUS_NOT_A_SLOT */
+  async finishStandingOrder(context: CommandContext, id: JobId, body: FinishStandingOrderBody): Promise<JobView> {
+    const request = await this.#closeRequest(context, id, 'finish-standing-order')
+    return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView))))
+  }
+
   /** Extends the lease of the attempt whose token was sent. */
   async renew(context: CommandContext, id: JobId, body: RenewBody): Promise<AttemptView> {
     return this.#fenced(context, id, 'renew', async (tx, job, attempt) => {
@@ -132,24 +140,27 @@ export class JobCommands {
   }
 
   async #close(context: CommandContext, id: JobId, closing: Closing): Promise<JobView> {
-    const attemptId = await this.#ownAttempt(context.caller, id, closing.kind)
-    const caller = context.caller
-    const agentId = caller.role === 'attempt' ? caller.agentId : undefined
-    if (agentId === undefined) throw new AgentbusError('AGENTBUS_FORBIDDEN', 'Only the attempt itself may close a job.')
-    const request = {
+    const request = await this.#closeRequest(context, id, closing.kind)
+    if (context.idempotency === undefined) {
+      const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [request.attemptId] })
+      if (closed !== undefined) return jobView(closed)
+    }
+    return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
+  }
+
+  async #closeRequest(context: CommandContext, id: JobId, what: string): Promise<CloseRequest> {
+    const { caller } = context
+    const attemptId = await this.#ownAttempt(caller, id, what)
+    if (caller.role !== 'attempt') throw new AgentbusError('AGENTBUS_FORBIDDEN', 'Only the attempt itself may close a job.')
+    return {
       jobId: id,
       attemptId,
-      agentId,
+      agentId: caller.agentId,
       actor: actorOf(caller),
       nowMs: this.#deps.nowMs(),
       random: this.#deps.random(),
       retryBaseSeconds: this.#deps.retryBaseSeconds,
     }
-    if (context.idempotency === undefined) {
-      const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [attemptId] })
-      if (closed !== undefined) return jobView(closed)
-    }
-    return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
   }
 
   async #fenced<T extends Record<string, unknown>>(

@@ -4,6 +4,8 @@ import { AgentbusError } from '../contracts/errors.js'
 import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
 import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
+import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
+import { accountability } from './accountability.js'
 import { applyFleet } from './apply-fleet.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
@@ -17,6 +19,7 @@ import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './
 import { observe } from './observe.js'
 import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
 import { attemptView, jobView, type JobRow } from './rows.js'
+import { listOrders, listSlots, slotHistory } from './slot-queries.js'
 import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
 import { tryAdmit } from './transition.js'
 
@@ -110,6 +113,10 @@ export class Ledger {
   openCounts = () => this.#read(openCounts)
   outboxLag = () => this.#read(outboxLag)
   listTokens = () => this.#read(listTokens)
+  listOrders = (only: { readonly agent?: string; readonly order?: string } = {}) => this.#read((db) => listOrders(db, only))
+  listSlots = (query: ListSlotsQuery) => this.#read((db) => listSlots(db, query, this.nowMs()))
+  slotHistory = (id: SlotId) => this.#read((db) => slotHistory(db, id))
+  accountability = (query: AccountabilityQuery) => this.#read((db) => accountability(db, query, this.nowMs()))
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
 
@@ -150,7 +157,7 @@ export class Ledger {
   /** @throws AGENTBUS_FORBIDDEN */
   async applyFleet(context: CommandContext, fleet: Fleet, options: { readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
     await this.#operatorOnly(context.caller)
-    return this.run((tx) => applyFleet(tx, fleet, { actor: actorOf(context.caller), ...options }))
+    return this.run((tx) => applyFleet(tx, fleet, { actor: actorOf(context.caller), nowMs: this.nowMs(), ...options }))
   }
 
   async setPaused(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean }): Promise<boolean> {

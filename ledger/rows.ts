@@ -43,6 +43,8 @@ export function jobView(row: JobRow): JobView {
     lease_seconds: row.lease_seconds,
     on_lost: row.on_lost,
     on_dependency_death: row.on_dependency_death,
+    standing_order_run_id: row.standing_order_run_id,
+    session_mode: row.session_mode,
     parent_job_id: row.parent_job_id as JobId | null,
     flow_key: row.flow_key,
     correlation_key: row.correlation_key,

@@ -17,11 +17,8 @@ export interface HookPost {
   readonly signal: AbortSignal
 }
 
-export interface WakePost extends Omit<HookPost, 'body' | 'idempotencyKey'> {
-  readonly text: string
-  readonly gatewayAgentId: string
-  readonly mode: 'now' | 'next-heartbeat'
-}
+/** One post to a gateway's wake hook; its body is made by `renderWakeBody`. */
+export type WakePost = Omit<HookPost, 'idempotencyKey'>
 
 /** `certain`: surely not delivered. Otherwise the gateway may have acted on it and only the answer is missing. */
 export interface Undelivered {
@@ -105,8 +102,7 @@ export class HookClient {
 
   /** One turn in the agent's main session. There is no run id, no completion and no idempotency. */
   async wake(input: WakePost): Promise<WakeOutcome> {
-    const body = JSON.stringify({ text: input.text, agentId: input.gatewayAgentId, mode: input.mode })
-    const settled = await this.#settle(() => this.#post({ ...input, body }, 'wake', 'short'), input.token)
+    const settled = await this.#settle(() => this.#post(input, 'wake', 'short'), input.token)
     if (settled.kind !== 'answered') return settled
     return WakeAnswer.safeParse(settled.value).success ? { kind: 'woken', body: keptBody(settled.value) } : malformed(settled)
   }

@@ -30,16 +30,25 @@ export function renderHookBodies(input: HookInput): HookBodies {
     timeoutSeconds: input.timeoutSeconds,
   }
   const admit = JSON.stringify(request)
-  const join = joinBodyOf(admit)
-  const bytes = Buffer.byteLength(join)
-  if (bytes > HOOK_BODY_LIMIT) {
-    throw new AgentbusError(
-      'AGENTBUS_TOO_LARGE',
-      `The hook would have ${bytes} bytes; a gateway takes at most ${HOOK_BODY_LIMIT}. Put the large part of the payload elsewhere and reference it.`,
-      { bytes },
-    )
-  }
-  return { admit, join }
+  return { admit, join: withinLimit(joinBodyOf(admit)) }
+}
+
+/**
+ * The body of a wake-up: one turn in the agent's main session, now.
+ * @throws AgentbusError AGENTBUS_TOO_LARGE when the gateway would refuse the body
+ */
+export function renderWakeBody(input: { readonly text: string; readonly gatewayAgentId: string; readonly mode: 'now' | 'next-heartbeat' }): string {
+  return withinLimit(JSON.stringify({ text: input.text, agentId: input.gatewayAgentId, mode: input.mode }))
+}
+
+function withinLimit(body: string): string {
+  const bytes = Buffer.byteLength(body)
+  if (bytes <= HOOK_BODY_LIMIT) return body
+  throw new AgentbusError(
+    'AGENTBUS_TOO_LARGE',
+    `The hook would have ${bytes} bytes; a gateway takes at most ${HOOK_BODY_LIMIT}. Put the large part of the payload elsewhere and reference it.`,
+    { bytes },
+  )
 }
 
 /** The join body of an admission body: the same bytes and one more field. */

@@ -86,6 +86,8 @@ What you owe each order:
      missing, who can give it, and what should happen next (\`--unblock-action\`).
    - It may work later: \`${cliCommand} fail-job <job> --last-error "..." --retry-seconds <n>\`.
    - It can never work: \`${cliCommand} fail-job <job> --last-error "..."\`, without a retry.
+   - It is the run of a standing order: \`${cliCommand} finish-standing-order <job> --outcome no_work --summary "..." --evidence '{...}'\`, or
+     with the outcome \`completed\`, \`blocked\` or \`failed\`. "Found nothing" counts only with what you checked.
 3. **Hand work on through the bus.** Follow-up work is a job: \`--follow-ups\` in the closing command. A fact others should
    know is an event: \`--events\`. (\`${cliCommand} enqueue-job\` and \`${cliCommand} emit-event\` do the same at other times, with a token of
    your own; the token of an order does not open them.) Messages between sessions are for steering when you were told
@@ -127,6 +129,8 @@ call starts afresh, so put the settings in front of each:
 | close it because something is missing | \`block-job <job> --blocked-reason "..." --blocked-owner "..." --unblock-action "..."\` |
 | close it and try again later | \`fail-job <job> --last-error "..." --retry-seconds 300\` |
 | close it for good | \`fail-job <job> --last-error "..."\` |
+| close the run of a standing order that found nothing | \`finish-standing-order <job> --outcome no_work --summary "..." --evidence '{"checked": 12, "found": 0}'\` |
+| close the run of a standing order otherwise | \`finish-standing-order <job> --outcome completed\` (or \`blocked\`, \`failed\`) \`--summary "..." --evidence '{...}'\` |
 | hand work on while closing | add \`--follow-ups '[{"target_agent": "devops", "subject": "..."}]'\` |
 | state a fact while closing | add \`--events '[{"topic": "review.done", "payload": {}}]'\` |
 

@@ -6,8 +6,10 @@ import { observe } from '../ledger/observe.js'
 import type { BusJob, BusWorker } from '../queues/backend.js'
 import { DeliveryEntry, MAX_STALLED_COUNT, queueNameOf } from '../queues/catalogue.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
+import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle } from './delivery-error.js'
+import { tick } from './tick.js'
 import { readGates, type Gate } from './worker-gates.js'
 
 export interface AgentWorkersOptions {
@@ -133,13 +135,15 @@ export class AgentWorkers {
       lockRenewTime: Math.floor(lockMs / 3),
       stalledInterval: stalledCheckMs,
       maxStalledCount: MAX_STALLED_COUNT,
-      settings: { backoffStrategy: ledgerBackoff },
+      settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
     })
     if (!gate.open) void worker.pause(true)
     return worker
   }
 
   async #process(job: BusJob, token: string | undefined, signal: AbortSignal | undefined): Promise<{ outcome: string }> {
+    const due = job.name === TICK_NAME ? TickEntry.safeParse(job.data) : undefined
+    if (due?.success === true) return tick({ ledger: this.#options.ledger, actor: { kind: 'worker', id: this.#options.deliver.workerId } }, due.data, job.id ?? '')
     const entry = DeliveryEntry.safeParse(job.data)
     if (!entry.success) return this.#refuseForeign(job)
     const stop = signal === undefined ? this.#shutdown.signal : AbortSignal.any([signal, this.#shutdown.signal])

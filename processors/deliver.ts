@@ -19,7 +19,7 @@ import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../
 import type { DeliveryTarget, LeaseDecision } from '../ledger/lease-job.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { iso, type AttemptRow, type JobRow } from '../ledger/rows.js'
-import type { HookClient, JoinOutcome } from '../openclaw/hook-client.js'
+import type { AdmitOutcome, HookClient, JoinOutcome } from '../openclaw/hook-client.js'
 import type { HookBodies } from '../openclaw/render-hook.js'
 import type { DeliveryEntry } from '../queues/catalogue.js'
 import type { AttemptWatches, Watch } from './attempt-watches.js'
@@ -129,7 +129,8 @@ async function attend(deps: DeliverDeps, entry: DeliveryEntry, held: Held, actor
     if (post.kind === 'end') return post.end
     const admitted = await admit(delivery, post.value)
     if (admitted.kind === 'end') return admitted.end
-    return await awaitClose(delivery, post.value)
+    // A turn in the main session cannot be joined: only the agent's word or the deadline ends it.
+    return await (job.session_mode === 'main' ? waitWithoutJoin(delivery) : awaitClose(delivery, post.value))
   } finally {
     watch.stop()
   }
@@ -194,7 +195,7 @@ function request(d: Delivery, post: Post, body: string, deadlineMs: number) {
 /** The first post: the gateway answers as soon as it has admitted the run. Skipped when an earlier worker saw that. */
 async function admit(d: Delivery, post: Post): Promise<Step<void>> {
   if (d.attempt.status === 'running') return go(undefined)
-  const answer = await d.deps.hooks.admit(request(d, post, post.bodies.admit, d.deps.admissionTimeoutMs))
+  const answer = await firstPost(d, post)
   if (d.signal.aborted && answer.kind !== 'admitted') return end({ kind: 'hand_back' })
   switch (answer.kind) {
     case 'admitted': {
@@ -211,6 +212,14 @@ async function admit(d: Delivery, post: Post): Promise<Step<void>> {
     default:
       return assertNever(answer)
   }
+}
+
+/** A wake-up has no run of its own: it is admitted when the gateway has taken it, and named after the attempt. */
+async function firstPost(d: Delivery, post: Post): Promise<AdmitOutcome> {
+  const sent = request(d, post, post.bodies.admit, d.deps.admissionTimeoutMs)
+  if (d.job.session_mode !== 'main') return d.deps.hooks.admit(sent)
+  const woken = await d.deps.hooks.wake(sent)
+  return woken.kind === 'woken' ? { kind: 'admitted', runId: `wake:${d.attempt.id}`, httpStatus: 200, body: woken.body } : woken
 }
 
 async function undelivered(d: Delivery, answer: { certain: boolean; reason: string; httpStatus?: number | undefined; retryAfterMs?: number | undefined }): Promise<DeliveryEnd> {

@@ -7,6 +7,7 @@ import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
 import { beat, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
+import { seen } from '../ledger/presence.js'
 import type { HookClient } from '../openclaw/hook-client.js'
 
 export interface MaintenanceOptions {
@@ -90,6 +91,7 @@ export class Maintenance {
     await Promise.all(
       due.map(async (gateway) => {
         const probe = await hooks.probe({ baseUrl: gateway.base_url, deadlineMs: 3_000 })
+        if (probe.ready) await seen(ledger.db, `gateway:${gateway.id}`, ledger.nowMs())
         await ledger.run((tx) => recordProbe(tx, gateway.id, probe, { actor: this.#actor('prober'), threshold: breakerFailures }))
       }),
     )
@@ -105,6 +107,7 @@ export class Maintenance {
       busyAgents: load.leasesOwned,
       metrics: { agents: load.agents },
     })
+    await seen(this.#options.ledger.db, 'workers', this.#options.ledger.nowMs())
   }
 
   async stop(): Promise<void> {

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { PostgresConnection, PostgresQueueBackend, Queue, runMigrations, Worker, type BackendFactory, type JobProgress, type PostgresConnectionOptions } from 'bullmq'
 import pg from 'pg'
 import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
+import { repeatStrategy } from './schedulers.js'
 
 /** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
 export async function migrateQueueStore(url: string): Promise<void> {
@@ -57,7 +58,7 @@ export function createPostgresBackend(options: { readonly url: string; readonly 
   return {
     kind: 'postgres',
     openQueue: (name) => {
-      const queue = new Queue(name, { connection: unused }, factory)
+      const queue = new Queue(name, { connection: unused, settings: { repeatStrategy } }, factory)
       queue.on('error', (error) => options.onError(error, name))
       return queue as unknown as BusQueue
     },

@@ -6,6 +6,7 @@ import { claimRebuild, claimTick, extendRebuild, finishRebuild, readEpoch, recor
 import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
 import { emitEvent } from '../ledger/emit-event.js'
+import { seen } from '../ledger/presence.js'
 import { republishBatch } from '../ledger/queue-parity.js'
 import { EpochSentinel } from './epoch-sentinel.js'
 import type { QueueRegistry } from './queue-registry.js'
@@ -26,6 +27,7 @@ export interface ReconcilerOptions {
 
 const BATCH = 1_000
 const REBUILD_LEASE_SECONDS = 30
+const PRESENCE_EVERY_MS = 3_000
 /** Ticks that may be under way between two processes. More than that missing means an older copy. */
 const TICK_TOLERANCE = 3
 
@@ -41,6 +43,7 @@ export class Reconciler {
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> = Promise.resolve()
   #nextSweepAt = 0
+  #nextPresenceAt = 0
   #stopped = true
 
   constructor(options: ReconcilerOptions) {
@@ -85,6 +88,7 @@ export class Reconciler {
   async #checkEpoch(): Promise<void> {
     const db = this.#options.ledger.db
     const [expected, found] = await Promise.all([readEpoch(db), this.#sentinel.read()])
+    await this.#notePresence()
     if (expected?.rebuilding === true) return
     const fault = faultOf(expected, found)
     if (fault !== undefined) return this.#rebuild(expected?.epoch, fault)
@@ -93,6 +97,14 @@ export class Reconciler {
       await this.#sentinel.write({ epoch: expected.epoch, tick: found.tick + 1 })
       await recordTick(db, expected.epoch, found.tick + 1)
     }
+  }
+
+  /** The store has just answered: when it was there tells later why a slot was missed. */
+  async #notePresence(): Promise<void> {
+    const nowMs = this.#options.ledger.nowMs()
+    if (nowMs < this.#nextPresenceAt) return
+    this.#nextPresenceAt = nowMs + PRESENCE_EVERY_MS
+    await seen(this.#options.ledger.db, 'queue_store', nowMs)
   }
 
   async #rebuild(expected: string | undefined, reason: string): Promise<void> {

@@ -1,6 +1,7 @@
 import { Queue, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { within, type QueueBackend, type ReportError } from './backend.js'
+import { repeatStrategy } from './schedulers.js'
 
 /**
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
@@ -23,7 +24,7 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
   return {
     kind: 'redis',
     openQueue: (name) => {
-      const queue = new Queue(name, { connection, prefix: options.prefix })
+      const queue = new Queue(name, { connection, prefix: options.prefix, settings: { repeatStrategy } })
       queue.on('error', (error) => options.onError(error, name))
       return queue
     },

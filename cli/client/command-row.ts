@@ -10,7 +10,24 @@ export interface OptionRow {
 }
 
 /** How an answer is shown to people. */
-export type ShowKind = 'job' | 'jobs' | 'claimed' | 'history' | 'event' | 'events' | 'agents' | 'paused' | 'gateways' | 'dispatchers' | 'health' | 'attempt' | 'prompt'
+export type ShowKind =
+  | 'job'
+  | 'jobs'
+  | 'claimed'
+  | 'history'
+  | 'event'
+  | 'events'
+  | 'agents'
+  | 'paused'
+  | 'gateways'
+  | 'dispatchers'
+  | 'health'
+  | 'attempt'
+  | 'prompt'
+  | 'orders'
+  | 'slots'
+  | 'slot'
+  | 'accountability'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {
@@ -27,6 +44,8 @@ export interface CommandRow {
   readonly conditional?: true
   /** `--all` follows the cursors. */
   readonly paged?: true
+  /** The command ends with exit code 1 when the answer reports such a finding. */
+  readonly failsOn?: 'missed'
   /** `--follow` waits for the job that was made. */
   readonly follows?: true
 }

@@ -10,7 +10,7 @@ import { followJob, followSecondsOf } from './follow-job.js'
 import { JsonInput } from './json-input.js'
 import type { Json } from './json.js'
 import { print } from './print.js'
-import { show } from './show.js'
+import { hasMissed, show } from './show.js'
 import { registerTokens } from './token-commands.js'
 import { registerWorkspace } from './workspace-command.js'
 
@@ -60,6 +60,7 @@ async function run(row: CommandRow, id: string | undefined, values: Values, io: 
   const answer = values['all'] === true ? await allPages(client, request) : await client.call(request)
   if (followSeconds !== undefined) return followJob(client, answer, { seconds: followSeconds, values, io })
   print(values, io, answer, () => show(row.show, answer))
+  if (row.failsOn === 'missed' && hasMissed(answer)) throw new CliError('Slots were missed in this window.', EXIT.unexpected)
 }
 
 async function collect(options: readonly OptionRow[], values: Values, io: Io): Promise<Json> {

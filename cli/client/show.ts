@@ -33,6 +33,14 @@ export function show(kind: ShowKind, body: Json): string {
       return fields(body, ['id', 'job_id', 'attempt_no', 'status', 'outcome_code', 'error', 'leased_at', 'leased_until', 'finished_at'])
     case 'prompt':
       return `${printable(text(body['body']))}\n`
+    case 'orders':
+      return table(items.map(orderRow), ['order', 'schedule', 'zone', 'lane', 'session', 'next', 'last', 'outcome'])
+    case 'slots':
+      return page(body, table(items, ['id', 'slot_at', 'order', 'status', 'cause', 'trigger', 'summary', 'job_id']))
+    case 'slot':
+      return `${fields(asObject(body['slot']), SLOT)}\n${table(rowsOf(body['transitions']), ['seq', 'at', 'from_status', 'to_status', 'cause', 'actor', 'details'])}`
+    case 'accountability':
+      return accountabilityLines(body)
     default:
       return assertNever(kind)
   }
@@ -99,6 +107,37 @@ function healthLines(body: Json): string {
     'Workers',
     dispatcherTable(rowsOf(body['dispatchers'])),
   ].join('\n')
+}
+
+const SLOT = ['id', 'order', 'slot_at', 'status', 'cause', 'trigger', 'unstated', 'summary', 'evidence', 'job_id', 'started_at', 'finished_at', 'grace_until', 'version']
+
+function orderRow(order: Json): Json {
+  const definition = asObject(order['definition'])
+  const last = asObject(order['last_slot'])
+  const schedule = definition['cron'] ?? `every ${text(definition['every_seconds'])} s`
+  return {
+    order: order['order'],
+    schedule: order['enabled'] === true ? schedule : `(disabled) ${text(schedule)}`,
+    zone: definition['time_zone'],
+    lane: definition['lane'],
+    session: definition['session'],
+    next: order['next_slot_at'],
+    last: last['slot_at'],
+    outcome: [last['status'], last['cause']].filter((part) => typeof part === 'string').join(': ') || '-',
+  }
+}
+
+const COUNTS = ['expected', 'no_work', 'completed', 'unstated', 'blocked', 'failed', 'skipped', 'missed', 'running', 'pending', 'unaccounted']
+
+function accountabilityLines(body: Json): string {
+  const lines = rowsOf(body['lines'])
+  const sum = Object.fromEntries(COUNTS.map((name) => [name, lines.reduce((all, line) => all + Number(line[name] ?? 0), 0)]))
+  return `${text(body['from'])} to ${text(body['to'])}\n${table([...lines, { order: 'all', ...sum }], ['order', ...COUNTS])}`
+}
+
+/** Whether a window holds a slot that nobody ran, or one that has no row. */
+export function hasMissed(body: Json): boolean {
+  return rowsOf(body['lines']).some((line) => Number(line['missed'] ?? 0) > 0 || Number(line['unaccounted'] ?? 0) > 0)
 }
 
 function moveOf(row: Json): string {

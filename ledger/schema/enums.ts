@@ -1,6 +1,7 @@
 import { pgEnum } from 'drizzle-orm/pg-core'
 import { ACTOR_KINDS } from '../../contracts/actor.js'
 import { ATTEMPT_STATUSES, JOB_STATUSES, LANES, TRANSITION_REASONS } from '../../contracts/job-states.js'
+import { SLOT_STATUSES } from '../../contracts/standing-orders.js'
 
 export const jobStatus = pgEnum('job_status', JOB_STATUSES)
 export const attemptStatus = pgEnum('attempt_status', ATTEMPT_STATUSES)
@@ -15,3 +16,5 @@ export const tokenRole = pgEnum('token_role', ['operator', 'agent', 'auditor'])
 export const observationKind = pgEnum('observation_kind', ['refusal', 'late_answer', 'mend', 'drop', 'outside_change', 'operator_action'])
 export const outboxKind = pgEnum('outbox_kind', ['publish', 'remove'])
 export const controlScope = pgEnum('control_scope', ['everything', 'lane', 'gateway', 'agent'])
+export const slotStatus = pgEnum('slot_status', SLOT_STATUSES)
+export const sessionMode = pgEnum('session_mode', ['isolated', 'main'])

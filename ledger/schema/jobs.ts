@@ -1,8 +1,9 @@
 import { sql } from 'drizzle-orm'
 import { boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid, type AnyPgColumn } from 'drizzle-orm/pg-core'
 import { instant } from './columns.js'
-import { attemptStatus, jobStatus, lane, onDependencyDeath, onLost } from './enums.js'
+import { attemptStatus, jobStatus, lane, onDependencyDeath, onLost, sessionMode } from './enums.js'
 import { agents, gateways } from './fleet.js'
+import { standing_order_runs } from './standing-orders.js'
 
 type Json = Record<string, unknown>
 
@@ -11,6 +12,10 @@ export const jobs = pgTable(
   {
     id: uuid('id').primaryKey(),
     namespace: text('namespace').notNull().default('default'),
+    /** The slot of a standing order that this job is the run of. */
+    standing_order_run_id: uuid('standing_order_run_id').references((): AnyPgColumn => standing_order_runs.id),
+    /** How the gateway is called: a run of its own, or a turn in the agent's main session. */
+    session_mode: sessionMode('session_mode').notNull().default('isolated'),
     parent_job_id: uuid('parent_job_id').references((): AnyPgColumn => jobs.id),
     flow_key: text('flow_key'),
     correlation_key: text('correlation_key'),
@@ -101,6 +106,9 @@ export const jobs = pgTable(
     index('jobs_correlation_idx')
       .on(t.correlation_key, t.id.desc())
       .where(sql`correlation_key is not null`),
+    uniqueIndex('jobs_standing_order_run_idx')
+      .on(t.standing_order_run_id)
+      .where(sql`standing_order_run_id is not null`),
     index('jobs_parent_idx')
       .on(t.parent_job_id)
       .where(sql`parent_job_id is not null`),

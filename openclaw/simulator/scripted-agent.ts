@@ -20,7 +20,7 @@ const Script = z.strictObject({
   events: z.array(z.unknown()).optional(),
   follow_ups: z.array(z.unknown()).optional(),
 })
-type Script = z.infer<typeof Script>
+type Script = z.infer<typeof Script> & { readonly isSlot: boolean }
 
 const CALL_TIMEOUT_MS = 30_000
 
@@ -70,13 +70,13 @@ async function actAfter(order: Order, script: Script, run: SimulatedRun): Promis
 
 /** Hints that make no sense become a failure that names them: a typing error must not pass for success. */
 async function readScript(order: Order, signal: AbortSignal): Promise<Script> {
-  const job = z.object({ payload: z.looseObject({ simulate: z.unknown().optional() }) }).parse(await call(order, signal, 'GET', ''))
+  const job = z.object({ payload: z.looseObject({ simulate: z.unknown().optional() }), standing_order_run_id: z.string().nullish() }).parse(await call(order, signal, 'GET', ''))
   const script = Script.safeParse(job.payload.simulate ?? {})
-  if (script.success) return script.data
+  if (script.success) return { ...script.data, isSlot: typeof job.standing_order_run_id === 'string' }
   const [issue] = script.error.issues
   const last_error = `simulated: payload.simulate is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trimEnd()
   await call(order, signal, 'POST', '/fail', { last_error })
-  return Script.parse({ outcome: 'silent' })
+  return { ...Script.parse({ outcome: 'silent' }), isSlot: false }
 }
 
 async function act(order: Order, script: Script, signal: AbortSignal): Promise<void> {
@@ -109,6 +109,15 @@ async function act(order: Order, script: Script, signal: AbortSignal): Promise<v
       return
     case 'complete':
     case 'late':
+      if (script.isSlot) {
+        await close('/finish-standing-order', {
+          outcome: 'no_work',
+          summary: 'SIMULATED: the built-in gateway simulator looked at nothing.',
+          evidence: { simulated: true },
+          ...extra,
+        })
+        return
+      }
       await close('/complete', {
         summary: 'SIMULATED: closed by the built-in gateway simulator; no agent worked on this.',
         result: { ...script.result, simulated: true },

@@ -279,6 +279,8 @@ class GatewaySimulator implements Simulator {
     const eventOutcome = this.#pendingWakes.has(name) ? 'coalesced' : 'queued'
     if (this.#pendingWakes.size < 10_000) this.#pendingWakes.add(name)
     this.#wakes.add(wake.value, name.length)
+    // A turn in the main session: no key, no run id, no completion.
+    if (mode === 'now') this.#desk.take({ key: undefined, fingerprint: name, agentId: wake.value.agentId, message: wake.value.text, body, bytes: name })
     return { status: 200, body: { ok: true, mode, eventOutcome } }
   }
 

@@ -42,15 +42,24 @@ function split(message: string): { data: Record<string, unknown>; outside: strin
 }
 
 /** A change of words is a change of contract: raise CONTRACT_VERSION and replace the hash in the same commit. */
-const PINNED = { version: '1.1.0', hash: 'e17bae2d84f1f48b98cc1b235ac254815b24dfb925eb27fbc26e4f4964bf5099' }
+const PINNED = { version: '1.2.0', hash: 'c19c135581019195f27cc1b289b74f9dbd22b320dfcbe1346d78cea23cced731' }
 
 test('the text has not changed under its version', () => {
-  const messages = [anOrder(), anOrder({ state: { text: 'x'.repeat(200_000) } }, { note: 'again' })].map(renderJobMessage)
+  const slot = { standing_order_run_id: '01987a2c-0000-7000-8000-000000000001' }
+  const messages = [anOrder(), anOrder({ state: { text: 'x'.repeat(200_000) } }, { note: 'again' }), anOrder(slot)].map(renderJobMessage)
   const files = renderWorkspaceFiles({ agentId: 'devops', role: 'operations', apiUrl: 'http://127.0.0.1:7717', cliCommand: 'agentbus' })
 
   const hash = createHash('sha256').update(JSON.stringify({ messages, files })).digest('hex')
 
   expect({ version: CONTRACT_VERSION, hash }).toEqual(PINNED)
+})
+
+test('the run of a standing order is told to say what it found, with evidence', () => {
+  const message = renderJobMessage(anOrder({ standing_order_run_id: '01987a2c-0000-7000-8000-000000000001' }))
+
+  for (const outcome of ['no_work', 'completed', 'blocked', 'failed']) expect(message).toContain(`agentbus finish-standing-order ${JOB_ID} --outcome ${outcome} `)
+  expect(message).not.toContain('complete-job')
+  expect(message).toContain(`/v1/jobs/${JOB_ID}/finish-standing-order`)
 })
 
 test('names job, attempt, token, address and every command, so that a reader needs nothing else', () => {

@@ -1,3 +1,4 @@
+import { renderWakeBody } from '../../openclaw/render-hook.js'
 import { describe, expect, test } from 'vitest'
 import { aClient, aClosedPort, aPost, aSimulator, bodies, gate, TOKEN } from './support.js'
 
@@ -279,11 +280,12 @@ describe('wake', () => {
   test('queues a turn in the main session, and coalesces the same words', async () => {
     const gateway = await aSimulator()
     const client = aClient()
-    const wake = { ...aPost(gateway.url), text: 'look', gatewayAgentId: 'devops', mode: 'next-heartbeat' } as const
+    const wakeOf = (gatewayAgentId: string) => ({ ...aPost(gateway.url), body: renderWakeBody({ text: 'look', gatewayAgentId, mode: 'next-heartbeat' }) })
+    const wake = wakeOf('devops')
 
     expect(await client.wake(wake)).toEqual({ kind: 'woken', body: { ok: true, mode: 'next-heartbeat', eventOutcome: 'queued' } })
     expect(await client.wake(wake)).toMatchObject({ kind: 'woken', body: { eventOutcome: 'coalesced' } })
-    expect(await client.wake({ ...wake, gatewayAgentId: 'nobody' })).toMatchObject({ kind: 'refused', reason: '400 unknown agentId "nobody"' })
+    expect(await client.wake(wakeOf('nobody'))).toMatchObject({ kind: 'refused', reason: '400 unknown agentId "nobody"' })
     expect(gateway.wakes()).toHaveLength(2)
   })
 })

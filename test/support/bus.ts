@@ -7,6 +7,7 @@ import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
 import type { BlockJobBody, CompleteJobBody, FailJobBody, JobView } from '../../contracts/jobs.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
+import { FinishStandingOrderBody, StandingOrderConfig } from '../../contracts/standing-orders.js'
 import { startBus, type Bus } from '../../cli/bus.js'
 import type { Stores } from '../../cli/stores.js'
 import type { Hint } from '../../ledger/hints.js'
@@ -27,6 +28,8 @@ export interface AgentHands {
   complete(body?: Partial<CompleteJobBody>): Promise<unknown>
   block(body: Partial<BlockJobBody>): Promise<unknown>
   fail(body: Partial<FailJobBody>): Promise<unknown>
+  /** Closes the run of a standing order. */
+  finish(body: Partial<FinishStandingOrderBody>): Promise<unknown>
 }
 
 export type Behaviour = (hands: AgentHands) => Promise<'ok' | 'error' | void>
@@ -40,6 +43,8 @@ export interface TestBus {
   enqueue(overrides?: Record<string, unknown>): Promise<JobView>
   /** Resolves with the job as soon as `wanted` holds; wakes on hints and looks every 50 ms. */
   until(id: JobId, wanted: (job: JobView) => boolean, limitMs?: number): Promise<JobView>
+  /** Applies standing orders, with a message where they have none. */
+  order(...orders: Record<string, unknown>[]): Promise<void>
   /** A further worker process's worth of bus on the same stores, in this process. */
   another(env?: Record<string, string>): Promise<Bus>
   readonly stores: Stores
@@ -99,6 +104,7 @@ export async function startTestBus(
         complete: (body) => jobs.complete({ caller }, jobId, { ...rest, ...body }),
         block: (body) => jobs.block({ caller }, jobId, { blocked_reason: 'test', blocked_owner: 'operator', ...rest, ...body }),
         fail: (body) => jobs.fail({ caller }, jobId, { last_error: 'test', ...rest, ...body }),
+        finish: (body) => jobs.finishStandingOrder({ caller }, jobId, FinishStandingOrderBody.parse({ outcome: 'no_work', ...body })),
       })
       return { status: status ?? 'ok' }
     },
@@ -141,6 +147,10 @@ export async function startTestBus(
       behaviour = next
     },
     enqueue: async (overrides = {}) => (await bus.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job', ...overrides }))).job,
+    order: async (...orders) => {
+      const standing_orders = orders.map((order) => StandingOrderConfig.parse({ agent: 'devops', message: 'Look around.', ...order }))
+      await bus.ledger.applyFleet(OPERATOR, { version: 1, gateways: [], agents: [], standing_orders }, { dryRun: false, prune: false })
+    },
     until: (id, wanted, limitMs = 20_000) => until(bus.ledger, id, wanted, limitMs),
     another: async (env) => {
       const other = await start(env)

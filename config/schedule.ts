@@ -1,11 +1,8 @@
 import { Cron } from 'croner'
+import type { Schedule, StandingOrderConfig } from '../contracts/standing-orders.js'
 
-/** When a standing order is due: a cron expression read in a time zone, or a fixed interval counted from the epoch. */
-export type Schedule = { readonly cron: string; readonly timeZone: string } | { readonly everySeconds: number }
-
-/** Says what is wrong with a cron expression or a zone, or undefined. Five fields, or six with seconds first. */
+/** Says what is wrong with a cron expression in a time zone that exists, or undefined. Five fields, or six with seconds first. */
 export function faultOfCron(cron: string, timeZone: string): string | undefined {
-  if (!isTimeZone(timeZone)) return `${timeZone} is not a time zone of the IANA database`
   const fields = cron.trim().split(/\s+/).length
   if (fields !== 5 && fields !== 6 && !cron.startsWith('@')) return 'a cron expression has five fields, or six with seconds first'
   try {
@@ -16,13 +13,12 @@ export function faultOfCron(cron: string, timeZone: string): string | undefined 
   }
 }
 
-export function isTimeZone(name: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name })
-    return true
-  } catch {
-    return false
-  }
+/** What is wrong with the schedules of orders, by index; the form of each is checked already. */
+export function faultsOfSchedules(orders: readonly Pick<StandingOrderConfig, 'cron' | 'time_zone'>[]): { readonly index: number; readonly fault: string }[] {
+  return orders.flatMap(({ cron, time_zone }, index) => {
+    const fault = cron === undefined ? undefined : faultOfCron(cron, time_zone)
+    return fault === undefined ? [] : [{ index, fault }]
+  })
 }
 
 const parsed = new Map<string, Cron>()
@@ -58,9 +54,6 @@ export function slotsBetween(schedule: Schedule, afterMs: number, untilMs: numbe
   for (let at = nextSlot(schedule, afterMs); at !== undefined && at <= untilMs && slots.length < limit; at = nextSlot(schedule, at)) slots.push(at)
   return slots
 }
-
-/** A span of the day, `HH:MM-HH:MM`, in the order's zone. The end is not part of it; a span may pass midnight. */
-export const HOURS = /^([01]\d|2[0-3]):([0-5]\d)-(([01]\d|2[0-3]):([0-5]\d)|24:00)$/
 
 /** Whether the local time of `atMs` lies in one of the spans. */
 export function isWithinHours(spans: readonly string[], timeZone: string, atMs: number): boolean {
