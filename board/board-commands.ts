@@ -19,14 +19,14 @@ const ONE = /^\/api\/queues\/([^/]+)\/([^/]+)\/(retry|promote|clean)(?:\/[a-z-]+
 const BULK = /^\/api\/queues\/([^/]+)\/(?:(promote|pause|resume)|(retry|clean)\/([a-z-]+))\/?$/
 const ALL = /^\/api\/queues\/(pause|resume)\/?$/
 
-/** Reads a changing request of Bull Board; undefined for one that the board may not make. */
+/** Reads a changing request of Bull Board; undefined for one that the board may not make. @throws AGENTBUS_BAD_REQUEST */
 export function parseBoardAction(method: string, path: string): BoardAction | undefined {
   if (method !== 'PUT') return undefined
   const all = ALL.exec(path)
   if (all !== null) return { kind: all[1] === 'pause' ? 'pause_everything' : 'resume_everything' }
   const bulk = BULK.exec(path)
   if (bulk?.[1] !== undefined) {
-    const queue = decodeURIComponent(bulk[1])
+    const queue = decoded(bulk[1])
     if (bulk[2] === 'pause' || bulk[2] === 'resume') return { kind: bulk[2], queue }
     if (bulk[2] === 'promote') return { kind: 'promote_all', queue }
     if (bulk[3] === 'retry' && bulk[4] === 'failed') return { kind: 'retry_all', queue }
@@ -35,7 +35,15 @@ export function parseBoardAction(method: string, path: string): BoardAction | un
   const one = ONE.exec(path)
   if (one?.[1] === undefined || one[2] === undefined) return undefined
   const kind = one[3] === 'clean' ? 'remove' : one[3] === 'promote' ? 'promote' : 'retry'
-  return { kind, queue: decodeURIComponent(one[1]), entry: decodeURIComponent(one[2]) }
+  return { kind, queue: decoded(one[1]), entry: decoded(one[2]) }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The path is not correctly percent-encoded.')
+  }
 }
 
 const BULK_LIMIT = 1_000

@@ -52,6 +52,7 @@ export function mountBoard(options: {
 
   app.use(BASE, options.requireOperator, (_request: Request, response: Response, next: NextFunction) => {
     response.setHeader('Content-Security-Policy', CSP)
+    withoutOutsideFonts(response)
     next()
   })
   app.use(BASE, (request: Request, response: Response, next: NextFunction) => {
@@ -63,6 +64,12 @@ export function mountBoard(options: {
   })
   app.use(BASE, adapter.getRouter() as RequestHandler)
   return { stop: unlisten }
+}
+
+/** Bull Board's page asks another host for its fonts. The policy would refuse them; here the page does not ask. */
+function withoutOutsideFonts(response: Response): void {
+  const send = response.send.bind(response)
+  response.send = (body: unknown) => send(typeof body === 'string' ? body.replace(/<link[^>]*fonts\.(?:googleapis|gstatic)\.com[^>]*>/g, '') : body)
 }
 
 /** Bull Board shows `error` and `message` of an answer to the person who clicked. */

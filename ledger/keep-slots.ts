@@ -67,9 +67,9 @@ async function keepOrder(tx: Tx, slots: readonly Due[], request: KeepRequest, ke
     kept.waiting += inTime.length + late.wanted.length
     return
   }
-  const mayOverlap = late.wanted.length > 1
-  for (const slot of late.wanted) await startSlot(tx, { orderId: slot.order_id, slotMs: slot.slot_ms, nowMs, actor, trigger: 'catch_up', mayOverlap })
+  // What is due now goes first: a run that is made up for must not make it skip as an overlap. It queues behind instead.
   for (const slot of inTime) await startSlot(tx, { orderId: slot.order_id, slotMs: slot.slot_ms, nowMs, actor, trigger: 'keeper' })
+  for (const slot of late.wanted) await startSlot(tx, { orderId: slot.order_id, slotMs: slot.slot_ms, nowMs, actor, trigger: 'catch_up', mayOverlap: true })
   kept.caughtUp += late.wanted.length
   kept.started += inTime.length
 }

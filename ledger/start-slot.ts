@@ -19,7 +19,7 @@ export interface StartSlot {
   readonly nowMs: number
   readonly actor: Actor
   readonly trigger: 'tick' | 'keeper' | 'catch_up'
-  /** A catch-up of several slots lets them queue behind each other, whatever the order says of its own overlap. */
+  /** A catch-up queues behind what runs, whatever the order says of its own overlap. */
   readonly mayOverlap?: boolean
 }
 

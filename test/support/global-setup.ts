@@ -2,6 +2,7 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
 import { createLogger } from '../../config/logger.js'
@@ -15,6 +16,8 @@ declare module 'vitest' {
     postgresUrl: string
     templateDatabase: string
     redisUrl: string
+    /** Empty when there is none. */
+    chromium: string
   }
 }
 
@@ -29,19 +32,41 @@ async function redis(dataDir: string): Promise<{ url: string; stop: () => Promis
 function installRedis(): string {
   const advice = 'The tests need a Redis: set REDIS_URL, or install one (Debian: apt-get install redis-server).'
   if (process.getuid?.() !== 0) throw new Error(advice)
-  try {
-    execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
-  } catch {
-    try {
-      execFileSync('apt-get', ['update'], { stdio: 'ignore' })
-      execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
-    } catch (error) {
-      throw new Error(advice, { cause: error })
-    }
-  }
+  installFromDebian('redis-server')
   const found = findRedisServer(process.env['PATH'])
   if (found === undefined) throw new Error(advice)
   return found
+}
+
+/** A browser for the tests of pages: CHROMIUM_PATH, else from PATH, else, as root, Debian's package. Without one they are skipped. */
+function chromium(): string {
+  const given = process.env['CHROMIUM_PATH']
+  if (given !== undefined && given !== '') return given
+  const found = findOnPath(['chromium', 'chromium-browser', 'google-chrome'])
+  if (found === undefined && process.getuid?.() === 0) installFromDebian('chromium')
+  const installed = found ?? findOnPath(['chromium'])
+  if (installed === undefined) console.log('No chromium was found (CHROMIUM_PATH or PATH): the browser tests are skipped. Debian: apt-get install chromium.')
+  return installed ?? ''
+}
+
+function findOnPath(names: readonly string[]): string | undefined {
+  const folders = (process.env['PATH'] ?? '').split(path.delimiter).filter((folder) => folder !== '')
+  return folders.flatMap((folder) => names.map((name) => path.join(folder, name))).find((file) => existsSync(file))
+}
+
+function installFromDebian(name: string): void {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const install = (): unknown => execFileSync('apt-get', ['install', '-y', '--no-install-recommends', name], { stdio: 'ignore', env })
+  try {
+    install()
+  } catch {
+    try {
+      execFileSync('apt-get', ['update'], { stdio: 'ignore' })
+      install()
+    } catch (error) {
+      console.log(`apt-get could not install ${name}: ${String(error)}`)
+    }
+  }
 }
 
 /** Starts the real stores once for the whole run and migrates the template that each file clones. */
@@ -65,6 +90,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   project.provide('postgresUrl', postgres.url)
   project.provide('templateDatabase', templateDatabase)
   project.provide('redisUrl', store.url)
+  project.provide('chromium', chromium())
   return async () => {
     await store.stop()
     await postgres.stop()
