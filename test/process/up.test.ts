@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -79,6 +79,35 @@ async function cli(bus: Up, ...args: string[]): Promise<string> {
   return stdout
 }
 
+async function call(bus: Up, method: 'GET' | 'POST', where: string, body?: unknown): Promise<{ status: number; body: Record<string, unknown> }> {
+  const answer = await fetch(`${bus.url}${where}`, {
+    method,
+    headers: { authorization: `Bearer ${bus.token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+}
+
+const get = (bus: Up, where: string) => call(bus, 'GET', where)
+const post = (bus: Up, where: string, body: unknown) => call(bus, 'POST', where, body)
+
+/** SIGKILL to everything that works on the folder: agentbus, and the stores it started. */
+async function killAll(inFolder: string): Promise<void> {
+  const processes = await Promise.all(
+    (await readdir('/proc'))
+      .filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
+      .map(async (pid) => {
+        const [command, environ, cwd] = await Promise.all([
+          readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''),
+          readFile(`/proc/${pid}/environ`, 'utf8').catch(() => ''),
+          readlink(`/proc/${pid}/cwd`).catch(() => ''),
+        ])
+        return { pid: Number(pid), isOurs: [command, environ, cwd].some((text) => text.includes(inFolder)) }
+      }),
+  )
+  for (const { pid } of processes.filter(({ isOurs }) => isOurs)) process.kill(pid, 'SIGKILL')
+}
+
 async function stop(bus: Up): Promise<number | null> {
   bus.child.kill('SIGINT')
   const [code] = (await once(bus.child, 'exit')) as [number | null]
@@ -114,6 +143,46 @@ describe('agentbus up', () => {
       expect(await stop(third)).toBe(0)
     },
     90_000,
+  )
+
+  test.each([
+    ['its Redis and its PostgreSQL', true],
+    ['its PostgreSQL, on which its queues are too,', false],
+  ])(
+    'and %s killed at once under load: a new start loses nothing that was acknowledged',
+    async (_what, withRedis) => {
+      // Lost runs are tried again after a second, so that the figure shows the recovery and not the backoff.
+      const soon = { RETRY_SECONDS: '1' }
+      const first = await up(soon, { withRedis })
+      const acknowledged: string[] = []
+      let isUp = true
+      const client = async (): Promise<void> => {
+        while (isUp) {
+          const created = await post(first, '/v1/jobs', { target_agent: 'devops', subject: 'under load', payload: { simulate: { delay_ms: 50 } } }).catch(() => undefined)
+          if (created?.status === 201) acknowledged.push(String(created.body['id']))
+        }
+      }
+      const clients = Array.from({ length: 4 }, client)
+      while (acknowledged.length < 60) await new Promise((resolve) => setTimeout(resolve, 20))
+      await killAll(folder)
+      isUp = false
+      await Promise.all(clients)
+
+      const startedMs = performance.now()
+      const second = await up(soon, { withRedis })
+      const states = new Map<string, string>()
+      while (acknowledged.some((id) => states.get(id) !== 'succeeded')) {
+        for (const id of acknowledged.filter((one) => states.get(one) !== 'succeeded')) states.set(id, String((await get(second, `/v1/jobs/${id}`)).body['status']))
+        if (performance.now() - startedMs > 120_000) throw new Error(`not all jobs ended: ${JSON.stringify([...states])}`)
+      }
+      console.log(`[up] ${acknowledged.length} acknowledged jobs were all done ${((performance.now() - startedMs) / 1000).toFixed(1)} s after the new start began`)
+
+      for (const id of acknowledged) {
+        const { transitions } = (await get(second, `/v1/jobs/${id}/history`)).body as { transitions: { seq: number; to_status: string }[] }
+        expect(transitions.map(({ seq }) => seq)).toEqual(transitions.map((_row, at) => at + 1))
+      }
+    },
+    180_000,
   )
 
   test('refuses a second start on the same data folder, naming the first', async () => {

@@ -1,0 +1,842 @@
+-- The ledger as PostgreSQL holds it after all migrations. Made by `npm run schema`; do not edit.
+
+-- types
+
+create type actor_kind as enum ('operator', 'agent', 'attempt', 'auditor', 'worker', 'relay', 'reaper', 'reconciler', 'prober', 'board', 'system');
+create type attempt_status as enum ('leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released');
+create type breaker_state as enum ('closed', 'open');
+create type control_scope as enum ('everything', 'lane', 'gateway', 'agent');
+create type job_status as enum ('waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'dead', 'cancelled');
+create type lane as enum ('reactive', 'scheduled', 'proactive', 'memory', 'idle', 'coding');
+create type observation_kind as enum ('refusal', 'late_answer', 'mend', 'drop', 'outside_change', 'operator_action');
+create type on_dependency_death as enum ('block', 'cancel', 'run');
+create type on_lost as enum ('retry', 'block');
+create type outbox_kind as enum ('publish', 'remove');
+create type session_mode as enum ('isolated', 'main');
+create type slot_status as enum ('expected', 'started', 'no_work', 'completed', 'blocked', 'failed', 'skipped', 'missed');
+create type token_role as enum ('operator', 'agent', 'auditor');
+create type transition_kind as enum ('move', 'note');
+create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'buried');
+
+-- tables
+
+create table agents (
+  id text not null,
+  gateway_id text not null,
+  gateway_agent_id text not null,
+  role text,
+  concurrency integer not null default 1,
+  capabilities text[] not null default '{}'::text[],
+  timeout_seconds integer not null default 600,
+  lease_seconds integer not null default 600,
+  enabled boolean not null default true,
+  version integer not null default 1,
+  created_at timestamp(6) with time zone not null default now(),
+  updated_at timestamp(6) with time zone not null default now()
+);
+create table api_tokens (
+  id uuid not null,
+  name text not null,
+  role token_role not null,
+  agent_id text,
+  hash bytea not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default now(),
+  expires_at timestamp(6) with time zone,
+  revoked_at timestamp(6) with time zone
+);
+create table controls (
+  id bigint not null generated always as identity,
+  scope control_scope not null,
+  target text not null default ''::text,
+  reason text not null,
+  set_by_kind actor_kind not null,
+  set_by text not null,
+  set_at timestamp(6) with time zone not null default clock_timestamp(),
+  lifted_by text,
+  lifted_at timestamp(6) with time zone
+);
+create table dispatcher_heartbeats (
+  namespace text not null default 'default'::text,
+  dispatcher_id text not null,
+  host text not null,
+  pid integer not null,
+  started_at timestamp(6) with time zone not null default now(),
+  last_seen timestamp(6) with time zone not null default now(),
+  stopped_at timestamp(6) with time zone,
+  leases_owned integer not null default 0,
+  busy_agents integer not null default 0,
+  metrics jsonb not null default '{}'::jsonb
+);
+create table events (
+  id bigint not null generated always as identity,
+  namespace text not null default 'default'::text,
+  topic text not null,
+  source_agent text,
+  source_job_id uuid,
+  source_attempt_id uuid,
+  dedupe_key text,
+  correlation_key text,
+  payload jsonb not null default '{}'::jsonb,
+  hops integer not null default 0,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table fleet_versions (
+  kind text not null,
+  id text not null,
+  version integer not null,
+  spec jsonb not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  valid_from timestamp(6) with time zone not null default clock_timestamp()
+);
+create table gateways (
+  id text not null,
+  base_url text not null,
+  hook_path text not null default '/hooks'::text,
+  token_ref text not null,
+  version integer not null default 1,
+  breaker breaker_state not null default 'closed'::breaker_state,
+  breaker_reason text,
+  breaker_changed_at timestamp(6) with time zone,
+  failures integer not null default 0,
+  reopened integer not null default 0,
+  probe_after timestamp(6) with time zone not null default now(),
+  last_ready_at timestamp(6) with time zone,
+  last_down_at timestamp(6) with time zone,
+  booted_at timestamp(6) with time zone,
+  created_at timestamp(6) with time zone not null default now(),
+  updated_at timestamp(6) with time zone not null default now()
+);
+create table idempotency_keys (
+  caller text not null,
+  key text not null,
+  request_hash text not null,
+  response json,
+  created_at timestamp(6) with time zone not null default now()
+);
+create table job_attempts (
+  id uuid not null,
+  job_id uuid not null,
+  attempt_no integer not null,
+  agent_id text not null,
+  gateway_id text not null,
+  status attempt_status not null default 'leased'::attempt_status,
+  slot integer not null,
+  burned boolean not null default false,
+  lease_owner text not null,
+  leased_at timestamp(6) with time zone not null default clock_timestamp(),
+  leased_until timestamp(6) with time zone not null,
+  gateway_booted_at timestamp(6) with time zone,
+  deadline_at timestamp(6) with time zone not null,
+  admitted_at timestamp(6) with time zone,
+  finished_at timestamp(6) with time zone,
+  outcome_code text,
+  error text,
+  summary text,
+  prompt_hash text not null,
+  contract_version text not null,
+  payload_hash text not null,
+  hook_status integer,
+  hook_response jsonb,
+  openclaw_task_ref text,
+  openclaw_session_key text,
+  openclaw_meta jsonb not null default '{}'::jsonb
+);
+create table job_dependencies (
+  job_id uuid not null,
+  depends_on_job_id uuid not null
+);
+create table job_transitions (
+  job_id uuid not null,
+  seq integer not null,
+  id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id(),
+  kind transition_kind not null,
+  from_status job_status,
+  to_status job_status not null,
+  reason transition_reason not null,
+  note text,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  prev_hash bytea not null default '\x'::bytea,
+  hash bytea not null default '\x'::bytea
+);
+create table jobs (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  parent_job_id uuid,
+  flow_key text,
+  correlation_key text,
+  source_agent text,
+  target_agent text not null,
+  job_type text not null,
+  subject text not null,
+  lane lane not null default 'reactive'::lane,
+  priority integer not null default 100,
+  dedupe_key text,
+  payload jsonb not null default '{}'::jsonb,
+  payload_hash text not null,
+  state jsonb not null default '{}'::jsonb,
+  result jsonb,
+  summary text,
+  status job_status not null,
+  last_seq integer not null,
+  generation integer not null default 1,
+  run_after timestamp(6) with time zone not null,
+  attempt_count integer not null default 0,
+  max_attempts integer not null default 5,
+  timeout_seconds integer not null,
+  lease_seconds integer not null,
+  on_lost on_lost not null default 'retry'::on_lost,
+  on_dependency_death on_dependency_death not null default 'block'::on_dependency_death,
+  current_attempt_id uuid,
+  held_reason text,
+  blocked_reason text,
+  blocked_owner text,
+  unblock_action text,
+  look_again_at timestamp(6) with time zone,
+  waits_for jsonb,
+  last_error text,
+  last_error_code text,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  updated_at timestamp(6) with time zone not null default clock_timestamp(),
+  finished_at timestamp(6) with time zone,
+  buried_at timestamp(6) with time zone,
+  awaited boolean not null default false,
+  standing_order_run_id uuid,
+  session_mode session_mode not null default 'isolated'::session_mode
+);
+create table ledger_meta (
+  key text not null,
+  value text not null,
+  set_at timestamp(6) with time zone not null default now()
+);
+create table observations (
+  id bigint not null generated always as identity,
+  kind observation_kind not null,
+  code text not null,
+  job_id uuid,
+  attempt_id uuid,
+  agent_id text,
+  gateway_id text,
+  actor_kind actor_kind not null,
+  actor text not null,
+  detail text not null,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table outbox (
+  id bigint not null generated always as identity,
+  kind outbox_kind not null,
+  job_id uuid not null,
+  agent_id text not null,
+  generation integer not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  claimed_until timestamp(6) with time zone not null default '-infinity'::timestamp with time zone,
+  tries integer not null default 0
+);
+create table presence (
+  id bigint not null generated always as identity,
+  component text not null,
+  seen_from timestamp(6) with time zone not null,
+  seen_until timestamp(6) with time zone not null
+);
+create table prompts (
+  hash text not null,
+  body text not null,
+  bytes integer not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table queue_epochs (
+  id boolean not null default true,
+  epoch uuid not null,
+  tick bigint not null default 0,
+  ticked_at timestamp(6) with time zone not null default now(),
+  rebuilds integer not null default 0,
+  rebuilding_until timestamp(6) with time zone,
+  rebuilding_by text
+);
+create table standing_order_run_transitions (
+  run_id uuid not null,
+  seq integer not null,
+  from_status slot_status not null,
+  to_status slot_status not null,
+  cause text,
+  actor_kind actor_kind not null,
+  actor text not null,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table standing_order_runs (
+  id uuid not null,
+  order_id uuid not null,
+  version integer not null,
+  agent_id text not null,
+  slot_at timestamp(6) with time zone not null,
+  grace_until timestamp(6) with time zone not null,
+  look_at timestamp(6) with time zone not null,
+  status slot_status not null default 'expected'::slot_status,
+  cause text,
+  trigger text,
+  unstated boolean not null default false,
+  claimed slot_status,
+  summary text,
+  evidence jsonb,
+  details jsonb not null default '{}'::jsonb,
+  last_seq integer not null default 0,
+  started_at timestamp(6) with time zone,
+  finished_at timestamp(6) with time zone,
+  created_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table standing_order_versions (
+  order_id uuid not null,
+  version integer not null,
+  definition jsonb not null,
+  enabled boolean not null,
+  in_force_from timestamp(6) with time zone not null,
+  actor_kind actor_kind not null,
+  actor text not null
+);
+create table standing_orders (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  agent_id text not null,
+  name text not null,
+  version integer not null,
+  definition jsonb not null,
+  enabled boolean not null,
+  in_force_from timestamp(6) with time zone not null,
+  planned_until timestamp(6) with time zone not null,
+  plan_at timestamp(6) with time zone not null
+);
+
+-- constraints
+
+alter table agents add constraint agents_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 1000)));
+alter table agents add constraint agents_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'::text));
+alter table agents add constraint agents_seconds_check CHECK ((((timeout_seconds >= 1) AND (timeout_seconds <= 86400)) AND ((lease_seconds >= 5) AND (lease_seconds <= 86400))));
+alter table agents add constraint agents_gateway_id_gateways_id_fk FOREIGN KEY (gateway_id) REFERENCES gateways(id);
+alter table agents add constraint agents_pkey PRIMARY KEY (id);
+alter table api_tokens add constraint api_tokens_agent_check CHECK (((role = 'agent'::token_role) = (agent_id IS NOT NULL)));
+alter table api_tokens add constraint api_tokens_hash_check CHECK ((octet_length(hash) = 32));
+alter table api_tokens add constraint api_tokens_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table api_tokens add constraint api_tokens_pkey PRIMARY KEY (id);
+alter table controls add constraint controls_lifted_check CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)));
+alter table controls add constraint controls_target_check CHECK (((scope = 'everything'::control_scope) = (target = ''::text)));
+alter table controls add constraint controls_pkey PRIMARY KEY (id);
+alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_counts_check CHECK (((leases_owned >= 0) AND (busy_agents >= 0)));
+alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_namespace_dispatcher_id_pk PRIMARY KEY (namespace, dispatcher_id);
+alter table events add constraint events_hops_check CHECK ((hops >= 0));
+alter table events add constraint events_source_attempt_id_job_attempts_id_fk FOREIGN KEY (source_attempt_id) REFERENCES job_attempts(id);
+alter table events add constraint events_source_job_id_jobs_id_fk FOREIGN KEY (source_job_id) REFERENCES jobs(id);
+alter table events add constraint events_pkey PRIMARY KEY (id);
+alter table fleet_versions add constraint fleet_versions_kind_check CHECK ((kind = ANY (ARRAY['gateway'::text, 'agent'::text])));
+alter table fleet_versions add constraint fleet_versions_kind_id_version_pk PRIMARY KEY (kind, id, version);
+alter table gateways add constraint gateways_failures_check CHECK (((failures >= 0) AND (reopened >= 0)));
+alter table gateways add constraint gateways_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'::text));
+alter table gateways add constraint gateways_open_breaker_says_why CHECK (((breaker = 'open'::breaker_state) = (breaker_reason IS NOT NULL)));
+alter table gateways add constraint gateways_token_ref_check CHECK ((token_ref ~ '^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^[:space:]]+|simulator)$'::text));
+alter table gateways add constraint gateways_pkey PRIMARY KEY (id);
+alter table idempotency_keys add constraint idempotency_keys_caller_key_pk PRIMARY KEY (caller, key);
+alter table job_attempts add constraint job_attempts_lease_order CHECK ((leased_until <= deadline_at));
+alter table job_attempts add constraint job_attempts_no_check CHECK ((attempt_no >= 1));
+alter table job_attempts add constraint job_attempts_open_iff_unfinished CHECK (((status = ANY (ARRAY['leased'::attempt_status, 'running'::attempt_status])) = (finished_at IS NULL)));
+alter table job_attempts add constraint job_attempts_outcome_iff_finished CHECK (((finished_at IS NULL) = (outcome_code IS NULL)));
+alter table job_attempts add constraint job_attempts_slot_check CHECK (((slot >= 1) AND (slot <= 1000)));
+alter table job_attempts add constraint job_attempts_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table job_attempts add constraint job_attempts_gateway_id_gateways_id_fk FOREIGN KEY (gateway_id) REFERENCES gateways(id);
+alter table job_attempts add constraint job_attempts_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table job_attempts add constraint job_attempts_prompt_hash_prompts_hash_fk FOREIGN KEY (prompt_hash) REFERENCES prompts(hash);
+alter table job_attempts add constraint job_attempts_pkey PRIMARY KEY (id);
+alter table job_dependencies add constraint job_dependencies_not_self CHECK ((job_id <> depends_on_job_id));
+alter table job_dependencies add constraint job_dependencies_depends_on_job_id_jobs_id_fk FOREIGN KEY (depends_on_job_id) REFERENCES jobs(id);
+alter table job_dependencies add constraint job_dependencies_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table job_dependencies add constraint job_dependencies_job_id_depends_on_job_id_pk PRIMARY KEY (job_id, depends_on_job_id);
+alter table job_transitions add constraint job_transitions_first_is_created CHECK ((((seq = 1) = (from_status IS NULL)) AND ((seq = 1) = (reason = 'created'::transition_reason))));
+alter table job_transitions add constraint job_transitions_legal_move CHECK (
+CASE
+    WHEN (from_status IS NULL) THEN ((kind = 'move'::transition_kind) AND (to_status = ANY (ARRAY['waiting'::job_status, 'queued'::job_status])))
+    WHEN (kind = 'note'::transition_kind) THEN (from_status = to_status)
+    ELSE ((((((((((((((((((((((((((((from_status = 'waiting'::job_status) AND (to_status = 'queued'::job_status)) OR ((from_status = 'waiting'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'waiting'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'waiting'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'leased'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'running'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'succeeded'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'failed'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'succeeded'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'failed'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'blocked'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'blocked'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'blocked'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'failed'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'dead'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'cancelled'::job_status) AND (to_status = 'queued'::job_status)))
+END);
+alter table job_transitions add constraint job_transitions_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
+alter table job_transitions add constraint job_transitions_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table job_transitions add constraint job_transitions_job_id_seq_pk PRIMARY KEY (job_id, seq);
+alter table jobs add constraint jobs_attempts_check CHECK ((((attempt_count >= 0) AND (attempt_count <= max_attempts)) AND ((max_attempts >= 1) AND (max_attempts <= 10000))));
+alter table jobs add constraint jobs_blocked_iff_reason CHECK ((((status = 'blocked'::job_status) = (blocked_reason IS NOT NULL)) AND ((status = 'blocked'::job_status) = (blocked_owner IS NOT NULL))));
+alter table jobs add constraint jobs_blocked_waits CHECK (((status = 'blocked'::job_status) OR ((waits_for IS NULL) AND (look_again_at IS NULL) AND (unblock_action IS NULL))));
+alter table jobs add constraint jobs_buried_when_over CHECK (((buried_at IS NULL) OR (status = ANY (ARRAY['failed'::job_status, 'dead'::job_status]))));
+alter table jobs add constraint jobs_generation_check CHECK (((generation >= 1) AND (last_seq >= 1)));
+alter table jobs add constraint jobs_leased_iff_attempt CHECK (((status = ANY (ARRAY['leased'::job_status, 'running'::job_status])) = (current_attempt_id IS NOT NULL)));
+alter table jobs add constraint jobs_not_own_parent CHECK ((parent_job_id IS DISTINCT FROM id));
+alter table jobs add constraint jobs_priority_check CHECK (((priority >= 1) AND (priority <= 1000)));
+alter table jobs add constraint jobs_terminal_iff_finished CHECK (((status = ANY (ARRAY['succeeded'::job_status, 'failed'::job_status, 'dead'::job_status, 'cancelled'::job_status])) = (finished_at IS NOT NULL)));
+alter table jobs add constraint jobs_parent_job_id_jobs_id_fk FOREIGN KEY (parent_job_id) REFERENCES jobs(id);
+alter table jobs add constraint jobs_standing_order_run_id_standing_order_runs_id_fk FOREIGN KEY (standing_order_run_id) REFERENCES standing_order_runs(id);
+alter table jobs add constraint jobs_target_agent_agents_id_fk FOREIGN KEY (target_agent) REFERENCES agents(id);
+alter table jobs add constraint jobs_pkey PRIMARY KEY (id);
+alter table ledger_meta add constraint ledger_meta_pkey PRIMARY KEY (key);
+alter table observations add constraint observations_pkey PRIMARY KEY (id);
+alter table outbox add constraint outbox_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table outbox add constraint outbox_pkey PRIMARY KEY (id);
+alter table presence add constraint presence_order_check CHECK ((seen_until >= seen_from));
+alter table presence add constraint presence_pkey PRIMARY KEY (id);
+alter table prompts add constraint prompts_hash_check CHECK ((hash ~ '^[0-9a-f]{64}$'::text));
+alter table prompts add constraint prompts_pkey PRIMARY KEY (hash);
+alter table queue_epochs add constraint queue_epochs_single_row CHECK (id);
+alter table queue_epochs add constraint queue_epochs_pkey PRIMARY KEY (id);
+alter table standing_order_run_transitions add constraint standing_order_run_transitions_legal CHECK (slot_may_move(from_status, to_status));
+alter table standing_order_run_transitions add constraint standing_order_run_transitions_run_id_standing_order_runs_id_fk FOREIGN KEY (run_id) REFERENCES standing_order_runs(id);
+alter table standing_order_run_transitions add constraint standing_order_run_transitions_run_id_seq_pk PRIMARY KEY (run_id, seq);
+alter table standing_order_runs add constraint standing_order_runs_cause_check CHECK (((status = ANY (ARRAY['skipped'::slot_status, 'missed'::slot_status])) = (cause IS NOT NULL)));
+alter table standing_order_runs add constraint standing_order_runs_claimed_check CHECK (COALESCE((claimed = ANY (ARRAY['no_work'::slot_status, 'completed'::slot_status, 'blocked'::slot_status, 'failed'::slot_status])), true));
+alter table standing_order_runs add constraint standing_order_runs_finished_check CHECK (((status = ANY (ARRAY['expected'::slot_status, 'started'::slot_status])) = (finished_at IS NULL)));
+alter table standing_order_runs add constraint standing_order_runs_grace_check CHECK ((grace_until > slot_at));
+alter table standing_order_runs add constraint standing_order_runs_started_check CHECK (((status = ANY (ARRAY['expected'::slot_status, 'skipped'::slot_status, 'missed'::slot_status])) = (started_at IS NULL)));
+alter table standing_order_runs add constraint standing_order_runs_trigger_check CHECK ((((started_at IS NULL) = (trigger IS NULL)) AND COALESCE((trigger = ANY (ARRAY['tick'::text, 'keeper'::text, 'catch_up'::text])), true)));
+alter table standing_order_runs add constraint standing_order_runs_unstated_check CHECK (((NOT unstated) OR (status = 'completed'::slot_status)));
+alter table standing_order_runs add constraint standing_order_runs_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table standing_order_runs add constraint standing_order_runs_order_id_version_standing_order_versions_or FOREIGN KEY (order_id, version) REFERENCES standing_order_versions(order_id, version);
+alter table standing_order_runs add constraint standing_order_runs_pkey PRIMARY KEY (id);
+alter table standing_order_versions add constraint standing_order_versions_order_id_standing_orders_id_fk FOREIGN KEY (order_id) REFERENCES standing_orders(id);
+alter table standing_order_versions add constraint standing_order_versions_order_id_version_pk PRIMARY KEY (order_id, version);
+alter table standing_orders add constraint standing_orders_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,99}$'::text));
+alter table standing_orders add constraint standing_orders_version_check CHECK ((version >= 1));
+alter table standing_orders add constraint standing_orders_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table standing_orders add constraint standing_orders_pkey PRIMARY KEY (id);
+
+-- indexes
+
+CREATE INDEX agents_gateway_idx ON public.agents USING btree (gateway_id);
+CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
+CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
+CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
+CREATE UNIQUE INDEX events_dedupe_idx ON public.events USING btree (namespace, topic, dedupe_key) WHERE (dedupe_key IS NOT NULL);
+CREATE INDEX events_source_job_idx ON public.events USING btree (source_job_id, id) WHERE (source_job_id IS NOT NULL);
+CREATE INDEX events_topic_idx ON public.events USING btree (topic text_pattern_ops, id);
+CREATE INDEX gateways_probe_idx ON public.gateways USING btree (probe_after);
+CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
+CREATE INDEX job_attempts_agent_idx ON public.job_attempts USING btree (agent_id, leased_at DESC NULLS LAST);
+CREATE INDEX job_attempts_expiry_idx ON public.job_attempts USING btree (leased_until) WHERE (finished_at IS NULL);
+CREATE UNIQUE INDEX job_attempts_no_idx ON public.job_attempts USING btree (job_id, attempt_no);
+CREATE UNIQUE INDEX job_attempts_one_open_idx ON public.job_attempts USING btree (job_id) WHERE (finished_at IS NULL);
+CREATE UNIQUE INDEX job_attempts_slot_idx ON public.job_attempts USING btree (agent_id, slot) WHERE (finished_at IS NULL);
+CREATE INDEX job_dependencies_on_idx ON public.job_dependencies USING btree (depends_on_job_id);
+CREATE INDEX job_transitions_actor_idx ON public.job_transitions USING btree (actor, at);
+CREATE INDEX job_transitions_at_idx ON public.job_transitions USING btree (at);
+CREATE UNIQUE INDEX job_transitions_id_idx ON public.job_transitions USING btree (id);
+CREATE UNIQUE INDEX jobs_active_dedupe_idx ON public.jobs USING btree (namespace, target_agent, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL));
+CREATE INDEX jobs_blocked_look_idx ON public.jobs USING btree (look_again_at) WHERE ((status = 'blocked'::job_status) AND (look_again_at IS NOT NULL));
+CREATE INDEX jobs_blocked_on_event_idx ON public.jobs USING btree (((waits_for ->> 'topic'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'event'::text));
+CREATE INDEX jobs_blocked_on_job_idx ON public.jobs USING btree (((waits_for ->> 'job_id'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'job'::text));
+CREATE INDEX jobs_correlation_idx ON public.jobs USING btree (correlation_key, id DESC NULLS LAST) WHERE (correlation_key IS NOT NULL);
+CREATE INDEX jobs_created_idx ON public.jobs USING btree (namespace, id DESC NULLS LAST);
+CREATE INDEX jobs_dead_letters_idx ON public.jobs USING btree (finished_at DESC NULLS LAST) WHERE ((status = ANY (ARRAY['failed'::job_status, 'dead'::job_status])) AND (buried_at IS NULL));
+CREATE INDEX jobs_flow_idx ON public.jobs USING btree (flow_key, id DESC NULLS LAST) WHERE (flow_key IS NOT NULL);
+CREATE INDEX jobs_open_idx ON public.jobs USING btree (target_agent, status) WHERE (finished_at IS NULL);
+CREATE INDEX jobs_parent_idx ON public.jobs USING btree (parent_job_id) WHERE (parent_job_id IS NOT NULL);
+CREATE INDEX jobs_ready_idx ON public.jobs USING btree (target_agent, priority DESC NULLS LAST, run_after, id) WHERE (status = 'queued'::job_status);
+CREATE UNIQUE INDEX jobs_standing_order_run_idx ON public.jobs USING btree (standing_order_run_id) WHERE (standing_order_run_id IS NOT NULL);
+CREATE INDEX jobs_status_created_idx ON public.jobs USING btree (status, id DESC NULLS LAST);
+CREATE INDEX jobs_target_created_idx ON public.jobs USING btree (target_agent, id DESC NULLS LAST);
+CREATE INDEX observations_at_idx ON public.observations USING btree (at);
+CREATE INDEX observations_job_idx ON public.observations USING btree (job_id, id) WHERE (job_id IS NOT NULL);
+CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id);
+CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
+CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
+CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
+CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
+CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
+CREATE INDEX standing_order_runs_slot_at_idx ON public.standing_order_runs USING btree (slot_at);
+CREATE UNIQUE INDEX standing_order_runs_slot_idx ON public.standing_order_runs USING btree (order_id, slot_at);
+CREATE UNIQUE INDEX standing_orders_name_idx ON public.standing_orders USING btree (namespace, agent_id, name);
+CREATE INDEX standing_orders_plan_idx ON public.standing_orders USING btree (plan_at) WHERE enabled;
+
+-- functions
+
+CREATE OR REPLACE FUNCTION public.job_attempts_open_is_current()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if not exists (
+    select from job_attempts a join jobs j on j.id = a.job_id
+    where a.id = new.id and (a.finished_at is null) = (j.current_attempt_id is not distinct from a.id)
+  ) then
+    raise exception 'attempt % is open but does not hold its job, or holds it closed', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.job_transition_canonical(t job_transitions)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_array(
+    t.job_id, t.seq, t.kind, t.from_status, t.to_status, t.reason, t.note, t.attempt_id, t.actor_kind, t.actor, t.details,
+    to_char(t.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+  )::text
+$function$
+;
+CREATE OR REPLACE FUNCTION public.job_transitions_chain()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  prior record;
+begin
+  if new.seq = 1 then
+    new.prev_hash := sha256(convert_to(new.job_id::text, 'UTF8'));
+  else
+    select hash, to_status into prior from job_transitions where job_id = new.job_id and seq = new.seq - 1;
+    if not found then
+      raise exception 'history of job % has a gap before seq %', new.job_id, new.seq using errcode = 'integrity_constraint_violation';
+    end if;
+    if prior.to_status is distinct from new.from_status then
+      raise exception 'history of job % breaks at seq %: % follows %', new.job_id, new.seq, new.from_status, prior.to_status
+        using errcode = 'integrity_constraint_violation';
+    end if;
+    new.prev_hash := prior.hash;
+  end if;
+  new.hash := sha256(new.prev_hash || convert_to(job_transition_canonical(new), 'UTF8'));
+  return new;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.jobs_current_attempt_is_open()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if not exists (
+    select from jobs j left join job_attempts a on a.id = j.current_attempt_id
+    where j.id = new.id
+      and (j.current_attempt_id is null or (a.job_id = j.id and a.finished_at is null and a.status::text = j.status::text))
+  ) then
+    raise exception 'job % points at an attempt that is not its own open one', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.jobs_move_their_slot()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  target slot_status;
+  by_whom record;
+begin
+  target := case
+    when new.status = 'succeeded' then 'completed'
+    when new.status = 'blocked' then 'blocked'
+    when new.status in ('failed', 'dead', 'cancelled') then 'failed'
+    else 'started'
+  end;
+  select actor_kind, actor into by_whom from job_transitions where job_id = new.id and seq = new.last_seq;
+  perform move_slot(new.standing_order_run_id, target, null, by_whom.actor_kind, by_whom.actor,
+    case when target = 'failed' then jsonb_build_object('job_status', new.status) else '{}'::jsonb end, clock_timestamp());
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.jobs_state_has_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if not exists (
+    select from job_transitions t join jobs j on j.id = t.job_id
+    where t.job_id = new.id and t.seq = j.last_seq and t.to_status = j.status
+  ) then
+    raise exception 'job % is % without a history row that says so', new.id, new.status using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.move_slot(run uuid, target slot_status, why text, by_kind actor_kind, by_whom text, more jsonb, moved_at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+declare
+  slot standing_order_runs;
+  stated boolean;
+begin
+  select * into slot from standing_order_runs where id = run for no key update;
+  if not found then
+    raise exception 'no slot has the id %', run using errcode = 'no_data_found';
+  end if;
+  if slot.status = target then
+    return false;
+  end if;
+  -- A job that succeeded says "completed"; what the agent claimed before says it better.
+  stated := target = 'completed' and coalesce(slot.claimed in ('no_work', 'completed'), false);
+  update standing_order_runs r set
+    status = case when stated then slot.claimed else target end,
+    unstated = target = 'completed' and not stated,
+    cause = why,
+    last_seq = slot.last_seq + 1,
+    trigger = case when slot.status = 'expected' and target = 'started' then more ->> 'trigger' else slot.trigger end,
+    started_at = case when slot.status = 'expected' and target = 'started' then moved_at else slot.started_at end,
+    finished_at = case when target in ('expected', 'started') then null else moved_at end,
+    claimed = case when target = 'started' then null else slot.claimed end,
+    details = slot.details || more
+  where r.id = run;
+  insert into standing_order_run_transitions (run_id, seq, from_status, to_status, cause, actor_kind, actor, details, at)
+  values (run, slot.last_seq + 1, slot.status, case when stated then slot.claimed else target end, why, by_kind, by_whom, more, moved_at);
+  return true;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  raise exception '% on % is refused: the table is append-only', tg_op, tg_table_name using errcode = 'restrict_violation';
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.refuse_change_of_closed_attempt()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  raise exception 'attempt % is closed and cannot change', old.id using errcode = 'restrict_violation';
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.slot_may_move(from_status slot_status, to_status slot_status)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case from_status
+    when 'expected' then to_status in ('started', 'skipped', 'missed')
+    when 'started' then to_status in ('no_work', 'completed', 'blocked', 'failed')
+    when 'blocked' then to_status in ('started', 'failed')
+    when 'failed' then to_status = 'started'
+    else false
+  end
+$function$
+;
+CREATE OR REPLACE FUNCTION public.slots_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from standing_order_runs r
+    where r.id = new.id and (r.last_seq > 0 or r.status <> 'expected') and not exists (
+      select from standing_order_run_transitions t where t.run_id = r.id and t.seq = r.last_seq and t.to_status = r.status
+    )
+  ) then
+    raise exception 'slot % is % without a history row that says so', new.id, new.status using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+
+-- triggers
+
+CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER fleet_versions_append_only BEFORE DELETE OR UPDATE ON public.fleet_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER fleet_versions_no_truncate BEFORE TRUNCATE ON public.fleet_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER job_attempts_closed_are_final BEFORE UPDATE ON public.job_attempts FOR EACH ROW WHEN ((old.finished_at IS NOT NULL)) EXECUTE FUNCTION refuse_change_of_closed_attempt();
+CREATE CONSTRAINT TRIGGER job_attempts_hold_their_job AFTER INSERT OR UPDATE OF status, finished_at ON public.job_attempts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION job_attempts_open_is_current();
+CREATE TRIGGER job_attempts_no_delete BEFORE DELETE ON public.job_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER job_attempts_no_truncate BEFORE TRUNCATE ON public.job_attempts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER job_transitions_append_only BEFORE DELETE OR UPDATE ON public.job_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER job_transitions_chain BEFORE INSERT ON public.job_transitions FOR EACH ROW EXECUTE FUNCTION job_transitions_chain();
+CREATE TRIGGER job_transitions_no_truncate BEFORE TRUNCATE ON public.job_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER jobs_attempt_is_open AFTER INSERT OR UPDATE OF current_attempt_id, status ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.current_attempt_id IS NOT NULL)) EXECUTE FUNCTION jobs_current_attempt_is_open();
+CREATE CONSTRAINT TRIGGER jobs_insert_has_history AFTER INSERT ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION jobs_state_has_history();
+CREATE TRIGGER jobs_move_their_slot AFTER UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.standing_order_run_id IS NOT NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION jobs_move_their_slot();
+CREATE TRIGGER jobs_no_delete BEFORE DELETE ON public.jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER jobs_no_truncate BEFORE TRUNCATE ON public.jobs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER jobs_update_has_history AFTER UPDATE OF status, last_seq ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.last_seq IS DISTINCT FROM new.last_seq))) EXECUTE FUNCTION jobs_state_has_history();
+CREATE TRIGGER observations_append_only BEFORE DELETE OR UPDATE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER observations_no_truncate BEFORE TRUNCATE ON public.observations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER prompts_append_only BEFORE DELETE OR UPDATE ON public.prompts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER prompts_no_truncate BEFORE TRUNCATE ON public.prompts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER standing_order_run_transitions_append_only BEFORE DELETE OR UPDATE ON public.standing_order_run_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER standing_order_run_transitions_no_truncate BEFORE TRUNCATE ON public.standing_order_run_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER standing_order_runs_have_history AFTER INSERT OR UPDATE OF status, last_seq ON public.standing_order_runs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.status <> 'expected'::slot_status) OR (new.last_seq > 0))) EXECUTE FUNCTION slots_have_history();
+CREATE TRIGGER standing_order_runs_no_delete BEFORE DELETE ON public.standing_order_runs FOR EACH ROW WHEN ((old.status <> 'expected'::slot_status)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER standing_order_runs_no_truncate BEFORE TRUNCATE ON public.standing_order_runs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER standing_order_versions_append_only BEFORE DELETE OR UPDATE ON public.standing_order_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER standing_order_versions_no_truncate BEFORE TRUNCATE ON public.standing_order_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER standing_orders_no_delete BEFORE DELETE ON public.standing_orders FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- views
+
+create view dispatcher_health_summary_v as
+ SELECT namespace,
+    dispatcher_id,
+    host,
+    pid,
+    started_at,
+    last_seen,
+    leases_owned,
+    busy_agents,
+    metrics,
+        CASE
+            WHEN (stopped_at IS NOT NULL) THEN 'stopped'::text
+            WHEN (last_seen < (now() - '00:00:20'::interval)) THEN 'stale'::text
+            ELSE 'alive'::text
+        END AS health
+   FROM dispatcher_heartbeats;
+create view queue_health_summary_v as
+ SELECT namespace,
+    target_agent,
+    count(*) FILTER (WHERE (status = 'waiting'::job_status)) AS waiting_count,
+    count(*) FILTER (WHERE (status = 'queued'::job_status)) AS queued_count,
+    count(*) FILTER (WHERE (status = 'leased'::job_status)) AS leased_count,
+    count(*) FILTER (WHERE (status = 'running'::job_status)) AS running_count,
+    count(*) FILTER (WHERE (status = 'blocked'::job_status)) AS blocked_count,
+    count(*) FILTER (WHERE (attempt_count >= 3)) AS retry_hotspot_count,
+    EXTRACT(epoch FROM (now() - min(created_at) FILTER (WHERE (status = 'queued'::job_status)))) AS oldest_queued_age_seconds,
+    EXTRACT(epoch FROM (now() - min(updated_at) FILTER (WHERE (status = 'blocked'::job_status)))) AS oldest_blocked_age_seconds
+   FROM jobs j
+  WHERE (finished_at IS NULL)
+  GROUP BY namespace, target_agent;
+create view ready_jobs_v as
+ SELECT id,
+    namespace,
+    parent_job_id,
+    flow_key,
+    correlation_key,
+    source_agent,
+    target_agent,
+    job_type,
+    subject,
+    lane,
+    priority,
+    dedupe_key,
+    payload,
+    payload_hash,
+    state,
+    result,
+    summary,
+    status,
+    last_seq,
+    generation,
+    run_after,
+    attempt_count,
+    max_attempts,
+    timeout_seconds,
+    lease_seconds,
+    on_lost,
+    on_dependency_death,
+    current_attempt_id,
+    held_reason,
+    blocked_reason,
+    blocked_owner,
+    unblock_action,
+    look_again_at,
+    waits_for,
+    last_error,
+    last_error_code,
+    created_by,
+    created_at,
+    updated_at,
+    finished_at,
+    buried_at
+   FROM jobs
+  WHERE ((status = 'queued'::job_status) AND (run_after <= now()));
+create view standing_order_gaps_v as
+ SELECT o.agent_id,
+    o.name,
+    r.id AS run_id,
+    r.version,
+    r.slot_at,
+    r.grace_until,
+    r.status,
+    r.cause,
+    r.details
+   FROM (standing_order_runs r
+     JOIN standing_orders o ON ((o.id = r.order_id)))
+  WHERE ((r.status = 'missed'::slot_status) OR ((r.status = 'expected'::slot_status) AND (r.grace_until < now())));
+create view standing_order_health_summary_v as
+ SELECT o.id AS order_id,
+    o.namespace,
+    o.agent_id,
+    o.name,
+    o.version,
+    o.enabled,
+    n.slot_at AS next_slot_at,
+    l.slot_at AS last_slot_at,
+    l.status AS last_status,
+    l.cause AS last_cause,
+    count(r.id) AS slots_24h,
+    count(r.id) FILTER (WHERE (r.status = 'no_work'::slot_status)) AS no_work_24h,
+    count(r.id) FILTER (WHERE (r.status = 'completed'::slot_status)) AS completed_24h,
+    count(r.id) FILTER (WHERE (r.status = 'blocked'::slot_status)) AS blocked_24h,
+    count(r.id) FILTER (WHERE (r.status = 'failed'::slot_status)) AS failed_24h,
+    count(r.id) FILTER (WHERE (r.status = 'skipped'::slot_status)) AS skipped_24h,
+    count(r.id) FILTER (WHERE (r.status = 'missed'::slot_status)) AS missed_24h
+   FROM (((standing_orders o
+     LEFT JOIN LATERAL ( SELECT standing_order_runs.slot_at
+           FROM standing_order_runs
+          WHERE ((standing_order_runs.order_id = o.id) AND (standing_order_runs.slot_at > now()))
+          ORDER BY standing_order_runs.slot_at
+         LIMIT 1) n ON (true))
+     LEFT JOIN LATERAL ( SELECT standing_order_runs.slot_at,
+            standing_order_runs.status,
+            standing_order_runs.cause
+           FROM standing_order_runs
+          WHERE ((standing_order_runs.order_id = o.id) AND (standing_order_runs.slot_at <= now()))
+          ORDER BY standing_order_runs.slot_at DESC
+         LIMIT 1) l ON (true))
+     LEFT JOIN standing_order_runs r ON (((r.order_id = o.id) AND (r.slot_at > (now() - '1 day'::interval)) AND (r.slot_at <= now()))))
+  GROUP BY o.id, n.slot_at, l.slot_at, l.status, l.cause;
+create view stuck_jobs_v as
+ SELECT j.id,
+    j.namespace,
+    j.parent_job_id,
+    j.flow_key,
+    j.correlation_key,
+    j.source_agent,
+    j.target_agent,
+    j.job_type,
+    j.subject,
+    j.lane,
+    j.priority,
+    j.dedupe_key,
+    j.payload,
+    j.payload_hash,
+    j.state,
+    j.result,
+    j.summary,
+    j.status,
+    j.last_seq,
+    j.generation,
+    j.run_after,
+    j.attempt_count,
+    j.max_attempts,
+    j.timeout_seconds,
+    j.lease_seconds,
+    j.on_lost,
+    j.on_dependency_death,
+    j.current_attempt_id,
+    j.held_reason,
+    j.blocked_reason,
+    j.blocked_owner,
+    j.unblock_action,
+    j.look_again_at,
+    j.waits_for,
+    j.last_error,
+    j.last_error_code,
+    j.created_by,
+    j.created_at,
+    j.updated_at,
+    j.finished_at,
+    j.buried_at,
+    a.leased_until,
+    a.lease_owner,
+    a.attempt_no
+   FROM (jobs j
+     JOIN job_attempts a ON ((a.id = j.current_attempt_id)))
+  WHERE ((a.finished_at IS NULL) AND (a.leased_until < now()));
