@@ -1,15 +1,17 @@
+import { isUtf8 } from 'node:buffer'
 import { randomUUID } from 'node:crypto'
 import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from 'express'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { LIMITS } from '../contracts/jobs.js'
+import type { Caller } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { Authenticator } from './auth.js'
 import { dispatch } from './dispatch.js'
 import { createMetrics, type HttpMetrics } from './metrics.js'
 import { openApiOf } from './openapi.js'
-import { problemOf } from './problem.js'
+import { NOT_UTF8, problemOf } from './problem.js'
 import { requireRole } from './read-access.js'
 import { routes } from './routes/index.js'
 
@@ -56,7 +58,11 @@ export function createApp(options: AppOptions): Express {
   const document = JSON.stringify(openApiOf(routes, API_VERSION))
   app.get('/v1/openapi.json', (_request, response) => void response.type('application/json').send(document))
 
-  app.use(express.json({ limit: LIMITS.bodyBytes, inflate: false, strict: true, type: 'application/json' }))
+  const [ordinary, fleet] = [jsonBody(LIMITS.bodyBytes), jsonBody(LIMITS.fleetBodyBytes)]
+  app.use((request, response, next) => {
+    const isOperator = (response.locals['caller'] as Caller).role === 'operator'
+    return (request.path === '/v1/fleet' && isOperator ? fleet : ordinary)(request, response, next)
+  })
   for (const route of routes) {
     const path = route.path.replace(/\{(\w+)\}/g, ':$1')
     app[route.method](path, named(route.path), dispatch(route, { ledger }))
@@ -74,6 +80,14 @@ export function createApp(options: AppOptions): Express {
   })
   app.use(answerError(log))
   return app
+}
+
+/** Reads a JSON body. Bytes that are no UTF-8 are refused: read anyhow, they would be stored as other text than was sent. */
+function jsonBody(limit: number): RequestHandler {
+  const verify = (_request: unknown, _response: unknown, bytes: Buffer): void => {
+    if (!isUtf8(bytes)) throw Object.assign(new Error('the body is not UTF-8'), { type: NOT_UTF8 })
+  }
+  return express.json({ limit, inflate: false, strict: true, type: 'application/json', verify })
 }
 
 /** Gives the metrics the pattern of the route instead of its path: labels stay bounded. */

@@ -40,6 +40,8 @@ export interface Route {
   readonly tag: string
   readonly access: Access
   readonly status: number
+  /** A second success, with when it comes: the same body under another status. */
+  readonly also?: { readonly status: number; readonly when: string }
   readonly spec: RouteSpec<z.ZodType, z.ZodType, z.ZodType>
   readonly handle: (input: RouteInput<unknown, unknown, unknown>, deps: RouteDeps) => Promise<Reply>
 }
@@ -53,6 +55,7 @@ export function defineRoute<P extends z.ZodType = z.ZodUndefined, Q extends z.Zo
   readonly tag: string
   readonly access?: Access
   readonly status?: number
+  readonly also?: { readonly status: number; readonly when: string }
   readonly spec: RouteSpec<P, Q, B>
   readonly handle: (input: RouteInput<z.infer<P>, z.infer<Q>, z.infer<B>>, deps: RouteDeps) => Promise<Reply>
 }): Route {

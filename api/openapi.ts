@@ -49,10 +49,15 @@ function operationOf(route: Route, schemas: Schemas): Json {
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.spec.body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: schemas.ref(route.spec.body, 'input') } } } }),
     responses: {
-      [String(route.status)]: { description: 'OK', content: { 'application/json': { schema: schemas.ref(route.spec.response, 'output') } } },
+      [String(route.status)]: success('OK', route, schemas),
+      ...(route.also === undefined ? {} : { [String(route.also.status)]: success(route.also.when, route, schemas) }),
       default: { $ref: '#/components/responses/Problem' },
     },
   }
+}
+
+function success(description: string, route: Route, schemas: Schemas): Json {
+  return { description, content: { 'application/json': { schema: schemas.ref(route.spec.response, 'output') } } }
 }
 
 function parametersOf(schema: z.ZodType | undefined, where: 'path' | 'query'): Json[] {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { AgentbusError, ERRORS, type ErrorCode } from '../contracts/errors.js'
+import { LIMITS } from '../contracts/jobs.js'
 
 /** A problem document (RFC 9457) with a stable code, what to do next, and, for bad input, every fault with its place. */
 export const Problem = z
@@ -51,6 +52,14 @@ function head(code: ErrorCode, requestId: string): Pick<Problem, 'type' | 'title
   return { type: `/v1/errors#${code}`, title, status, code, instance: requestId, next }
 }
 
+/** What the body parser's check of the bytes names its error. */
+export const NOT_UTF8 = 'body.not-utf-8'
+
+function limitOf(error: unknown): number {
+  const limit = error instanceof Error && 'limit' in error && typeof error.limit === 'number' ? error.limit : LIMITS.bodyBytes
+  return Math.floor(limit / 1024)
+}
+
 /** Faults that Express and its body parser raise before any handler runs. */
 function codeOfParser(error: unknown): { code: ErrorCode; detail: string } | undefined {
   if (error instanceof URIError) return { code: 'AGENTBUS_BAD_REQUEST', detail: 'The path is not correctly percent-encoded.' }
@@ -59,7 +68,9 @@ function codeOfParser(error: unknown): { code: ErrorCode; detail: string } | und
     case 'entity.parse.failed':
       return { code: 'AGENTBUS_BAD_REQUEST', detail: 'The body is not valid JSON.' }
     case 'entity.too.large':
-      return { code: 'AGENTBUS_TOO_LARGE', detail: 'The body is larger than 256 KiB.' }
+      return { code: 'AGENTBUS_TOO_LARGE', detail: `The body is larger than ${limitOf(error)} KiB.` }
+    case NOT_UTF8:
+      return { code: 'AGENTBUS_UNSTORABLE_TEXT', detail: 'The body is not valid UTF-8.' }
     case 'encoding.unsupported':
     case 'charset.unsupported':
       return { code: 'AGENTBUS_UNSUPPORTED_MEDIA_TYPE', detail: 'Send the body uncompressed, as JSON in UTF-8.' }

@@ -7,6 +7,8 @@ import { JsonObject, storableText, Time } from './text.js'
 /** Limits on what one request may carry. Sizes are in characters unless named otherwise. */
 export const LIMITS = {
   bodyBytes: 262_144,
+  /** Of `POST /v1/fleet` by an operator: room for 10,000 agents and 10,000 standing orders. */
+  fleetBodyBytes: 16_777_216,
   subject: 500,
   summary: 8_000,
   reason: 4_000,

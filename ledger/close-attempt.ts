@@ -55,12 +55,14 @@ export async function checkFence(tx: Tx, job: LockedJob, request: FenceCheck, wh
   // The job points at this attempt, so it is open: the database holds the two together. Only its lease could be over.
   if (job.current_attempt_id === request.attemptId && job.lease_alive === true) return { ok: true, value: { id: request.attemptId } }
   const { rows } = await tx.execute(sql`
-    select *, leased_until <= clock_timestamp() as expired from job_attempts where id = ${request.attemptId}::uuid and job_id = ${job.id}::uuid`)
-  const attempt = rows[0] as (AttemptRow & { expired: boolean }) | undefined
+    select *, leased_until <= clock_timestamp() as expired,
+      attempt_no = (select max(newest.attempt_no) from job_attempts newest where newest.job_id = job_attempts.job_id) as newest
+    from job_attempts where id = ${request.attemptId}::uuid and job_id = ${job.id}::uuid`)
+  const attempt = rows[0] as (AttemptRow & { expired: boolean; newest: boolean }) | undefined
   if (attempt === undefined) return refuse(tx, job, request, what, 'AGENTBUS_STALE_ATTEMPT', 'No such attempt of this job.')
   if (attempt.finished_at !== null) {
     const closedByAgent = attempt.status === 'succeeded' || attempt.status === 'blocked' || attempt.outcome_code?.endsWith('_by_agent') === true
-    const stillNewest = closedByAgent && job.current_attempt_id === null
+    const stillNewest = closedByAgent && attempt.newest
     return refuse(
       tx,
       job,

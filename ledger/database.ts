@@ -102,8 +102,25 @@ const RETRYABLE = new Map([
  */
 const OVERTAKEN = 'job_attempts_no_idx'
 
-/** SQLSTATEs and socket errors that say: the server is away, nothing is known to be wrong with the request. */
-const AWAY = new Set(['57P01', '57P02', '57P03', '08000', '08001', '08003', '08006', '53300', 'ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT'])
+/** SQLSTATEs and socket errors that say: the database is away or lets nobody in, nothing is known to be wrong with the request. */
+const AWAY = new Set([
+  '28000',
+  '28P01',
+  '3D000',
+  '57P01',
+  '57P02',
+  '57P03',
+  '08000',
+  '08001',
+  '08003',
+  '08006',
+  '53300',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'EPIPE',
+  'ETIMEDOUT',
+])
 
 /** The SQLSTATE or errno of a thrown value, looking through Drizzle's wrapper; undefined when there is none. */
 export function sqlStateOf(error: unknown): string | undefined {

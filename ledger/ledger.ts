@@ -157,21 +157,38 @@ export class Ledger {
   /** @throws AGENTBUS_FORBIDDEN */
   async applyFleet(context: CommandContext, fleet: Fleet, options: { readonly dryRun: boolean; readonly prune: boolean }): Promise<FleetChange[]> {
     await this.#operatorOnly(context.caller)
-    return this.run((tx) => applyFleet(tx, fleet, { actor: actorOf(context.caller), nowMs: this.nowMs(), ...options }))
+    const { changes } = await this.run((tx) =>
+      onceOnly(tx, context, async () => ({ changes: await applyFleet(tx, fleet, { actor: actorOf(context.caller), nowMs: this.nowMs(), ...options }) })),
+    )
+    return changes
   }
 
   async setPaused(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean }): Promise<boolean> {
     await this.#operatorOnly(context.caller)
     const change = { scope: what.scope, target: what.target, reason: what.reason, actor: actorOf(context.caller) }
-    return this.run((tx) => (what.paused ? pause(tx, change) : resume(tx, change)))
+    const { changed } = await this.run((tx) => onceOnly(tx, context, async () => ({ changed: await (what.paused ? pause(tx, change) : resume(tx, change)) })))
+    return changed
   }
 
+  /** Makes a token. @throws AGENTBUS_TOKEN_SHOWN for a repeat: a token is shown once */
   async createToken(
     context: CommandContext,
     what: { readonly name: string; readonly role: TokenRole; readonly agentId?: AgentId | undefined; readonly expiresAt?: string | undefined; readonly token?: string | undefined },
   ): Promise<{ token: string; view: TokenView }> {
     await this.#operatorOnly(context.caller)
-    return this.run((tx) => createToken(tx, { ...what, createdBy: actorOf(context.caller).id, nowMs: this.nowMs() }))
+    let token: string | undefined
+    const { view } = await this.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const made = await createToken(tx, { ...what, createdBy: actorOf(context.caller).id, nowMs: this.nowMs() })
+        token = made.token
+        // Only the view is kept for a repeat: the ledger holds no secret.
+        return { view: made.view }
+      }),
+    )
+    if (token === undefined) {
+      throw new AgentbusError('AGENTBUS_TOKEN_SHOWN', `Token ${view.id} (${view.name}) was made by an earlier request with this Idempotency-Key.`, { token_id: view.id })
+    }
+    return { token, view }
   }
 
   async revokeToken(context: CommandContext, id: TokenId): Promise<TokenView> {

@@ -16,7 +16,15 @@ function isoOrNull(value: unknown): string | null {
 
 function slotView(row: Record<string, unknown>): SlotView {
   return {
-    ...(row as unknown as Pick<SlotView, 'id' | 'version' | 'status' | 'cause' | 'trigger' | 'unstated' | 'summary' | 'evidence' | 'details'>),
+    id: row['id'] as SlotId,
+    version: Number(row['version']),
+    status: row['status'] as SlotView['status'],
+    cause: row['cause'] as string | null,
+    trigger: row['trigger'] as SlotView['trigger'],
+    unstated: row['unstated'] === true,
+    summary: row['summary'] as string | null,
+    evidence: row['evidence'] as SlotView['evidence'],
+    details: row['details'] as SlotView['details'],
     order: orderKey({ agent: String(row['agent_id']), name: String(row['name']) }),
     agent_id: row['agent_id'] as AgentId,
     slot_at: iso(String(row['slot_at'])),

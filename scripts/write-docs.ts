@@ -49,7 +49,7 @@ Made from the route table. The full description with all schemas is served at \`
 - **Two writers**: a job's version is its \`ETag\`; \`If-Match\` makes cancel, retry, bury and promote conditional.
 - **Pages**: lists answer \`items\` and \`next_cursor\`; give it back as \`cursor\`.
 - **Errors**: problem documents, see [errors.md](errors.md).
-- **Limits**: a body has at most 256 KiB, a JSON object 128 KiB, 32 levels and 5,000 keys. Text with U+0000 or a lone surrogate is refused.
+- **Limits**: a body has at most 256 KiB (a fleet 16 MiB), a JSON object 128 KiB, 32 levels and 5,000 keys. Text with U+0000 or a lone surrogate is refused.
 
 | request | what | access | parameters |
 |---|---|---|---|

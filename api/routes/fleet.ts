@@ -40,6 +40,7 @@ export const fleetRoutes = [
     tag: 'events',
     summary: 'Append a fact and wake what waits for its topic; answers 200 with the first event when the dedupe key is known',
     status: 201,
+    also: { status: 200, when: 'The dedupe key is known: the first event' },
     spec: { body: EmitEventBody, response: EventView },
     async handle({ body, context }, { ledger }) {
       const { event, created, replayed } = await ledger.jobs.emit(context, body)

@@ -53,6 +53,7 @@ export const jobRoutes = [
     tag,
     summary: 'Enqueue a job; answers 200 with the open job when one has the same dedupe key',
     status: 201,
+    also: { status: 200, when: 'A job with the dedupe key is open: that job' },
     spec: { body: CreateJobBody, response: JobView },
     async handle({ body, context }, { ledger }) {
       const { job, created, replayed } = await ledger.jobs.create(context, body)

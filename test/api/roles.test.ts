@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { routes } from '../../api/routes/index.js'
-import { aJob, type TestJob } from '../support/ledger.js'
+import { aJob, aSlot, type TestJob } from '../support/ledger.js'
 import { aBody, startApi, type TestApi } from './support.js'
 
 let api: TestApi
+let slotId = ''
 let tokens: Record<'operator' | 'auditor' | 'agent' | 'attempt' | 'ended', string>
 let mine: TestJob
 let foreign: TestJob
@@ -21,6 +22,7 @@ beforeAll(async () => {
     attempt: mine.attemptToken ?? '',
     ended: closed.attemptToken ?? '',
   }
+  slotId = (await aSlot(api.t.ledger, { name: 'nightly' })).slotId
 })
 afterAll(() => api.close())
 
@@ -76,12 +78,20 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['noteProgress', 'POST', '/v1/jobs/MINE/progress', { note: 'x' }, { ...nobody, attempt: 200 }],
   ['markJobRunning', 'POST', '/v1/jobs/MINE/mark-running', {}, { ...nobody, attempt: 200 }],
   ['completeJob', 'POST', '/v1/jobs/CLOSED/complete', {}, { ...nobody, ended: 409 }],
+  ['listStandingOrders', 'GET', '/v1/standing-orders', undefined, readers],
+  ['getStandingOrder', 'GET', '/v1/standing-orders/devops/nightly', undefined, readers],
+  ['listStandingOrderRuns', 'GET', '/v1/standing-order-runs', undefined, readers],
+  ['getStandingOrderRun', 'GET', '/v1/standing-order-runs/SLOT', undefined, readers],
+  ['getAccountability', 'GET', '/v1/accountability?from=2026-01-01T00:00:00Z', undefined, overseers],
+  ['startStandingOrder', 'POST', '/v1/jobs/FOREIGN/start-standing-order', {}, nobody],
+  ['finishStandingOrder', 'POST', '/v1/jobs/FOREIGN/finish-standing-order', { outcome: 'no_work' }, nobody],
+  ['finishStandingOrder', 'POST', '/v1/jobs/MINE/finish-standing-order', { outcome: 'no_work' }, { ...nobody, attempt: 409 }],
 ]
 
 function pathOf(path: string): string {
   const isAttempt = path.startsWith('/v1/attempts/')
   const idOf = (job: TestJob): string => String(isAttempt ? job.attemptId : job.id)
-  return path.replace('MINE', idOf(mine)).replace('FOREIGN', idOf(foreign)).replace('CLOSED', idOf(closed))
+  return path.replace('MINE', idOf(mine)).replace('FOREIGN', idOf(foreign)).replace('CLOSED', idOf(closed)).replace('SLOT', slotId)
 }
 
 describe('what each kind of token may do', () => {

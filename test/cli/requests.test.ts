@@ -114,6 +114,36 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     method: 'GET',
     path: `/v1/events?namespace=ns&topic=a.*&source_job_id=${ID}&order=desc&limit=5&cursor=x`,
   },
+  'start-standing-order': {
+    argv: [ID, '--openclaw-task-ref', 't', '--openclaw-session-key', 's', '--summary', 'begun'],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/start-standing-order`,
+    body: { openclaw_task_ref: 't', openclaw_session_key: 's', summary: 'begun' },
+  },
+  'finish-standing-order': {
+    argv: [
+      ...[ID, '--outcome', 'blocked', '--summary', 'looked', '--evidence', '{"n":1}', '--blocked-reason', 'no key', '--blocked-owner', 'ops', '--last-error', 'broken'],
+      ...['--events', '[{"topic":"a.b"}]', '--follow-ups', '[{"target_agent":"devops","subject":"next"}]'],
+    ],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/finish-standing-order`,
+    body: {
+      ...{ outcome: 'blocked', summary: 'looked', evidence: { n: 1 }, blocked_reason: 'no key', blocked_owner: 'ops', last_error: 'broken' },
+      ...{ events: [{ topic: 'a.b' }], follow_ups: [{ target_agent: 'devops', subject: 'next' }] },
+    },
+  },
+  'standing-orders': { argv: ['--agent', 'devops'], method: 'GET', path: '/v1/standing-orders?agent=devops' },
+  slots: {
+    argv: ['--order', 'devops/x', '--agent', 'devops', '--status', 'missed', '--from', LATER, '--to', LATER, '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: `/v1/standing-order-runs?order=devops%2Fx&agent=devops&status=missed&from=${encodeURIComponent(LATER)}&to=${encodeURIComponent(LATER)}&limit=5&cursor=x`,
+  },
+  slot: { argv: [ID], method: 'GET', path: `/v1/standing-order-runs/${ID}` },
+  accountability: {
+    argv: ['--from', LATER, '--to', LATER, '--agent', 'devops'],
+    method: 'GET',
+    path: `/v1/accountability?from=${encodeURIComponent(LATER)}&to=${encodeURIComponent(LATER)}&agent=devops`,
+  },
   agents: { argv: [], method: 'GET', path: '/v1/agents' },
   gateways: { argv: [], method: 'GET', path: '/v1/gateways' },
   dispatchers: { argv: [], method: 'GET', path: '/v1/dispatchers' },

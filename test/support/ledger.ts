@@ -5,6 +5,9 @@ import type { AgentId, AttemptId, GatewayId, JobId } from '../../contracts/ids.j
 import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { JobStatus } from '../../contracts/job-states.js'
+import { nextSlot } from '../../config/schedule.js'
+import { orderKey, scheduleOf, StandingOrderConfig, type SlotId } from '../../contracts/standing-orders.js'
+import { startSlot } from '../../ledger/start-slot.js'
 import { openDatabase, type Database } from '../../ledger/database.js'
 import { leaseJob, type LeaseDecision, type LeaseRequest } from '../../ledger/lease-job.js'
 import { sha256 } from '../../ledger/canonical.js'
@@ -136,4 +139,28 @@ export async function aJob(ledger: Ledger, status: JobStatus, overrides: Record<
     await ledger.run((tx) => reportEndedWithoutClose(tx, report, { status: 'ok', response: {} }))
   }
   return withAttempt()
+}
+
+/** A slot of a standing order of its own that has been started, and the leased job that is its run. */
+export async function aSlot(ledger: Ledger, definition: Record<string, unknown> = {}): Promise<TestJob & { readonly slotId: SlotId; readonly order: string }> {
+  const order = StandingOrderConfig.parse({ agent: 'devops', name: `order-${randomBytes(4).toString('hex')}`, every_seconds: 3_600, message: 'Look.', ...definition })
+  await ledger.applyFleet(OPERATOR, { version: 1, gateways: [], agents: [], standing_orders: [order] }, { dryRun: false, prune: false })
+  const [view] = await ledger.listOrders({ order: orderKey(order) })
+  const slotMs = nextSlot(scheduleOf(order), Date.now())
+  if (view === undefined || slotMs === undefined) throw new Error('the order has no slot')
+  const start = await ledger.run((tx) => startSlot(tx, { orderId: view.id, slotMs, nowMs: slotMs, actor: { kind: 'worker', id: 'w1' }, trigger: 'tick' }))
+  if (start.kind !== 'started') throw new Error(`the slot was not started: ${JSON.stringify(start)}`)
+  const id = start.jobId as JobId
+  const leased = await leaseAs(ledger, id, 1)
+  if (leased.kind !== 'start') throw new Error(`the job of the slot was not leased: ${JSON.stringify(leased)}`)
+  const attemptId = leased.attempt.id as AttemptId
+  return {
+    job: await ledger.getJob(id),
+    id,
+    attemptId,
+    attemptToken: ledger.attemptTokens.issue(attemptId),
+    as: { caller: attemptCaller(attemptId, id, order.agent) },
+    slotId: start.runId as SlotId,
+    order: orderKey(order),
+  }
 }

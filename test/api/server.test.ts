@@ -1,0 +1,95 @@
+import { once } from 'node:events'
+import type { ServerOptions } from 'node:http'
+import { connect } from 'node:net'
+import express from 'express'
+import { expect, test, vi } from 'vitest'
+import { Registry } from 'prom-client'
+import { createApp } from '../../api/app.js'
+import { listen } from '../../api/server.js'
+import { createLogger } from '../../config/logger.js'
+import { openDatabase } from '../../ledger/database.js'
+import { Ledger } from '../../ledger/ledger.js'
+import { renderForTests, TEST_SECRET } from '../support/ledger.js'
+
+const given: ServerOptions[] = []
+vi.mock(import('node:http'), async (original) => {
+  const real = await original()
+  const createServer = ((options: ServerOptions, listener: never) => {
+    given.push(options)
+    return real.createServer(options, listener)
+  }) as typeof real.createServer
+  return { ...real, createServer }
+})
+
+/** Something to wait for, and the means to let it happen. */
+function signal(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = (): void => undefined
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+const local = { host: '127.0.0.1', port: 0 }
+
+test('clients that send slowly are cut off: 10 s for headers, 30 s for a request, checked often enough to mean it', async () => {
+  const server = await listen(express(), local)
+
+  const options = given.at(-1)
+
+  expect(options).toMatchObject({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 })
+  expect(options?.connectionsCheckingInterval).toBeLessThanOrEqual(10_000)
+  await server.close()
+})
+
+test('a taken port is told with what to set', async () => {
+  const server = await listen(express(), local)
+  const port = Number(new URL(server.url).port)
+
+  const second = listen(express(), { host: '127.0.0.1', port })
+
+  await expect(second).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG', message: expect.stringContaining('AGENTBUS_PORT') })
+  await server.close()
+})
+
+test('a host that is not of this machine is told as such', async () => {
+  await expect(listen(express(), { host: '192.0.2.1', port: 0 })).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG', message: expect.stringContaining('AGENTBUS_HOST') })
+})
+
+test('closing lets a running request finish and drops idle connections', async () => {
+  const app = express()
+  const arrived = signal()
+  const finish = signal()
+  app.get('/slow', async (_request, response) => {
+    arrived.resolve()
+    await finish.promise
+    response.send('done')
+  })
+  const server = await listen(app, local)
+  const idle = connect(Number(new URL(server.url).port), '127.0.0.1')
+  await once(idle, 'connect')
+  const answer = fetch(`${server.url}/slow`)
+  await arrived.promise
+
+  const closed = server.close()
+  finish.resolve()
+
+  expect(await (await answer).text()).toBe('done')
+  idle.destroy()
+  await closed
+})
+
+test('a ledger that is away is a 503 that says when to come back, and tells nothing of where it is', async () => {
+  const database = openDatabase({ url: 'postgres://someone:secretpassword@127.0.0.1:9/nothing', poolSize: 2, applicationName: 'test', onError: () => undefined })
+  const ledger = new Ledger({ database, secret: TEST_SECRET, retryBaseSeconds: 1, nowMs: () => 0, random: () => 0, render: renderForTests })
+  const app = createApp({ ledger, log: createLogger({ level: 'silent' }), registry: new Registry(), readiness: async () => [] })
+  const server = await listen(app, local)
+
+  const answer = await fetch(`${server.url}/v1/jobs`, { headers: { authorization: 'Bearer abt_x' } })
+  const text = await answer.text()
+
+  expect([answer.status, answer.headers.get('retry-after'), (JSON.parse(text) as { code: string }).code]).toEqual([503, '1', 'AGENTBUS_UNAVAILABLE'])
+  expect(text).not.toMatch(/secretpassword|127\.0\.0\.1|someone/)
+  await server.close()
+  await database.close()
+})

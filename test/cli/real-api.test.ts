@@ -1,0 +1,465 @@
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { COMMANDS } from '../../cli/client/command-table.js'
+import { uuidv7, type AttemptId, type JobId } from '../../contracts/ids.js'
+import { aJob, aSlot } from '../support/ledger.js'
+import { startApi, type TestApi } from '../api/support.js'
+import { run, type Ran, type RunOptions } from './stand-in.js'
+
+let api: TestApi
+let folder: string
+beforeAll(async () => {
+  api = await startApi()
+  folder = await mkdtemp(path.join(tmpdir(), 'agentbus-cli-'))
+})
+beforeEach(() => {
+  // A minute later nobody is throttled for what the test before did.
+  api.clock.nowMs += 61_000
+})
+afterAll(async () => {
+  await api.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+/** Every command and word of it that was run here. */
+const used = new Set<string>()
+
+/** Runs a command against the real API, signed in as operator unless `env` says otherwise. */
+function cli(argv: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  used.add(argv[0] === 'token' ? `token ${argv[1] ?? ''}` : (argv[0] ?? ''))
+  return run(argv, { cwd: folder, ...options, env: { AGENTBUS_URL: api.url, AGENTBUS_TOKEN: api.t.operatorToken, ...options.env } })
+}
+
+/** What a command says with --json: the answer on stdout, nothing on stderr. */
+async function answer(argv: readonly string[], options: RunOptions = {}): Promise<Record<string, unknown>> {
+  const ran = await cli([...argv, '--json'], options)
+  expect({ argv, code: ran.code, stderr: ran.stderr }).toEqual({ argv, code: 0, stderr: '' })
+  return JSON.parse(ran.stdout) as Record<string, unknown>
+}
+
+const ENQUEUE = ['enqueue-job', '--target-agent', 'devops', '--subject', 'from the shell']
+const NOBODY = '0192f0c4-1111-7000-8000-00000000000a'
+
+async function claimed(namespace: string): Promise<{ id: string; token: string }> {
+  await answer([...ENQUEUE, '--namespace', namespace])
+  const { items } = (await answer(['claim-jobs', '--lease-owner', 'shell', '--namespace', namespace])) as { items: { job: { id: string }; attempt_token: string }[] }
+  const [item] = items
+  if (item === undefined) throw new Error('nothing was claimed')
+  return { id: item.job.id, token: item.attempt_token }
+}
+
+describe('a job, from the shell', () => {
+  test('is enqueued with everything the options name', async () => {
+    const parent = await aJob(api.t.ledger, 'queued', { namespace: 'shell' })
+
+    const job = await answer([
+      ...ENQUEUE,
+      ...[
+        '--job-type',
+        'audit',
+        '--lane',
+        'scheduled',
+        '--priority',
+        '900',
+        '--payload',
+        '{"a":1}',
+        '--state',
+        '{"s":2}',
+        '--dedupe-key',
+        'dk',
+        '--run-after',
+        '2099-01-01T00:00:00Z',
+      ],
+      ...[
+        '--max-attempts',
+        '3',
+        '--timeout-seconds',
+        '60',
+        '--lease-seconds',
+        '30',
+        '--on-lost',
+        'block',
+        '--parent-job-id',
+        parent.id,
+        '--flow-key',
+        'f',
+        '--correlation-key',
+        'c',
+      ],
+      ...['--source-agent', 'security', '--depends-on', parent.id, '--on-dependency-death', 'run', '--namespace', 'shell'],
+    ])
+
+    expect(job).toMatchObject({
+      ...{ status: 'waiting', job_type: 'audit', lane: 'scheduled', priority: 900, payload: { a: 1 }, state: { s: 2 }, dedupe_key: 'dk', run_after: '2099-01-01T00:00:00.000Z' },
+      ...{ max_attempts: 3, timeout_seconds: 60, lease_seconds: 30, on_lost: 'block', parent_job_id: parent.id, flow_key: 'f', correlation_key: 'c' },
+      ...{ source_agent: 'security', on_dependency_death: 'run', namespace: 'shell' },
+    })
+  })
+
+  test('takes its payload from the command line, a file or standard input, and keeps every letter', async () => {
+    const payload = { text: 'ä 😀 "quoted" \u2028' }
+    await writeFile(path.join(folder, 'payload.json'), JSON.stringify(payload))
+
+    const jobs = [
+      await answer([...ENQUEUE, '--payload', JSON.stringify(payload)]),
+      await answer([...ENQUEUE, '--payload', '@payload.json']),
+      await answer([...ENQUEUE, '--payload', '-'], { stdin: JSON.stringify(payload) }),
+    ]
+
+    expect(jobs.map((job) => job['payload'])).toEqual([payload, payload, payload])
+  })
+
+  test('goes from claim to completion with the token of its attempt, and no other', async () => {
+    const { id, token } = await claimed('own')
+    const env = { AGENTBUS_TOKEN: token }
+
+    const marked = await answer(['mark-running-job', id, '--openclaw-task-ref', 'run-1', '--openclaw-meta', '{"m":1}'], { env })
+    await answer(['progress-job', id, '--note', 'half way', '--details', '{"of":2}'], { env })
+    await answer(['renew-job-lease', id, '--lease-seconds', '60'], { env })
+    const asOperator = await cli(['complete-job', id])
+    const done = await answer(['complete-job', id, '--summary', 'done', '--result', '{"ok":true}', '--events', '[{"topic":"shell.done"}]'], { env })
+    const again = await cli(['complete-job', id], { env })
+    const reading = await cli(['job', id], { env })
+
+    expect([marked['status'], done['status'], done['result']]).toEqual(['running', 'succeeded', { ok: true }])
+    expect([asOperator.code, again.code, reading.code]).toEqual([4, 5, 4])
+    const { transitions } = await api.t.ledger.jobHistory(id as JobId)
+    expect(transitions.map((row) => row.reason)).toEqual(['created', 'leased', 'marked_running', 'progress', 'lease_renewed', 'completed_by_agent'])
+  })
+
+  test('is blocked or failed, and retried, by the commands for it', async () => {
+    const blocked = await claimed('blocks')
+    const failed = await claimed('fails')
+
+    await answer(['block-job', blocked.id, '--blocked-reason', 'no key', '--blocked-owner', 'anna', '--waits-for', '{"kind":"event","topic":"key.given"}'], {
+      env: { AGENTBUS_TOKEN: blocked.token },
+    })
+    const over = await answer(['fail-job', failed.id, '--last-error', 'no good'], { env: { AGENTBUS_TOKEN: failed.token } })
+    await answer(['emit-event', '--topic', 'key.given', '--namespace', 'blocks', '--payload', '{"k":1}'])
+    const retried = await answer(['retry-job', failed.id, '--reason', 'again', '--extra-attempts', '2'])
+
+    expect(over['status']).toBe('failed')
+    expect((await api.t.ledger.getJob(blocked.id as JobId)).status).toBe('queued')
+    expect([retried['status'], retried['generation']]).toEqual(['queued', 2])
+  })
+
+  test('is cancelled, promoted and buried by an operator', async () => {
+    const delayed = await answer([...ENQUEUE, '--run-after', '2099-01-01T00:00:00Z'])
+    const promoted = await answer(['promote-job', String(delayed['id']), '--reason', 'now', '--if-version', '1'])
+    const late = await cli(['cancel-job', String(delayed['id']), '--reason', 'stop', '--if-version', '1'])
+    const cancelled = await answer(['cancel-job', String(delayed['id']), '--reason', 'stop'])
+    const dead = await aJob(api.t.ledger, 'dead', { max_attempts: 1 })
+
+    const buried = await answer(['bury-job', dead.id, '--reason', 'rest'])
+
+    expect(Date.parse(String(promoted['run_after']))).toBeLessThan(Date.parse('2098-01-01'))
+    expect([late.code, cancelled['status'], buried['buried_at'] === null]).toEqual([5, 'cancelled', false])
+  })
+
+  test('whose lease ran out is queued again by hand', async () => {
+    const { id } = await claimed('expires')
+    await api.t.database.pool.query(`update job_attempts set leased_until = clock_timestamp() - interval '1 second' where job_id = $1`, [id])
+
+    const { items } = (await answer(['requeue-expired', '--namespace', 'expires'])) as { items: { id: string; status: string }[] }
+
+    expect(items).toMatchObject([{ id, status: 'queued' }])
+  })
+})
+
+describe('standing orders', () => {
+  test('are listed, run, closed with what was found, and accounted for', async () => {
+    const slot = await aSlot(api.t.ledger, { name: 'from-the-shell' })
+    const env = { AGENTBUS_TOKEN: slot.attemptToken ?? '' }
+
+    await answer(['start-standing-order', slot.id], { env })
+    const job = await answer(['finish-standing-order', slot.id, '--outcome', 'no_work', '--summary', 'looked', '--evidence', '{"checked": 4}'], { env })
+    const orders = await answer(['standing-orders', '--agent', 'devops'])
+    const slots = await answer(['slots', '--order', slot.order, '--to', '2099-01-01T00:00:00Z'])
+    const one = await answer(['slot', slot.slotId])
+    const shown = await cli(['slot', slot.slotId])
+
+    expect(job['status']).toBe('succeeded')
+    expect((orders['items'] as { order: string }[]).map(({ order }) => order)).toContain(slot.order)
+    expect(slots['items']).toMatchObject([{ id: slot.slotId, status: 'no_work', evidence: { checked: 4 }, unstated: false, job_id: slot.id }])
+    expect(one['transitions']).toMatchObject([{ to_status: 'started' }, { from_status: 'started', to_status: 'no_work' }])
+    expect(shown.stdout).toContain('no_work')
+  })
+
+  test('a window with a missed slot exits with 1, one without with 0', async () => {
+    const { order } = await aSlot(api.t.ledger, { name: 'missed-one' })
+    await api.t.database.pool.query(
+      `with o as (select id, version, agent_id from standing_orders where name = 'missed-one'),
+        r as (insert into standing_order_runs (id, order_id, version, agent_id, slot_at, grace_until, look_at)
+          select gen_random_uuid(), id, version, agent_id, now() - interval '1 hour', now() - interval '50 minutes', now() from o returning id)
+      select 1 from r`,
+    )
+    await api.t.database.pool.query(
+      `select move_slot(id, 'missed', 'worker_down', 'system', 'test', '{}'::jsonb, now()) from standing_order_runs where slot_at < now() and status = 'expected'`,
+    )
+    const since = new Date(Date.now() - 7_200_000).toISOString()
+
+    const bad = await cli(['accountability', '--from', since])
+    const good = await cli(['accountability', '--from', since, '--to', new Date(Date.now() - 7_000_000).toISOString()])
+
+    expect([bad.code, good.code]).toEqual([1, 0])
+    expect(bad.stdout).toMatch(new RegExp(`${order} +1 .* 1 `))
+    expect(bad.stderr).toContain('missed')
+  })
+})
+
+describe('looking', () => {
+  test('every list and view answers, as JSON and for people', async () => {
+    const job = await aJob(api.t.ledger, 'running')
+    const attempt = String(job.attemptId)
+    const views = [
+      ['jobs'],
+      ['job', job.id],
+      ['history', job.id],
+      ['attempt', attempt],
+      ['prompt', attempt],
+      ['events'],
+      ['agents'],
+      ['gateways'],
+      ['dispatchers'],
+      ['health'],
+      ['token', 'list'],
+    ]
+
+    for (const argv of views) {
+      const json = await answer(argv)
+      const people = await cli(argv)
+
+      expect(Object.keys(json).length).toBeGreaterThan(0)
+      expect({ argv, code: people.code, stderr: people.stderr }).toEqual({ argv, code: 0, stderr: '' })
+      expect(people.stdout).toMatch(/\n$/)
+    }
+  })
+
+  test('jobs --all over 250 jobs shows each once', async () => {
+    for (let at = 0; at < 25; at += 1) await Promise.all(Array.from({ length: 10 }, () => aJob(api.t.ledger, 'queued', { namespace: 'many' })))
+
+    const { items } = (await answer(['jobs', '--namespace', 'many', '--all'])) as { items: { id: string }[] }
+
+    expect([items.length, new Set(items.map((item) => item.id)).size]).toEqual([250, 250])
+  })
+})
+
+describe('agents', () => {
+  test('are paused and let work again', async () => {
+    const paused = await answer(['pause-agent', 'security', '--reason', 'rest'])
+    const between = (await api.t.ledger.listAgents('security'))[0]?.paused
+
+    const resumed = await answer(['resume-agent', 'security', '--reason', 'go'])
+
+    expect([paused, between, resumed]).toEqual([{ changed: true, paused: true }, true, { changed: true, paused: false }])
+  })
+})
+
+describe('tokens', () => {
+  test('are made, used, listed without their secret, and revoked', async () => {
+    const made = await cli(['token', 'create', '--name', 'ci', '--role', 'agent', '--agent', 'devops'])
+    const token = made.stdout.trim()
+    const usable = await cli(['agents'], { env: { AGENTBUS_TOKEN: token } })
+    const { items } = (await answer(['token', 'list'])) as { items: { id: string; name: string }[] }
+    const id = String(items.find((item) => item.name === 'ci')?.id)
+
+    const revoked = await cli(['token', 'revoke', id])
+
+    expect(token).toMatch(/^abt_[A-Za-z0-9_-]{43}$/)
+    expect([made.code, made.stderr, usable.code, revoked.code]).toEqual([0, '', 0, 0])
+    expect(JSON.stringify(items)).not.toContain(token)
+    expect((await cli(['agents'], { env: { AGENTBUS_TOKEN: token } })).code).toBe(4)
+  })
+})
+
+describe('exit codes, as the real API causes them', () => {
+  test.each([
+    [2, 'input that is not valid', [...ENQUEUE, '--priority', '2000']],
+    [2, 'an agent that nobody knows', ['enqueue-job', '--target-agent', 'nobody', '--subject', 'x']],
+    [2, 'an unknown option', [...ENQUEUE, '--colour', 'red']],
+    [2, 'text that no store can hold', [...ENQUEUE, '--payload', '{"a":"\\u0000"}']],
+    [3, 'a job that nobody knows', ['job', NOBODY]],
+    [3, 'an attempt that nobody knows', ['attempt', NOBODY]],
+    [5, 'a state that does not allow it', ['promote-job', 'SUCCEEDED', '--reason', 'x']],
+  ])('%i: %s', async (code, _what, argv) => {
+    const { id } = await aJob(api.t.ledger, 'succeeded')
+    const words = argv.map((word) => (word === 'SUCCEEDED' ? id : word))
+
+    const ran = await cli(words)
+    const json = await cli([...words, '--json'])
+
+    expect([ran.code, json.code, ran.stdout, json.stdout]).toEqual([code, code, '', ''])
+    expect(ran.stderr).toMatch(/^agentbus: [^\n]+\n$/)
+    expect(JSON.parse(json.stderr)).toMatchObject({ detail: expect.any(String) })
+    expect(`${ran.stderr}${json.stderr}`).not.toContain(api.t.operatorToken)
+  })
+
+  test('4: a wrong token, which is not repeated; 7: too many of them', async () => {
+    const wrong = `abt_${'w'.repeat(43)}`
+    const codes: number[] = []
+    let said = ''
+
+    for (let at = 0; at < 21; at += 1) {
+      const ran = await cli(['agents'], { env: { AGENTBUS_TOKEN: wrong } })
+      codes.push(ran.code)
+      said += ran.stderr + ran.stdout
+    }
+
+    expect(codes.slice(0, 20).every((code) => code === 4)).toBe(true)
+    expect(codes.at(-1)).toBe(7)
+    expect(said).not.toContain('wwww')
+    expect((await cli(['agents'])).code).toBe(0)
+  })
+})
+
+/** Passes connections on, but cuts the first `cuts` of them once the API has answered, before the answer gets through. */
+async function cuttingProxy(cuts: number): Promise<{ readonly url: string; readonly connections: () => number; close(): Promise<void> }> {
+  let connections = 0
+  const sockets = new Set<Socket>()
+  const server = createServer((client) => {
+    connections += 1
+    const isCut = connections <= cuts
+    const upstream = connect(Number(new URL(api.url).port), '127.0.0.1')
+    for (const socket of [client, upstream]) sockets.add(socket.on('error', () => undefined))
+    client.pipe(upstream)
+    if (isCut) upstream.once('data', () => client.destroy())
+    else upstream.pipe(client)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    connections: () => connections,
+    close: async () => {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+describe('a connection that breaks after the request was carried out', () => {
+  test('leaves one job, not two, and the command answers with it', async () => {
+    const proxy = await cuttingProxy(1)
+    const before = await api.count('jobs')
+
+    const job = await answer(ENQUEUE, { env: { AGENTBUS_URL: proxy.url } })
+
+    expect(proxy.connections()).toBe(2)
+    expect(await api.count('jobs')).toBe(before + 1)
+    expect((await api.t.ledger.getJob(job['id'] as JobId)).subject).toBe('from the shell')
+    await proxy.close()
+  })
+
+  test('leaves a close that is answered as done, though its attempt has ended', async () => {
+    const { id, token } = await claimed('cut')
+    const proxy = await cuttingProxy(2)
+
+    const done = await answer(['complete-job', id], { env: { AGENTBUS_URL: proxy.url, AGENTBUS_TOKEN: token } })
+
+    expect([done['status'], proxy.connections()]).toEqual(['succeeded', 3])
+    expect((await api.t.ledger.jobHistory(id as JobId)).observations).toEqual([])
+    await proxy.close()
+  })
+
+  test('for good gives the key with which a repeat by hand is one job', async () => {
+    const proxy = await cuttingProxy(99)
+    const before = await api.count('jobs')
+    const failed = await cli([...ENQUEUE, '--json'], { env: { AGENTBUS_URL: proxy.url } })
+    const key = String((JSON.parse(failed.stderr) as { idempotency_key: string }).idempotency_key)
+
+    await answer([...ENQUEUE, '--idempotency-key', key])
+
+    expect([failed.code, failed.stdout]).toEqual([6, ''])
+    expect(await api.count('jobs')).toBe(before + 1)
+    await proxy.close()
+  })
+})
+
+describe('apply', () => {
+  const fleet = (agents: string): string => `version: 1\ngateways:\n  - id: gw\n    base_url: http://127.0.0.1:9\n    token: env:TEST_HOOK_TOKEN\nagents:\n${agents}`
+  const ONE = fleet('  - id: applied\n    gateway: gw\n    concurrency: 3\n')
+  const versions = async (): Promise<number> => Number((await api.t.database.pool.query(`select count(*)::int as n from fleet_versions`)).rows[0]?.n)
+
+  test('--dry-run shows what it would do and writes nothing; then it is done; then there is nothing to do', async () => {
+    await writeFile(path.join(folder, 'fleet.yaml'), ONE)
+    const before = await versions()
+
+    const dry = (await answer(['apply', '-f', 'fleet.yaml', '--dry-run'])) as { changes: { kind: string; id: string; change: string }[] }
+    const afterDry = await versions()
+    const done = (await answer(['apply', '-f', 'fleet.yaml'])) as typeof dry
+    const again = (await answer(['apply', '-f', 'fleet.yaml'])) as typeof dry
+    const people = await cli(['apply', '-f', 'fleet.yaml'])
+
+    expect(dry).toEqual(done)
+    expect(afterDry).toBe(before)
+    expect(done.changes).toMatchObject([
+      { id: 'gw', change: 'unchanged' },
+      { id: 'applied', change: 'added' },
+    ])
+    expect(again.changes.map((one) => one.change)).toEqual(['unchanged', 'unchanged'])
+    expect(await versions()).toBe(before + 1)
+    expect(people.stdout).toMatch(/unchanged|nothing/i)
+  })
+
+  test('--prune disables what the file does not name, and keeps it', async () => {
+    await writeFile(path.join(folder, 'fleet.yaml'), ONE)
+    await writeFile(path.join(folder, 'fuller.yaml'), fleet('  - id: applied\n    gateway: gw\n    concurrency: 3\n  - id: leaver\n    gateway: gw\n'))
+    await answer(['apply', '-f', 'fuller.yaml'])
+    const others = (await api.t.ledger.listAgents()).filter((agent) => agent.enabled && agent.id !== 'applied')
+
+    const { changes } = (await answer(['apply', '-f', 'fleet.yaml', '--prune'])) as { changes: { kind: string; id: string; change: string }[] }
+
+    expect(
+      changes
+        .filter((one) => one.kind === 'agent' && one.change === 'disabled')
+        .map((one) => one.id)
+        .sort(),
+    ).toEqual(others.map((agent) => String(agent.id)).sort())
+    expect((await api.t.ledger.listAgents('leaver'))[0]).toMatchObject({ enabled: false, state: 'disabled' })
+  })
+
+  test('a broken file is named with line and column, and nothing is sent', async () => {
+    await writeFile(path.join(folder, 'broken.yaml'), fleet('  - id: applied\n    gateway: nowhere\n    concurrency: many\n'))
+    const before = await versions()
+
+    const ran = await cli(['apply', '-f', 'broken.yaml'])
+
+    expect([ran.code, ran.stdout]).toEqual([2, ''])
+    expect(ran.stderr).toMatch(/broken\.yaml:9:18: .*concurrency/s)
+    expect(await versions()).toBe(before)
+  })
+})
+
+describe('workspace', () => {
+  test('keeps what stands in AGENTS.md already, and refuses an id that is no id', async () => {
+    await writeFile(path.join(folder, 'AGENTS.md'), '# My own rules\n')
+
+    const written = await cli(['workspace', 'devops', '--dir', '.'])
+    const refused = await cli(['workspace', '../evil', '--dir', '.'])
+
+    const text = await readFile(path.join(folder, 'AGENTS.md'), 'utf8')
+    expect([written.code, refused.code]).toEqual([0, 2])
+    expect(text).toContain('# My own rules\n')
+    expect(text).toContain(api.url)
+  })
+})
+
+test('the token of an attempt that nobody opened is refused with 4 and not repeated', async () => {
+  const token = api.t.ledger.attemptTokens.issue(uuidv7(1) as AttemptId)
+
+  const ran = await cli(['complete-job', NOBODY, '--token', token])
+
+  expect(ran.code).toBe(4)
+  expect(ran.stderr).not.toContain(token)
+})
+
+test('every client command was run above against the real API', () => {
+  const all = [...COMMANDS.map((command) => command.name), 'apply', 'workspace', 'token create', 'token list', 'token revoke']
+
+  expect(all.filter((name) => !used.has(name))).toEqual([])
+})
