@@ -1,4 +1,4 @@
-FROM node:24-slim AS build
+FROM node:24.11.1-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc tsconfig.json tsconfig.build.json ./
 COPY contracts contracts
@@ -13,7 +13,7 @@ COPY embedded embedded
 COPY cli cli
 RUN npm ci && npm prune --omit=dev --ignore-scripts
 
-FROM node:24-slim
+FROM node:24.11.1-bookworm-slim
 WORKDIR /app
 ENV NODE_ENV=production
 COPY --from=build /app/package.json ./

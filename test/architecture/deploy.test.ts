@@ -1,84 +1,100 @@
-import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { SETTINGS } from '../../config/settings.js'
+import { parse } from 'yaml'
+import { dockerfileFaults, SERVER_COMMANDS, unitFaults } from './deploy-faults.js'
 
-const run = promisify(execFile)
+const ROOT = process.cwd()
 const UNITS = 'deploy/systemd'
-const units = await readdir(UNITS)
 
-/** The keys these units may use, by section; systemd itself ignores a misspelt one with a warning. */
-const KEYS: Readonly<Record<string, readonly string[]>> = {
-  Unit: ['Description', 'After', 'Wants'],
-  Service: [
-    ...['User', 'WorkingDirectory', 'EnvironmentFile', 'Environment', 'ExecStart', 'Restart', 'RestartSec', 'TimeoutStopSec', 'StateDirectory'],
-    ...['NoNewPrivileges', 'ProtectSystem', 'ProtectHome', 'PrivateTmp'],
-  ],
-  Install: ['WantedBy'],
+async function units(): Promise<{ name: string; text: string }[]> {
+  return Promise.all((await readdir(UNITS)).map(async (name) => ({ name, text: await readFile(path.join(UNITS, name), 'utf8') })))
 }
 
-interface Line {
-  readonly section: string
-  readonly key: string
-  readonly value: string
-}
+describe('the systemd units', () => {
+  test('are sound, and one runs the API and one the workers', async () => {
+    const all = await units()
 
-async function linesOf(unit: string): Promise<Line[]> {
-  let section = ''
-  const lines: Line[] = []
-  for (const text of (await readFile(path.join(UNITS, unit), 'utf8')).split('\n')) {
-    if (text === '' || text.startsWith('#')) continue
-    const head = /^\[(\w+)\]$/.exec(text)?.[1]
-    if (head !== undefined) {
-      section = head
-      continue
-    }
-    const [, key, value] = /^(\w+)=(.+)$/.exec(text) ?? []
-    if (key === undefined || value === undefined) throw new Error(`${unit}: cannot read ${text}`)
-    lines.push({ section, key, value })
-  }
-  return lines
-}
-
-async function commandExists(command: string): Promise<boolean> {
-  const { stdout } = await run(process.execPath, ['bin/agentbus.mjs', '--help'])
-  return new RegExp(`^ +${command}\\b`, 'm').test(stdout)
-}
-
-describe.each(units)('%s', (unit) => {
-  test('has only sections and keys that systemd knows, restarts, and is confined', async () => {
-    const lines = await linesOf(unit)
-
-    for (const { section, key } of lines) expect(KEYS[section], `[${section}] ${key}`).toContain(key)
-    const service = Object.fromEntries(lines.filter(({ section }) => section === 'Service').map(({ key, value }) => [key, value]))
-    expect(service).toMatchObject({ Restart: 'always', NoNewPrivileges: 'yes', ProtectSystem: 'strict' })
-    expect(service['User']).not.toBe('root')
+    expect(all.map(({ name, text }) => [name, unitFaults(text, ROOT)])).toEqual([
+      ['agentbus-api.service', []],
+      ['agentbus-worker@.service', []],
+    ])
+    expect(all.map(({ text }) => /^ExecStart=.* (\S+)$/m.exec(text)?.[1])).toEqual(['api', 'worker'])
   })
 
-  test('starts a command that exists, with settings that exist', async () => {
-    const lines = await linesOf(unit)
-    const [, command] = /^\/usr\/bin\/node bin\/agentbus\.mjs (\w+)$/.exec(lines.find(({ key }) => key === 'ExecStart')?.value ?? '') ?? []
-    const names = lines.filter(({ key }) => key === 'Environment').map(({ value }) => value.split('=')[0])
+  test.each([
+    ['Restart=always', 'Restrat=always', 'unknown key Restrat in [Service]'],
+    ['Restart=always', 'Restart=on-failure', 'Service.Restart must be always'],
+    ['[Install]', '[Instal]', 'unknown section [Instal]'],
+    ['agentbus.mjs api', 'agentbus.mjs serve', 'serve is no server command'],
+    ['bin/agentbus.mjs', 'bin/agentbus.js', 'bin/agentbus.js does not exist'],
+    ['User=agentbus', 'User=root', 'Service.User must be a user of its own'],
+    ['EnvironmentFile=/etc', 'EnvironmentFile=-/etc', 'Service.EnvironmentFile must be /etc/agentbus/agentbus.env'],
+    ['AGENTBUS_DATA_DIR', 'AGENTBUS_DATADIR', 'Environment sets AGENTBUS_DATADIR, which is no setting'],
+    ['NoNewPrivileges=yes\n', '', 'Service.NoNewPrivileges must be yes'],
+  ])('are refused with %j turned into %j', async (was, now, fault) => {
+    const text = await readFile(path.join(UNITS, 'agentbus-api.service'), 'utf8')
 
-    expect(await commandExists(command ?? 'none')).toBe(true)
-    const known = Object.values(SETTINGS).map(({ env }) => env)
-    for (const name of names) expect(known).toContain(name)
+    expect(unitFaults(text.replace(was, now), ROOT)).toContain(fault)
+  })
+
+  const analyze = spawnSync('systemd-analyze', ['--version']).status === 0
+
+  test.runIf(analyze)('pass systemd-analyze verify without a word, and a planted fault does not', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-units-'))
+    // The check looks for the program, which lies elsewhere on a developer's machine.
+    for (const { name, text } of await units()) await writeFile(path.join(folder, name), text.replace('/usr/bin/node', process.execPath))
+    const verify = (): string => {
+      const { stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', ...names.map((name) => path.join(folder, name))], { encoding: 'utf8' })
+      return `${stdout}${stderr}`
+    }
+    const names = ['agentbus-api.service', 'agentbus-worker@.service']
+
+    const clean = verify()
+    await writeFile(path.join(folder, 'agentbus-api.service'), (await readFile(path.join(folder, 'agentbus-api.service'), 'utf8')).replace('PrivateTmp=', 'PrivateTemp='))
+    const planted = verify()
+    await rm(folder, { recursive: true, force: true })
+
+    expect(clean.split('\n').filter((line) => line.includes('agentbus'))).toEqual([])
+    expect(planted).toContain('PrivateTemp')
   })
 })
 
-test('the Dockerfile copies what exists, runs as an ordinary user, and starts a command that exists', async () => {
-  const lines = (await readFile('Dockerfile', 'utf8')).split('\n').filter((line) => line !== '' && !line.startsWith('#'))
-  const copied = lines.filter((line) => line.startsWith('COPY ') && !line.includes('--from=')).flatMap((line) => line.split(' ').slice(1, -1))
-  const folders = (await readdir('.', { withFileTypes: true })).filter((entry) => entry.isDirectory() && existsSync(path.join('dist', entry.name))).map(({ name }) => name)
+describe('the Dockerfile', () => {
+  test('is sound', async () => {
+    expect(dockerfileFaults(await readFile('Dockerfile', 'utf8'), ROOT)).toEqual([])
+  })
 
-  for (const line of lines.filter((one) => one.startsWith('FROM '))) expect(line).toMatch(/^FROM node:\d+-slim( AS \w+)?$/)
-  for (const file of copied) expect([file, existsSync(file)]).toEqual([file, true])
-  // Every folder that is built is in the image of the build.
-  for (const folder of folders) expect(copied).toContain(folder)
-  expect(lines.findLast((line) => line.startsWith('USER '))).toBe('USER node')
-  const command = JSON.parse(lines.find((line) => line.startsWith('CMD '))?.slice(4) ?? '[]') as string[]
-  expect(await commandExists(command[0] ?? 'none')).toBe(true)
+  test.each([
+    [/^FROM \S+ AS build/, 'FROM node:latest AS build', 'node:latest is not pinned to a version and a distribution'],
+    [/^USER .*$/m, '', 'it runs as root'],
+    [/npm ci/, 'npm install', 'npm install does not keep to the lock file; npm ci does'],
+    [/^COPY board board$/m, 'COPY boards boards', 'boards is copied and does not exist'],
+    [/^COPY board board$/m, '', 'the build needs board, which is not copied'],
+    [/^COPY board board$/m, 'COPY docs docs', 'docs is copied and .dockerignore leaves it out'],
+    [/^COPY drizzle drizzle$/m, '', 'the image lacks drizzle'],
+    [/--from=build/, '--from=builder', 'there is no stage builder'],
+    [/^CMD .*$/m, 'CMD ["serve"]', 'serve is no server command'],
+  ])('is refused with %s turned into %j', async (was, now, fault) => {
+    const text = await readFile('Dockerfile', 'utf8')
+
+    expect(dockerfileFaults(text.replace(was, now), ROOT)).toContain(fault)
+  })
+})
+
+test('docker-compose.yml and deploy/README.md name commands, units and settings files that exist', async () => {
+  const readme = await readFile('deploy/README.md', 'utf8')
+  const source = await readFile('docker-compose.yml', 'utf8')
+  const { services } = parse(source, { merge: true }) as { services: Record<string, { build?: string; command?: string[] }> }
+
+  const ofCompose = Object.values(services).flatMap((service) => (service.build === undefined ? [] : (service.command ?? []).slice(0, 1)))
+  const ofReadme = [...readme.matchAll(/docker compose run --rm (\w+) ([\w-]+)/g)].map((match) => ({ service: match[1] ?? '', command: match[2] ?? '' }))
+  const enabled = (/systemctl enable --now ([^`]+)`/.exec(readme)?.[1] ?? '').split(' ').map((unit) => `${unit.replace(/@.*/, '@')}.service`)
+
+  for (const command of [...ofCompose, ...ofReadme.map((one) => one.command)]) expect(SERVER_COMMANDS).toContain(command)
+  for (const { service } of ofReadme) expect(Object.keys(services)).toContain(service)
+  expect([...new Set(enabled)].sort()).toEqual((await readdir(UNITS)).sort())
+  expect(readme).toContain('/etc/agentbus/agentbus.env')
 })
