@@ -1,3 +1,4 @@
+import { sqlStateOf } from '../../ledger/database.js'
 import { mkdtemp, readFile, rm, chmod } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -113,7 +114,15 @@ async function wipe(cluster: Cluster): Promise<void> {
   const { rows } = await cluster.database.pool.query<{ name: string }>(
     `select quote_ident(tablename) as name from pg_tables where schemaname = 'bullmq' and tablename not like '%migration%'`,
   )
-  await cluster.database.pool.query(`truncate ${rows.map((row) => `bullmq.${row.name}`).join(', ')}`)
+  for (;;) {
+    try {
+      await cluster.database.pool.query(`truncate ${rows.map((row) => `bullmq.${row.name}`).join(', ')}`)
+      return
+    } catch (error) {
+      // TRUNCATE locks table by table and can cross a worker's transaction; PostgreSQL then ends one of the two, to be sent again.
+      if (sqlStateOf(error) !== '40P01') throw error
+    }
+  }
 }
 
 test.runIf(BACKEND === 'redis')('Redis killed under load and started again', async () => {

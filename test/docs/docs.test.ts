@@ -2,9 +2,10 @@ import { readFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../cli/client/command-table.js'
+import { parseFleet } from '../../config/fleet-file.js'
 import { LEGAL_MOVES } from '../../contracts/job-states.js'
 import { generatedDocs } from '../../scripts/write-docs.js'
-import { aJob, freshLedger, type TestLedger } from '../support/ledger.js'
+import { aJob, aSlot, freshLedger, type TestLedger } from '../support/ledger.js'
 
 async function pages(): Promise<{ file: string; text: string }[]> {
   const docs = (await readdir('docs')).filter((name) => name.endsWith('.md')).map((name) => path.join('docs', name))
@@ -76,4 +77,42 @@ describe('every query in the docs', () => {
     // the story (a placeholder), the agent's hour, dead letters, observations, blocked, workers (none run here), open
     expect(counts).toEqual([0, 5, 1, 1, 1, 0, 1])
   })
+
+  test('about standing orders runs, and finds the slots it is about', async () => {
+    const { slotId } = await aSlot(t.ledger, { name: 'asked-about', cron: '0 * * * *', every_seconds: undefined })
+    await t.database.pool.query(`update standing_order_runs set slot_at = now() - interval '3 hours', grace_until = now() - interval '2 hours' where id = $1`, [slotId])
+    await t.database.pool.query(`update standing_order_runs set claimed = 'no_work', evidence = '{"checked": 1}' where id = $1`, [slotId])
+    await t.database.pool.query(`select move_slot($1, 'completed', null, 'system', 'test', '{}', now())`, [slotId])
+    const { rows: missed } = await t.database.pool.query<{ id: string }>(
+      `insert into standing_order_runs (id, order_id, version, agent_id, slot_at, grace_until, look_at)
+       select gen_random_uuid(), order_id, version, agent_id, now() - interval '1 hour', now() - interval '50 minutes', now() from standing_order_runs where id = $1 returning id`,
+      [slotId],
+    )
+    await t.database.pool.query(`select move_slot($1, 'missed', 'worker_down', 'system', 'test', '{}', now())`, [missed[0]?.id])
+    const text = await readFile('docs/standing-orders.md', 'utf8')
+    const queries = [...text.matchAll(/```sql\n([\s\S]*?)```/g)].map((match) => match[1] ?? '')
+
+    const found: unknown[] = []
+    for (const query of queries) found.push((await t.database.pool.query(query)).rows)
+
+    expect(found).toMatchObject([
+      [
+        { name: 'asked-about', status: 'no_work' },
+        { name: 'asked-about', status: 'missed', cause: 'worker_down' },
+      ],
+      [{ name: 'asked-about', evidence: { checked: 1 } }],
+      [{ name: 'asked-about', status: 'missed', cause: 'worker_down' }],
+      [{ name: 'asked-about', last_status: 'missed', missed_24h: '1' }],
+      [{ name: 'asked-about', version: 1, cron: '0 * * * *' }],
+    ])
+  })
+})
+
+test('the fleet file in the docs of standing orders is a valid one', async () => {
+  const text = await readFile('docs/standing-orders.md', 'utf8')
+  const orders = /```yaml\n([\s\S]*?)```/.exec(text)?.[1] ?? ''
+
+  const parsed = parseFleet(`gateways: [{ id: g, base_url: 'http://127.0.0.1:1', token: env:X }]\nagents: [{ id: devops, gateway: g }]\n${orders}`)
+
+  expect(parsed).toMatchObject({ fleet: { standing_orders: [{ name: 'disk-check', time_zone: 'Europe/Berlin', grace_seconds: 240 }] } })
 })

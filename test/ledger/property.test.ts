@@ -142,9 +142,9 @@ class Model {
     return 'ok'
   }
 
-  /** What an attempt that has ended is told: that its own answer stands, or that the job went on without it. */
+  /** What an attempt that has ended is told: that its own answer stands, or that the job went on with a newer one. */
   #refusalOf(attempt: ModelAttempt | undefined): string {
-    return attempt?.byAgent === true && this.open === undefined ? 'AGENTBUS_ALREADY_CLOSED' : 'AGENTBUS_STALE_ATTEMPT'
+    return attempt?.byAgent === true && attempt === this.attempts.at(-1) ? 'AGENTBUS_ALREADY_CLOSED' : 'AGENTBUS_STALE_ATTEMPT'
   }
 
   #end(attempt: AttemptStatus, burn: boolean, to: JobStatus): void {
