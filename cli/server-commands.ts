@@ -35,9 +35,11 @@ export function registerServerCommands(program: Command, io: ServerIo): void {
   program
     .command('demo')
     .description('play a two-minute story on a fresh fleet and check it against the ledger')
-    .action(async () => {
+    .option('--fast', 'without the pauses for somebody who reads along')
+    .action(async (values: { fast?: true }) => {
       const { playDemo } = await import('./demo.js')
-      if (!(await playDemo(io))) throw new CliError('The demo failed.', EXIT.unexpected)
+      const end = await playDemo({ ...io, pace: values.fast === true ? 'fast' : 'human' })
+      if (end !== 'held') throw new CliError(end === 'stopped' ? 'The demo was stopped; nothing of it is left.' : 'The demo failed.', EXIT.unexpected)
     })
   program
     .command('operator-token')
