@@ -8,8 +8,8 @@ const SECRET_NAMES = ['authorization', 'token', 'secret', 'password', 'passwd', 
 const DEEPEST = 8
 
 /**
- * A logger to standard error, which leaves standard output to the commands. The message is the name of an
- * event (`relay.published`), the rest are fields. Values under a name that ends in token, secret, password,
+ * A logger to standard error, which leaves standard output to the commands. The field `event` names what happened
+ * (`queue.rebuilt`) and is documented; the message is for people and may change. Values under a name that ends in token, secret, password,
  * authorization and the like are censored at any depth; so are passwords in URLs and bearer tokens
  * anywhere in the line, because drivers put them into their messages.
  */

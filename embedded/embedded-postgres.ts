@@ -71,7 +71,7 @@ async function initCluster({ home, binaries, password, log }: Cluster): Promise<
   } finally {
     await rm(passwordFile, { force: true })
   }
-  log.info({ home: home.path }, 'embedded_postgres.created')
+  log.info({ event: 'embedded_postgres.created', home: home.path }, 'a new cluster was made')
 }
 
 async function ensureDatabase({ password, home }: Cluster, port: number): Promise<void> {

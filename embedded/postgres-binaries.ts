@@ -105,7 +105,7 @@ async function copyNative(native: string, home: string, log: Logger): Promise<st
     await rm(draft, { recursive: true, force: true })
     throw new AgentbusError('AGENTBUS_CONFIG', `the programs of the embedded PostgreSQL cannot be copied to ${home}: ${messageOf(error)}`, { home }, { cause: error })
   }
-  log.info({ from: native, to: copy }, 'embedded_postgres.programs_copied')
+  log.info({ event: 'embedded_postgres.programs_copied', from: native, to: copy }, 'programs were copied to where their user can run them')
   return copy
 }
 

@@ -70,7 +70,7 @@ async function homeUnderRoot(dataDir: string, log: Logger): Promise<PostgresHome
     // The server's user must pass through; what lies in the folder stays private by its own modes.
     await chmod(dataDir, (await stat(dataDir)).mode | 0o011)
   } else {
-    log.info({ path, dataDir, uid: user.uid }, 'embedded_postgres.placed_outside_data_dir')
+    log.info({ event: 'embedded_postgres.placed_outside_data_dir', path, dataDir, uid: user.uid }, 'the user of PostgreSQL cannot reach the data folder')
   }
   await mkdir(path, { recursive: true, mode: 0o700 })
   await chown(path, user.uid, user.gid)

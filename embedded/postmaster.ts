@@ -56,7 +56,7 @@ export async function adoptPostmaster(cluster: Cluster): Promise<number | undefi
     }
     if (file.status === 'ready') {
       await checkPassword(cluster, file.port)
-      log.info({ pid: file.pid, port: file.port }, 'embedded_postgres.adopted')
+      log.info({ event: 'embedded_postgres.adopted', pid: file.pid, port: file.port }, 'PostgreSQL was running already')
       return file.port
     }
     if (clock.nowMs() >= until)
@@ -76,7 +76,7 @@ export async function startPostmaster(cluster: Cluster): Promise<number> {
     const said = await launch(cluster)
     if (said === undefined) {
       await writeFile(portPath(home), `${port}\n`, { mode: 0o600 })
-      log.info({ port, home: home.path }, 'embedded_postgres.started')
+      log.info({ event: 'embedded_postgres.started', port, home: home.path }, 'PostgreSQL is up')
       return port
     }
     if (/could not bind|could not create any TCP\/IP sockets|Address already in use/.test(said) && tried < PORTS_TO_TRY) {
@@ -143,7 +143,7 @@ async function defusePidFile({ home, log }: Cluster, pid: number): Promise<void>
   const path = join(home.cluster, 'postmaster.pid')
   const [, ...rest] = (await readFile(path, 'utf8')).split('\n')
   await writeFile(path, [NO_PID, ...rest].join('\n'))
-  log.warn({ pid }, 'embedded_postgres.stale_pid_file')
+  log.warn({ event: 'embedded_postgres.stale_pid_file', pid }, 'a pid file of a killed server named a stranger')
 }
 
 async function writeSettings(home: PostgresHome, port: number): Promise<void> {

@@ -58,7 +58,7 @@ export async function startPrivateRedis({ dataDir, binary, log }: { dataDir: str
   const server: Server = { home: await makeHome(dataDir), binary, password: await loadOrCreateSecret(dataDir, 'redis-password'), clock: systemClock }
   const adopted = await adopt(server)
   const running = adopted ?? (await start(server))
-  log.info({ ...running, home: server.home }, adopted === undefined ? 'private_redis.started' : 'private_redis.adopted')
+  log.info({ event: adopted === undefined ? 'private_redis.started' : 'private_redis.adopted', ...running, home: server.home }, 'the private Redis is up')
   return { url: `redis://:${server.password}@127.0.0.1:${running.port}`, stop: () => stop(server, running) }
 }
 

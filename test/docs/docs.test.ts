@@ -9,7 +9,7 @@ import { aJob, aSlot, freshLedger, type TestLedger } from '../support/ledger.js'
 
 async function pages(): Promise<{ file: string; text: string }[]> {
   const docs = (await readdir('docs')).filter((name) => name.endsWith('.md')).map((name) => path.join('docs', name))
-  return Promise.all(['README.md', 'deploy/README.md', ...docs].map(async (file) => ({ file, text: await readFile(file, 'utf8') })))
+  return Promise.all(['README.md', 'CHANGELOG.md', 'deploy/README.md', ...docs].map(async (file) => ({ file, text: await readFile(file, 'utf8') })))
 }
 
 test('the pages that are made from code say what the code says', async () => {
