@@ -1,6 +1,5 @@
 import { createBullBoard } from '@bull-board/api'
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
-import { ExpressAdapter } from '@bull-board/express'
 import type { Queue } from 'bullmq'
 import type { Express, NextFunction, Request, RequestHandler, Response } from 'express'
 import type { Logger } from '../config/logger.js'
@@ -8,6 +7,7 @@ import { AgentbusError, messageOf } from '../contracts/errors.js'
 import type { Ledger } from '../ledger/ledger.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
 import { BoardCommands, parseBoardAction } from './board-commands.js'
+import { OfflineAdapter } from './offline-adapter.js'
 
 export interface Board {
   stop(): void
@@ -29,9 +29,9 @@ export function mountBoard(options: {
   readonly log: Logger
 }): Board {
   const { app, ledger, queues, log } = options
-  const adapter = new ExpressAdapter()
+  const adapter = new OfflineAdapter()
   adapter.setBasePath(BASE)
-  const board = createBullBoard({ queues: [], serverAdapter: adapter, options: { uiConfig: { boardTitle: 'agentbus', hideRedisDetails: true } } })
+  const board = createBullBoard({ queues: [], serverAdapter: adapter, options: { uiConfig: { boardTitle: 'agentbus', hideRedisDetails: true, hideDocsLink: true } } })
   const commands = new BoardCommands({ ledger, queues })
   const shown = new Set<string>()
 
