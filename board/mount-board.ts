@@ -3,7 +3,7 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
 import type { Queue } from 'bullmq'
 import type { Express, NextFunction, Request, RequestHandler, Response } from 'express'
 import type { Logger } from '../config/logger.js'
-import { AgentbusError, messageOf } from '../contracts/errors.js'
+import { AgentbusError, ERRORS, messageOf } from '../contracts/errors.js'
 import type { Ledger } from '../ledger/ledger.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
 import { BoardCommands, parseBoardAction } from './board-commands.js'
@@ -65,20 +65,28 @@ export function mountBoard(options: {
   return { stop: unlisten }
 }
 
-/** Bull Board shows `error` and `message` of an answer to the person who clicked. */
 async function change(commands: BoardCommands, request: Request, response: Response, log: Logger): Promise<void> {
   const person = typeof response.locals['person'] === 'string' ? response.locals['person'] : 'operator'
   try {
     const action = parseBoardAction(request.method, request.path)
     if (action === undefined) throw await commands.refuse(`${request.method} ${request.path.slice(0, 200)}`, person)
-    await commands.run(action, person)
-    response.status(204).end()
+    const reply = await commands.run(action, person)
+    if (reply === undefined) response.status(204).end()
+    else response.json(reply)
   } catch (error) {
-    if (error instanceof AgentbusError) {
-      response.status(error.status).json({ error: error.message, message: error.message, details: error.next, code: error.code })
-      return
-    }
-    log.error({ event: 'board.failed', err: messageOf(error) }, 'a board action failed')
-    response.status(500).json({ error: 'The action failed; see the log.', message: 'The action failed; see the log.' })
+    if (!(error instanceof AgentbusError)) log.error({ event: 'board.failed', err: messageOf(error) }, 'a board action failed')
+    const told = error instanceof AgentbusError ? error : new AgentbusError('AGENTBUS_INTERNAL', 'The action failed inside agentbus.')
+    if (told.status === 503) response.setHeader('Retry-After', '1')
+    const instance = String(response.getHeader('X-Request-Id') ?? '')
+    response
+      .status(told.status)
+      .type('application/problem+json')
+      .send(JSON.stringify(boardProblem(told, instance)))
   }
+}
+
+/** A problem document as the API gives it. Bull Board shows `error` and, below it, `message` to the person who clicked. */
+function boardProblem(error: AgentbusError, instance: string): Record<string, unknown> {
+  const { code, status, message: detail, next } = error
+  return { type: `/v1/errors#${code}`, title: ERRORS[code].title, status, code, instance, next, detail, error: detail, message: next }
 }
