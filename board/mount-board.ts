@@ -5,6 +5,7 @@ import type { Express, NextFunction, Request, RequestHandler, Response } from 'e
 import type { Logger } from '../config/logger.js'
 import { AgentbusError, ERRORS, messageOf } from '../contracts/errors.js'
 import type { Ledger } from '../ledger/ledger.js'
+import { DeliveryEntry } from '../queues/catalogue.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
 import { BoardCommands, parseBoardAction } from './board-commands.js'
 import { OfflineAdapter } from './offline-adapter.js'
@@ -40,7 +41,7 @@ export function mountBoard(options: {
       for (const agent of await ledger.listAgents()) {
         if (shown.has(agent.id)) continue
         shown.add(agent.id)
-        board.addQueue(new BullMQAdapter((await queues.get(agent.id)) as unknown as Queue))
+        board.addQueue(await shownQueue(queues, agent.id))
       }
     } catch (error) {
       log.warn({ event: 'board.refresh_failed', err: messageOf(error) }, 'the board could not read the fleet')
@@ -63,6 +64,13 @@ export function mountBoard(options: {
   })
   app.use(BASE, adapter.getRouter() as RequestHandler)
   return { stop: unlisten }
+}
+
+/** People know a job by its subject; BullMQ's name of an entry is the same for all. */
+async function shownQueue(queues: QueueRegistry, agentId: string): Promise<BullMQAdapter> {
+  const adapter = new BullMQAdapter((await queues.get(agentId)) as unknown as Queue)
+  adapter.setFormatter('name', (entry: { readonly name?: unknown; readonly data?: unknown }) => DeliveryEntry.safeParse(entry.data).data?.subject ?? String(entry.name ?? ''))
+  return adapter
 }
 
 async function change(commands: BoardCommands, request: Request, response: Response, log: Logger): Promise<void> {

@@ -9,6 +9,7 @@ import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../../embedded/private-redis.js'
 import { migrateLedger } from '../../ledger/database.js'
 import { migrateQueueStore } from '../../queues/postgres-backend.js'
+import { findOrInstall } from './debian-package.js'
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -22,26 +23,12 @@ declare module 'vitest' {
 async function redis(dataDir: string): Promise<{ url: string; stop: () => Promise<void> }> {
   const given = process.env['REDIS_URL']
   if (given !== undefined && given !== '') return { url: given, stop: async () => undefined }
-  const binary = findRedisServer(process.env['PATH']) ?? installRedis()
+  const binary = findOrInstall({
+    find: () => findRedisServer(process.env['PATH']),
+    debianPackage: 'redis-server',
+    advice: 'The tests need a Redis: set REDIS_URL, or install one (Debian: apt-get install redis-server).',
+  })
   return startPrivateRedis({ dataDir, binary, log: createLogger({ level: 'error', pretty: false }) })
-}
-
-function installRedis(): string {
-  const advice = 'The tests need a Redis: set REDIS_URL, or install one (Debian: apt-get install redis-server).'
-  if (process.getuid?.() !== 0) throw new Error(advice)
-  try {
-    execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
-  } catch {
-    try {
-      execFileSync('apt-get', ['update'], { stdio: 'ignore' })
-      execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
-    } catch (error) {
-      throw new Error(advice, { cause: error })
-    }
-  }
-  const found = findRedisServer(process.env['PATH'])
-  if (found === undefined) throw new Error(advice)
-  return found
 }
 
 /** Starts the real stores once for the whole run and migrates the template that each file clones. */
