@@ -8,8 +8,19 @@ export default defineConfig({
     globalSetup: shared.globalSetup,
     projects: [
       { test: { name: 'core', include: ['test/{contracts,config,embedded,openclaw,ledger,api,cli,board,docs,architecture,process}/**/*.test.ts'], ...shared, globalSetup: [] } },
-      { test: { name: 'redis', include: ['test/{integration,crash,browser}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'redis' }, ...shared, globalSetup: [], testTimeout: 90_000 } },
-      { test: { name: 'postgres', include: ['test/{integration,crash,browser}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'postgres' }, ...shared, globalSetup: [], testTimeout: 90_000 } },
+      {
+        test: { name: 'redis', include: ['test/{integration,crash,browser}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'redis' }, ...shared, globalSetup: [], testTimeout: 90_000 },
+      },
+      {
+        test: {
+          name: 'postgres',
+          include: ['test/{integration,crash,browser}/**/*.test.ts'],
+          env: { TEST_QUEUE_BACKEND: 'postgres' },
+          ...shared,
+          globalSetup: [],
+          testTimeout: 90_000,
+        },
+      },
     ],
     maxWorkers: 2,
     fileParallelism: true,
