@@ -2,14 +2,25 @@ import { defineConfig } from 'vitest/config'
 
 const shared = { globalSetup: ['test/support/global-setup.ts'], testTimeout: 30_000, hookTimeout: 60_000, teardownTimeout: 20_000 }
 
-/** `core` runs once; `redis` and `postgres` run the integration and crash tests on that queue backend. */
+/** `core` runs once; `redis` and `postgres` run the integration, crash and browser tests on that queue backend. */
 export default defineConfig({
   test: {
     globalSetup: shared.globalSetup,
     projects: [
       { test: { name: 'core', include: ['test/{contracts,config,embedded,openclaw,ledger,api,cli,board,docs,architecture,process}/**/*.test.ts'], ...shared, globalSetup: [] } },
-      { test: { name: 'redis', include: ['test/{integration,crash}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'redis' }, ...shared, globalSetup: [], testTimeout: 90_000 } },
-      { test: { name: 'postgres', include: ['test/{integration,crash}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'postgres' }, ...shared, globalSetup: [], testTimeout: 90_000 } },
+      {
+        test: { name: 'redis', include: ['test/{integration,crash,browser}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'redis' }, ...shared, globalSetup: [], testTimeout: 90_000 },
+      },
+      {
+        test: {
+          name: 'postgres',
+          include: ['test/{integration,crash,browser}/**/*.test.ts'],
+          env: { TEST_QUEUE_BACKEND: 'postgres' },
+          ...shared,
+          globalSetup: [],
+          testTimeout: 90_000,
+        },
+      },
     ],
     maxWorkers: 2,
     fileParallelism: true,

@@ -19,7 +19,7 @@ const ONE = /^\/api\/queues\/([^/]+)\/([^/]+)\/(retry|promote|clean)(?:\/[a-z-]+
 const BULK = /^\/api\/queues\/([^/]+)\/(?:(promote|pause|resume)|(retry|clean)\/([a-z-]+))\/?$/
 const ALL = /^\/api\/queues\/(pause|resume)\/?$/
 
-/** Reads a changing request of Bull Board; undefined for one that the board may not make. @throws AGENTBUS_BAD_REQUEST */
+/** Reads a changing request of Bull Board; undefined for one that the board may not make. @throws AGENTBUS_BAD_REQUEST for a path that no name can come from */
 export function parseBoardAction(method: string, path: string): BoardAction | undefined {
   if (method !== 'PUT') return undefined
   const all = ALL.exec(path)
@@ -46,7 +46,15 @@ function decoded(part: string): string {
   }
 }
 
-const BULK_LIMIT = 1_000
+/** What Bull Board's page tells the person of a retry of all entries. */
+export interface RetryCount {
+  readonly retried: number
+  /** Those that the ledger refused. */
+  readonly skipped: number
+}
+
+/** How many entries one click removes; more than a queue keeps (`deliveryOptions`). */
+const CLEAN_LIMIT = 10_000
 
 /** Carries out what a person did at the board: the ledger first, attributed to `board`; the queue follows it. */
 export class BoardCommands {
@@ -59,7 +67,7 @@ export class BoardCommands {
   }
 
   /** @throws AgentbusError when the ledger refuses; the queue is then unchanged */
-  async run(action: BoardAction, person: string): Promise<void> {
+  async run(action: BoardAction, person: string): Promise<RetryCount | undefined> {
     const context: CommandContext = { caller: { role: 'internal', actor: { kind: 'board', id: person } } }
     switch (action.kind) {
       case 'pause_everything':
@@ -73,20 +81,33 @@ export class BoardCommands {
       case 'clean':
         await this.#clean(context, action)
         return
-      case 'retry_all':
-        return this.#each(action.queue, 'failed', (entry) => this.#one('retry', action.queue, entry, context))
+      case 'retry_all': {
+        const { done, refused } = await this.#each(action.queue, 'failed', (entry) => this.#one('retry', action.queue, entry, context))
+        return { retried: done, skipped: refused }
+      }
       case 'promote_all':
-        return this.#each(action.queue, 'delayed', (entry) => this.#one('promote', action.queue, entry, context))
+        await this.#each(action.queue, 'delayed', (entry) => this.#one('promote', action.queue, entry, context))
+        return
       default:
         await this.#one(action.kind, action.queue, action.entry, context)
+        return
     }
   }
 
+  /** @throws AgentbusError; a refusal has its row */
   async #one(kind: 'retry' | 'promote' | 'remove', queueName: string, entryId: string, context: CommandContext): Promise<void> {
-    const queue = await this.#queues.get(agentIdOf(queueName))
-    const entry = parseEntryId(entryId)
-    if (entry === undefined) throw new AgentbusError('AGENTBUS_BOARD_REFUSED', 'That entry was not made by agentbus.')
-    const jobId = entry.jobId as JobId
+    const jobId = parseEntryId(entryId)?.jobId as JobId | undefined
+    try {
+      if (jobId === undefined) throw new AgentbusError('AGENTBUS_BOARD_REFUSED', 'That entry was not made by agentbus.')
+      await this.#command(kind, await this.#queueOf(queueName), { entryId, jobId }, context)
+    } catch (error) {
+      if (isRefusal(error)) await this.#ledger.recordRefusal(context.caller, error, { ...(jobId === undefined ? {} : { jobId }) })
+      throw error
+    }
+  }
+
+  async #command(kind: 'retry' | 'promote' | 'remove', queue: BusQueue, of: { readonly entryId: string; readonly jobId: JobId }, context: CommandContext): Promise<void> {
+    const { entryId, jobId } = of
     if (kind === 'promote') {
       await this.#ledger.jobs.promote(context, jobId, 'promoted at the board')
       return
@@ -101,6 +122,13 @@ export class BoardCommands {
     else await this.#ledger.jobs.cancel(context, jobId, 'removed at the board')
   }
 
+  /** Only of agents that exist: a name from a URL opens no queue. */
+  async #queueOf(queueName: string): Promise<BusQueue> {
+    const agentId = agentIdOf(queueName)
+    if ((await this.#ledger.listAgents(agentId)).length === 0) throw new AgentbusError('AGENTBUS_NOT_FOUND', 'No agent has that queue.')
+    return this.#queues.get(agentId)
+  }
+
   /** The job is over: only the queue's own memory of it goes. */
   async #forget(queue: BusQueue, entryId: string, agentId: string, context: CommandContext): Promise<void> {
     await queue.remove(entryId)
@@ -108,20 +136,27 @@ export class BoardCommands {
   }
 
   async #clean(context: CommandContext, action: { readonly queue: string; readonly status: string }): Promise<void> {
+    const queue = await this.#queueOf(action.queue)
     const agentId = agentIdOf(action.queue)
-    const queue = await this.#queues.get(agentId)
-    const removed = await queue.clean(0, BULK_LIMIT, action.status === 'failed' ? 'failed' : 'completed')
+    const removed = await queue.clean(0, CLEAN_LIMIT, action.status === 'failed' ? 'failed' : 'completed')
     await this.#record(context, 'entries_cleaned', `${removed.length} ${action.status} queue entries were removed; their jobs stay as they are.`, agentId)
   }
 
-  async #each(queueName: string, state: 'failed' | 'delayed', work: (entryId: string) => Promise<void>): Promise<void> {
-    const queue = await this.#queues.get(agentIdOf(queueName))
-    for (const id of await queue.getRanges([state], 0, BULK_LIMIT - 1)) {
-      await work(id).catch((error: unknown) => {
-        // One that has moved on in the meantime does not stop the others; its refusal has a row of its own.
-        if (!(error instanceof AgentbusError)) throw error
-      })
+  /** One that has moved on in the meantime does not stop the others; a ledger that is away does. */
+  async #each(queueName: string, state: 'failed' | 'delayed', work: (entryId: string) => Promise<void>): Promise<{ done: number; refused: number }> {
+    const queue = await this.#queueOf(queueName)
+    const count = { done: 0, refused: 0 }
+    // Read whole before the first change: what is retried or promoted leaves the range, and the next page would skip some.
+    for (const id of await queue.getRanges([state], 0, -1)) {
+      try {
+        await work(id)
+        count.done += 1
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        count.refused += 1
+      }
     }
+    return count
   }
 
   async #record(context: CommandContext, code: string, detail: string, agentId: string, jobId?: string): Promise<void> {
@@ -141,4 +176,9 @@ function agentIdOf(queueName: string): string {
   const agentId = agentOfQueue(queueName)
   if (agentId === undefined) throw new AgentbusError('AGENTBUS_BOARD_REFUSED', 'That queue does not belong to an agent.')
   return agentId
+}
+
+/** The command itself was refused; anything else says that a store is away or broken. */
+function isRefusal(error: unknown): error is AgentbusError {
+  return error instanceof AgentbusError && error.status < 500
 }

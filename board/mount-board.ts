@@ -1,13 +1,14 @@
 import { createBullBoard } from '@bull-board/api'
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter'
-import { ExpressAdapter } from '@bull-board/express'
 import type { Queue } from 'bullmq'
 import type { Express, NextFunction, Request, RequestHandler, Response } from 'express'
 import type { Logger } from '../config/logger.js'
-import { AgentbusError, messageOf } from '../contracts/errors.js'
+import { AgentbusError, ERRORS, messageOf } from '../contracts/errors.js'
 import type { Ledger } from '../ledger/ledger.js'
+import { DeliveryEntry } from '../queues/catalogue.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
 import { BoardCommands, parseBoardAction } from './board-commands.js'
+import { OfflineAdapter } from './offline-adapter.js'
 
 export interface Board {
   stop(): void
@@ -29,9 +30,9 @@ export function mountBoard(options: {
   readonly log: Logger
 }): Board {
   const { app, ledger, queues, log } = options
-  const adapter = new ExpressAdapter()
+  const adapter = new OfflineAdapter()
   adapter.setBasePath(BASE)
-  const board = createBullBoard({ queues: [], serverAdapter: adapter, options: { uiConfig: { boardTitle: 'agentbus', hideRedisDetails: true } } })
+  const board = createBullBoard({ queues: [], serverAdapter: adapter, options: { uiConfig: { boardTitle: 'agentbus', hideRedisDetails: true, hideDocsLink: true } } })
   const commands = new BoardCommands({ ledger, queues })
   const shown = new Set<string>()
 
@@ -40,7 +41,7 @@ export function mountBoard(options: {
       for (const agent of await ledger.listAgents()) {
         if (shown.has(agent.id)) continue
         shown.add(agent.id)
-        board.addQueue(new BullMQAdapter((await queues.get(agent.id)) as unknown as Queue))
+        board.addQueue(await shownQueue(queues, agent.id))
       }
     } catch (error) {
       log.warn({ event: 'board.refresh_failed', err: messageOf(error) }, 'the board could not read the fleet')
@@ -66,26 +67,35 @@ export function mountBoard(options: {
   return { stop: unlisten }
 }
 
-/** Bull Board's page asks another host for its fonts. The policy would refuse them; here the page does not ask. */
-function withoutOutsideFonts(response: Response): void {
-  const send = response.send.bind(response)
-  response.send = (body: unknown) => send(typeof body === 'string' ? body.replace(/<link[^>]*fonts\.(?:googleapis|gstatic)\.com[^>]*>/g, '') : body)
+/** People know a job by its subject; BullMQ's name of an entry is the same for all. */
+async function shownQueue(queues: QueueRegistry, agentId: string): Promise<BullMQAdapter> {
+  const adapter = new BullMQAdapter((await queues.get(agentId)) as unknown as Queue)
+  adapter.setFormatter('name', (entry: { readonly name?: unknown; readonly data?: unknown }) => DeliveryEntry.safeParse(entry.data).data?.subject ?? String(entry.name ?? ''))
+  return adapter
 }
 
-/** Bull Board shows `error` and `message` of an answer to the person who clicked. */
 async function change(commands: BoardCommands, request: Request, response: Response, log: Logger): Promise<void> {
   const person = typeof response.locals['person'] === 'string' ? response.locals['person'] : 'operator'
   try {
     const action = parseBoardAction(request.method, request.path)
     if (action === undefined) throw await commands.refuse(`${request.method} ${request.path.slice(0, 200)}`, person)
-    await commands.run(action, person)
-    response.status(204).end()
+    const reply = await commands.run(action, person)
+    if (reply === undefined) response.status(204).end()
+    else response.json(reply)
   } catch (error) {
-    if (error instanceof AgentbusError) {
-      response.status(error.status).json({ error: error.message, message: error.message, details: error.next, code: error.code })
-      return
-    }
-    log.error({ event: 'board.failed', err: messageOf(error) }, 'a board action failed')
-    response.status(500).json({ error: 'The action failed; see the log.', message: 'The action failed; see the log.' })
+    if (!(error instanceof AgentbusError)) log.error({ event: 'board.failed', err: messageOf(error) }, 'a board action failed')
+    const told = error instanceof AgentbusError ? error : new AgentbusError('AGENTBUS_INTERNAL', 'The action failed inside agentbus.')
+    if (told.status === 503) response.setHeader('Retry-After', '1')
+    const instance = String(response.getHeader('X-Request-Id') ?? '')
+    response
+      .status(told.status)
+      .type('application/problem+json')
+      .send(JSON.stringify(boardProblem(told, instance)))
   }
+}
+
+/** A problem document as the API gives it. Bull Board shows `error` and, below it, `message` to the person who clicked. */
+function boardProblem(error: AgentbusError, instance: string): Record<string, unknown> {
+  const { code, status, message: detail, next } = error
+  return { type: `/v1/errors#${code}`, title: ERRORS[code].title, status, code, instance, next, detail, error: detail, message: next }
 }

@@ -1,136 +1,125 @@
-import { chromium as playwright, type Browser, type Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { sql } from 'drizzle-orm'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { JobView } from '../../contracts/jobs.js'
+import { entryId } from '../../queues/catalogue.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
 
 let t: TestBus
-let token: string
+let operator: string
 beforeAll(async () => {
-  t = await startTestBus({ api: true, agents: { devops: { concurrency: 4 }, auditor: {}, publisher: {} } })
-  token = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
+  t = await startTestBus({ api: true, agents: { devops: { concurrency: 8 }, planner: { concurrency: 8 } } })
+  operator = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
 })
 afterAll(() => t.stop())
-
-async function put(path: string): Promise<{ status: number; body: Record<string, unknown> }> {
-  const answer = await fetch(`${t.bus.url ?? ''}${path}`, { method: 'PUT', headers: { authorization: `Basic ${Buffer.from(`anna:${token}`).toString('base64')}` } })
-  const text = await answer.text()
-  return { status: answer.status, body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
-}
-
-/** A job that is over because its only attempt never closed it. */
-async function aDeadJob(target_agent: string): Promise<JobView> {
-  t.behave(async () => 'ok')
-  const job = await t.enqueue({ target_agent, max_attempts: 1, subject: 'never closed' })
-  const dead = await t.until(job.id, ({ status }) => status === 'dead')
-  await inState(target_agent, `${job.id}-g1`, 'failed')
+beforeEach(() => {
   t.behave(async (hands) => {
     await hands.complete()
   })
-  return dead
+})
+
+async function put(path: string): Promise<{ status: number; type: string; body: Record<string, unknown> }> {
+  const response = await fetch(`${t.bus.url ?? ''}/board/api${path}`, { method: 'PUT', headers: { authorization: `Basic ${Buffer.from(`anna:${operator}`).toString('base64')}` } })
+  const text = await response.text()
+  return { status: response.status, type: response.headers.get('content-type') ?? '', body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
 }
 
-async function inState(agentId: string, entry: string, state: string): Promise<void> {
-  const queue = await t.bus.queues.get(agentId)
-  await expect.poll(() => queue.getJobState(entry), { timeout: 10_000 }).toBe(state)
+/** What the history says that a person did at the board. */
+async function byBoard(job: JobView): Promise<unknown[]> {
+  const { transitions } = await t.ledger.jobHistory(job.id)
+  return transitions.filter((row) => row.actor_kind === 'board').map((row) => `${row.note ?? ''} by ${row.actor}`)
 }
 
-async function movesBy(job: JobView, reason: string): Promise<unknown[]> {
-  return (await t.ledger.jobHistory(job.id)).transitions.filter((row) => row.reason === reason).map((row) => ({ actor_kind: row.actor_kind, actor: row.actor }))
+async function refusalsOf(job: JobView): Promise<unknown[]> {
+  const { observations } = await t.ledger.jobHistory(job.id)
+  return observations.filter((row) => row.kind === 'refusal').map((row) => `${row.code} by ${row.actor}`)
 }
 
-const BY_ANNA = [{ actor_kind: 'board', actor: 'anna' }]
+/** Jobs that failed, each with its entry among the failed ones of the queue. */
+async function failedJobs(count: number): Promise<JobView[]> {
+  t.behave(async (hands) => {
+    await hands.fail({ last_error: 'no good' })
+  })
+  const jobs = await Promise.all(Array.from({ length: count }, () => t.enqueue()))
+  for (const job of jobs) await t.until(job.id, (j) => j.status === 'failed')
+  const queue = await t.bus.queues.get('devops')
+  await expect.poll(async () => (await Promise.all(jobs.map((job) => queue.getJobState(entryId(job.id, 1))))).every((state) => state === 'failed')).toBe(true)
+  t.behave(async (hands) => {
+    await hands.complete()
+  })
+  return jobs
+}
 
-describe('over HTTP', () => {
-  test('a path that is not percent-encoded is a 400 and changes nothing', async () => {
-    const answers = [await put('/board/api/queues/%zz/pause'), await put('/board/api/queues/agent-devops/%zz/retry/failed')]
+describe('at the board, one click for all', () => {
+  test('retries every failed entry; one that the ledger refuses stops no other and has a row', async () => {
+    const jobs = await failedJobs(12)
+    const first = (await (await t.bus.queues.get('devops')).getRanges(['failed'], 0, 0))[0]
+    const moved = jobs.find((job) => entryId(job.id, 1) === first)
+    if (moved === undefined) throw new Error('the first entry is none of the jobs')
+    const others = jobs.filter((job) => job !== moved)
+    // Retried over the API and done: only its old entry still lies among the failed ones.
+    await t.ledger.jobs.retry(OPERATOR, moved.id, { reason: 'by hand', extra_attempts: 1 })
+    await t.until(moved.id, (job) => job.status === 'succeeded')
 
-    expect(answers.map(({ status, body }) => [status, body['code']])).toEqual([
-      [400, 'AGENTBUS_BAD_REQUEST'],
-      [400, 'AGENTBUS_BAD_REQUEST'],
-    ])
+    const answer = await put('/queues/agent-devops/retry/failed')
+
+    expect(answer).toMatchObject({ status: 200, body: { retried: 11, skipped: 1 } })
+    for (const job of others) await t.until(job.id, (j) => j.status === 'succeeded')
+    for (const job of others) expect(await byBoard(job)).toEqual(['retried at the board by anna'])
+    expect(await byBoard(moved)).toEqual([])
+    expect(await refusalsOf(moved)).toEqual(['AGENTBUS_ILLEGAL_TRANSITION by anna'])
   })
 
-  test('retry all retries every failed entry, and one that the ledger refuses does not stop the others', async () => {
-    const dead = [await aDeadJob('publisher'), await aDeadJob('publisher'), await aDeadJob('publisher')]
-    const gone = dead[1]
-    if (gone === undefined) throw new Error('three jobs')
-    // Retried elsewhere meanwhile: its failed entry is a leftover, and the ledger refuses to retry what has succeeded.
-    await t.ledger.jobs.retry(OPERATOR, gone.id, { reason: 'by hand', extra_attempts: 1 })
-    await t.until(gone.id, ({ status }) => status === 'succeeded')
+  test('promotes every delayed entry; one that the ledger refuses stops no other and has a row', async () => {
+    const done = await t.enqueue({ target_agent: 'planner' })
+    await t.until(done.id, (job) => job.status === 'succeeded')
+    const jobs = await Promise.all(Array.from({ length: 12 }, () => t.enqueue({ target_agent: 'planner', run_after: '2099-01-01T00:00:00Z' })))
+    const queue = await t.bus.queues.get('planner')
+    // Due before the others, so that the board meets both first.
+    await queue.add('reactive', {}, { jobId: entryId(done.id, 9), delay: 600_000 })
+    await queue.add('foreign', {}, { jobId: 'made-by-hand', delay: 600_000 })
+    await expect.poll(async () => (await queue.getRanges(['delayed'], 0, -1)).length).toBe(14)
 
-    const answer = await put('/board/api/queues/agent-publisher/retry/failed')
+    const answer = await put('/queues/agent-planner/promote')
 
     expect(answer.status).toBe(204)
-    for (const job of dead) await t.until(job.id, ({ status }) => status === 'succeeded')
-    expect(await movesBy(dead[0] as JobView, 'operator_retry')).toEqual(BY_ANNA)
-    expect(await movesBy(dead[2] as JobView, 'operator_retry')).toEqual(BY_ANNA)
-    expect(await movesBy(gone, 'operator_retry')).toEqual([{ actor_kind: 'operator', actor: 'test-operator' }])
+    for (const job of jobs) await t.until(job.id, (j) => j.status === 'succeeded')
+    for (const job of jobs) expect(await byBoard(job)).toEqual(['promoted at the board by anna'])
+    expect(await byBoard(done)).toEqual([])
+    expect(await refusalsOf(done)).toEqual(['AGENTBUS_ILLEGAL_TRANSITION by anna'])
+    expect(await refusalRows('That entry was not made by agentbus.')).toEqual([{ actor_kind: 'board', actor: 'anna' }])
   })
 
-  test('promote all makes every delayed job due now', async () => {
-    const run_after = new Date(Date.now() + 3_600_000).toISOString()
-    const delayed = [await t.enqueue({ target_agent: 'auditor', run_after }), await t.enqueue({ target_agent: 'auditor', run_after })]
-    for (const job of delayed) await inState('auditor', `${job.id}-g1`, 'delayed')
+  test('pauses and resumes everything', async () => {
+    const paused = await put('/queues/pause')
+    const during = (await t.ledger.listAgents()).map((agent) => agent.paused)
+    const resumed = await put('/queues/resume')
+    const after = (await t.ledger.listAgents()).map((agent) => agent.paused)
 
-    const answer = await put('/board/api/queues/agent-auditor/promote')
-
-    expect(answer.status).toBe(204)
-    for (const job of delayed) {
-      await t.until(job.id, ({ status }) => status === 'succeeded')
-      expect(await movesBy(job, 'outside_change')).toEqual(BY_ANNA)
-    }
+    expect([paused.status, resumed.status]).toEqual([204, 204])
+    expect(during).toEqual([true, true])
+    expect(after).toEqual([false, false])
   })
 })
 
-describe.skipIf(inject('chromium') === '')('in a browser', () => {
-  let browser: Browser
-  let page: Page
-  const heard: string[] = []
-  beforeAll(async () => {
-    browser = await playwright.launch({
-      executablePath: inject('chromium'),
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-    })
-    const context = await browser.newContext({ httpCredentials: { username: 'anna', password: token } })
-    page = await context.newPage()
-    page.on('console', (message) => {
-      if (message.type() === 'error') heard.push(message.text())
-    })
-    page.on('pageerror', (error) => heard.push(String(error)))
-    page.on('request', (request) => {
-      if (!request.url().startsWith(t.bus.url ?? '')) heard.push(`asked ${request.url()}`)
-    })
-  })
-  afterAll(() => browser.close())
+async function refusalRows(detail: string): Promise<unknown[]> {
+  const { rows } = await t.ledger.db.execute(sql`select actor_kind, actor from observations where detail = ${detail}`)
+  return rows
+}
 
-  test('every queue is listed, and nothing is asked of another host or refused by the policy', async () => {
-    await page.goto(`${t.bus.url ?? ''}/board`)
+describe('the board', () => {
+  test.each([
+    ['/queues/%zz/pause', 400, 'AGENTBUS_BAD_REQUEST'],
+    ['/queues/agent-devops/%zz/promote', 400, 'AGENTBUS_BAD_REQUEST'],
+    ['/queues/agent-nobody/retry/failed', 404, 'AGENTBUS_NOT_FOUND'],
+    ['/queues/agent-a%3Ab/promote', 404, 'AGENTBUS_NOT_FOUND'],
+    ['/queues/agent-a%3Ab/clean/failed', 404, 'AGENTBUS_NOT_FOUND'],
+    ['/queues/other/promote', 405, 'AGENTBUS_BOARD_REFUSED'],
+    ['/queues/agent-devops/empty', 405, 'AGENTBUS_BOARD_REFUSED'],
+  ])('answers PUT %s with a problem document of status %i', async (path, status, code) => {
+    const { body, ...answer } = await put(path)
 
-    for (const agent of ['devops', 'auditor', 'publisher']) await page.getByText(`agent-${agent}`).first().waitFor()
-    expect(heard).toEqual([])
-  })
-
-  test('a click on retry reaches the ledger as the person who signed in', async () => {
-    const dead = await aDeadJob('devops')
-    await page.goto(`${t.bus.url ?? ''}/board/queue/agent-devops?status=failed`)
-    await page.getByText(`${dead.id}-g1`).first().waitFor()
-
-    await page.getByRole('button', { name: 'Retry all' }).click()
-    const confirm = page.getByRole('button', { name: 'Confirm' })
-    if (await confirm.isVisible().catch(() => false)) await confirm.click()
-
-    await t.until(dead.id, ({ status }) => status === 'succeeded')
-    expect(await movesBy(dead, 'operator_retry')).toEqual(BY_ANNA)
-    expect(heard).toEqual([])
-  })
-
-  test('without a token the browser gets nothing', async () => {
-    const context = await browser.newContext()
-    const stranger = await context.newPage()
-
-    await expect(stranger.goto(`${t.bus.url ?? ''}/board`)).rejects.toThrow('ERR_INVALID_AUTH_CREDENTIALS')
-    expect(await stranger.textContent('body')).not.toContain('agent-')
-    await context.close()
+    expect(answer).toMatchObject({ status, type: 'application/problem+json; charset=utf-8' })
+    expect(body).toMatchObject({ status, code, error: body['detail'], message: body['next'] })
   })
 })

@@ -1,22 +1,25 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { sql } from 'drizzle-orm'
 import { Redis } from 'ioredis'
 import { inject } from 'vitest'
+import { createLogger } from '../../config/logger.js'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
 import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { isCode } from '../../contracts/errors.js'
+import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { findRedisServer } from '../../embedded/private-redis.js'
-import { openDatabase, type Database } from '../../ledger/database.js'
+import { migrateLedger, openDatabase, type Database } from '../../ledger/database.js'
 import { Ledger } from '../../ledger/ledger.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { createSimulator, type SimulatedRun, type Simulator } from '../../openclaw/simulator/simulator.js'
+import { migrateQueueStore } from '../../queues/postgres-backend.js'
 import { BACKEND } from './bus.js'
 import { cloneDatabase, OPERATOR, renderForTests, TEST_SECRET } from './ledger.js'
 
@@ -63,6 +66,23 @@ export async function ownRedis(): Promise<OwnRedis> {
     stop: async () => {
       child?.kill('SIGKILL')
       await rm(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A PostgreSQL of this test's own with the limits of a default server, migrated. */
+export async function ownPostgres(): Promise<{ readonly url: string; stop(): Promise<void> }> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-postgres-'))
+  // PostgreSQL does not run as root: its own user must be able to walk into the folder.
+  await chmod(folder, 0o755)
+  const server = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log: createLogger({ level: 'error', pretty: false }) })
+  await migrateLedger(server.url)
+  await migrateQueueStore(server.url)
+  return {
+    url: server.url,
+    stop: async () => {
+      await server.stop()
+      await rm(folder, { recursive: true, force: true })
     },
   }
 }

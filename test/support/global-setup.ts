@@ -10,6 +10,7 @@ import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../../embedded/private-redis.js'
 import { migrateLedger } from '../../ledger/database.js'
 import { migrateQueueStore } from '../../queues/postgres-backend.js'
+import { findOrInstall } from './debian-package.js'
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -25,48 +26,12 @@ declare module 'vitest' {
 async function redis(dataDir: string): Promise<{ url: string; stop: () => Promise<void> }> {
   const given = process.env['REDIS_URL']
   if (given !== undefined && given !== '') return { url: given, stop: async () => undefined }
-  const binary = findRedisServer(process.env['PATH']) ?? installRedis()
+  const binary = findOrInstall({
+    find: () => findRedisServer(process.env['PATH']),
+    debianPackage: 'redis-server',
+    advice: 'The tests need a Redis: set REDIS_URL, or install one (Debian: apt-get install redis-server).',
+  })
   return startPrivateRedis({ dataDir, binary, log: createLogger({ level: 'error', pretty: false }) })
-}
-
-function installRedis(): string {
-  const advice = 'The tests need a Redis: set REDIS_URL, or install one (Debian: apt-get install redis-server).'
-  if (process.getuid?.() !== 0) throw new Error(advice)
-  installFromDebian('redis-server')
-  const found = findRedisServer(process.env['PATH'])
-  if (found === undefined) throw new Error(advice)
-  return found
-}
-
-/** A browser for the tests of pages: CHROMIUM_PATH, else from PATH, else, as root, Debian's package. Without one they are skipped. */
-function chromium(): string {
-  const given = process.env['CHROMIUM_PATH']
-  if (given !== undefined && given !== '') return given
-  const found = findOnPath(['chromium', 'chromium-browser', 'google-chrome'])
-  if (found === undefined && process.getuid?.() === 0) installFromDebian('chromium')
-  const installed = found ?? findOnPath(['chromium'])
-  if (installed === undefined) console.log('No chromium was found (CHROMIUM_PATH or PATH): the browser tests are skipped. Debian: apt-get install chromium.')
-  return installed ?? ''
-}
-
-function findOnPath(names: readonly string[]): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(path.delimiter).filter((folder) => folder !== '')
-  return folders.flatMap((folder) => names.map((name) => path.join(folder, name))).find((file) => existsSync(file))
-}
-
-function installFromDebian(name: string): void {
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const install = (): unknown => execFileSync('apt-get', ['install', '-y', '--no-install-recommends', name], { stdio: 'ignore', env })
-  try {
-    install()
-  } catch {
-    try {
-      execFileSync('apt-get', ['update'], { stdio: 'ignore' })
-      install()
-    } catch (error) {
-      console.log(`apt-get could not install ${name}: ${String(error)}`)
-    }
-  }
 }
 
 /** Starts the real stores once for the whole run and migrates the template that each file clones. */
