@@ -53,7 +53,6 @@ export function mountBoard(options: {
 
   app.use(BASE, options.requireOperator, (_request: Request, response: Response, next: NextFunction) => {
     response.setHeader('Content-Security-Policy', CSP)
-    withoutOutsideFonts(response)
     next()
   })
   app.use(BASE, (request: Request, response: Response, next: NextFunction) => {

@@ -2,26 +2,29 @@ import { sql } from 'drizzle-orm'
 import type { Browser, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { entryId } from '../../queues/catalogue.js'
-import { startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
+import { mayHaveBrowser, startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
 
+const isSkipped = !mayHaveBrowser()
 let t: TestBus
 let board: string
 let operator: string
 let browser: Browser
 beforeAll(async () => {
+  if (isSkipped) return
   t = await startTestBus({ api: true, agents: { devops: { concurrency: 4 }, planner: {} } })
   board = `${t.bus.url ?? ''}/board`
   operator = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
   browser = await startBrowser()
 }, 600_000)
 afterAll(async () => {
+  if (isSkipped) return
   await browser.close()
   await t.stop()
 })
 
-describe('the board in a browser', () => {
+describe.skipIf(isSkipped)('the board in a browser', () => {
   let watched: WatchedPage
   let page: Page
   beforeEach(async () => {
@@ -97,7 +100,7 @@ describe('the board in a browser', () => {
   })
 })
 
-describe('without credentials', () => {
+describe.skipIf(isSkipped)('without credentials', () => {
   test.each(['', '/', '/queue/agent-devops', '/api/queues', '/static/images/logo.svg'])('GET /board%s gives nothing but the question for them', async (path) => {
     const context = await browser.newContext()
 

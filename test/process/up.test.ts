@@ -91,6 +91,16 @@ async function call(bus: Up, method: 'GET' | 'POST', where: string, body?: unkno
 const get = (bus: Up, where: string) => call(bus, 'GET', where)
 const post = (bus: Up, where: string, body: unknown) => call(bus, 'POST', where, body)
 
+/** For the report of a failure: the jobs by state, the history of one that is held, and what its queue says. */
+async function whatIsStuck(bus: Up, states: ReadonlyMap<string, string>): Promise<string> {
+  const open = [...states].filter(([, status]) => status !== 'succeeded')
+  const held = open.find(([, status]) => status === 'leased' || status === 'running') ?? open[0]
+  const { body } = await get(bus, `/v1/jobs/${held?.[0] ?? ''}/history`)
+  const authorization = `Basic ${Buffer.from(`x:${bus.token}`).toString('base64')}`
+  const active = await fetch(`${bus.url}/board/api/queues?activeQueue=agent-devops&status=active`, { headers: { authorization } })
+  return [`${open.length} jobs did not end`, JSON.stringify(body), await active.text(), bus.output().slice(-3_000)].join('\n')
+}
+
 /** SIGKILL to everything that works on the folder: agentbus, and the stores it started. */
 async function killAll(inFolder: string): Promise<void> {
   const processes = await Promise.all(
@@ -173,7 +183,7 @@ describe('agentbus up', () => {
       const states = new Map<string, string>()
       while (acknowledged.some((id) => states.get(id) !== 'succeeded')) {
         for (const id of acknowledged.filter((one) => states.get(one) !== 'succeeded')) states.set(id, String((await get(second, `/v1/jobs/${id}`)).body['status']))
-        if (performance.now() - startedMs > 120_000) throw new Error(`not all jobs ended: ${JSON.stringify([...states])}`)
+        if (performance.now() - startedMs > 120_000) throw new Error(await whatIsStuck(second, states))
       }
       console.log(`[up] ${acknowledged.length} acknowledged jobs were all done ${((performance.now() - startedMs) / 1000).toFixed(1)} s after the new start began`)
 

@@ -21,6 +21,13 @@ function isExecutable(file: string): boolean {
   }
 }
 
+/** Whether there is a browser, or one may be installed. Where neither holds, the browser tests are skipped and say so. */
+export function mayHaveBrowser(): boolean {
+  const may = findChromium() !== undefined || process.getuid?.() === 0
+  if (!may) console.log('The browser tests are skipped: no Chromium on PATH or in CHROMIUM_PATH, and only root may install it.')
+  return may
+}
+
 /** A real browser that can reach this machine only: a request for another host fails, and is seen by {@link watchedPage}. */
 export async function startBrowser(): Promise<Browser> {
   const executablePath = findOrInstall({

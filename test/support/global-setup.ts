@@ -2,7 +2,6 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
 import { createLogger } from '../../config/logger.js'
@@ -17,8 +16,6 @@ declare module 'vitest' {
     postgresUrl: string
     templateDatabase: string
     redisUrl: string
-    /** Empty when there is none. */
-    chromium: string
   }
 }
 
@@ -55,7 +52,6 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   project.provide('postgresUrl', postgres.url)
   project.provide('templateDatabase', templateDatabase)
   project.provide('redisUrl', store.url)
-  project.provide('chromium', chromium())
   return async () => {
     await store.stop()
     await postgres.stop()
