@@ -106,8 +106,9 @@ export async function startModel(): Promise<MockModel> {
 }
 
 function readTurn(messages: readonly Message[], signal: AbortSignal): Turn | undefined {
-  const at = messages.findLastIndex((message) => message.role === 'user' && !textOf(message).startsWith(GATEWAY_NOTE))
-  const prompt = textOf(messages[at])
+  const at = messages.findLastIndex((message) => message.role === 'user' && (!textOf(message).startsWith(GATEWAY_NOTE) || isWake(textOf(message))))
+  const said = textOf(messages[at])
+  const prompt = isWake(said) ? unwrapped(said) : said
   const order = readOrder(prompt)
   if (order === undefined) return undefined
   return {
@@ -115,12 +116,22 @@ function readTurn(messages: readonly Message[], signal: AbortSignal): Turn | und
     session: /\bsession=(\S+)/.exec(prompt)?.[1] ?? 'no session named',
     system: textOf(messages.find((message) => message.role === 'system' || message.role === 'developer')),
     prompt,
+    // What the gateway adds comes last at every turn, after the results of the tools.
     results: messages
-      .slice(at + 1)
+      .slice(messages.findLastIndex((message) => message.role === 'user' && !textOf(message).startsWith(GATEWAY_NOTE)) + 1)
       .filter((message) => message.role === 'tool')
       .map(textOf),
     signal,
   }
+}
+
+/** A wake-up reaches the main session as an event among what the gateway adds: escaped, each line after "System:". */
+function isWake(text: string): boolean {
+  return text.startsWith(GATEWAY_NOTE) && text.includes('agentbus work order')
+}
+
+function unwrapped(wake: string): string {
+  return wake.replaceAll('\\nSystem: ', '\n').replaceAll('\\"', '"')
 }
 
 function isAuthorised({ system, order }: Turn): boolean {

@@ -127,7 +127,7 @@ function configOf(of: { folder: string; port: number; hookToken: string; modelUr
     hooks: { enabled: true, path: '/hooks', token: of.hookToken, allowedAgentIds: of.agents },
     agents: {
       ownership: 'explicit',
-      defaults: { model: { primary: 'test/scripted' }, skipBootstrap: true, skills: ['agentbus'], heartbeat: { every: '0m' }, sandbox: { mode: 'off' }, timeoutSeconds: 300 },
+      defaults: { model: { primary: 'test/scripted' }, skipBootstrap: true, skills: ['agentbus'], heartbeat: { every: '30m' }, sandbox: { mode: 'off' }, timeoutSeconds: 300 },
       entries: Object.fromEntries(workspaces),
     },
     models: {
