@@ -4,6 +4,7 @@ import { uuidv7, type AttemptId, type JobId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { observe } from './observe.js'
+import type { ExpectedEntry } from './queue-parity.js'
 import type { AttemptRow, JobRow } from './rows.js'
 import { adoptLocked, note, openAttempt, prefixed, withoutPrefixed, type LockedJob } from './transition.js'
 
@@ -26,13 +27,15 @@ export interface DeliveryTarget {
   readonly bootedAt: string | null
 }
 
-export type HoldReason = 'everything_paused' | 'lane_paused' | 'gateway_paused' | 'agent_paused' | 'agent_disabled' | 'breaker_open' | 'agent_busy'
+/** Why nothing of an agent may start. */
+export type HoldReason = 'everything_paused' | 'lane_paused' | 'gateway_paused' | 'agent_paused' | 'agent_disabled' | 'breaker_open'
 
 /** The ledger's answer to a worker that has picked up a queue entry. */
 export type LeaseDecision =
   | { readonly kind: 'start'; readonly job: JobRow; readonly attempt: AttemptRow; readonly target: DeliveryTarget }
   | { readonly kind: 'reattach'; readonly job: JobRow; readonly attempt: AttemptRow; readonly target: DeliveryTarget }
   | { readonly kind: 'hold'; readonly reason: HoldReason; readonly retryInMs: number }
+  | { readonly kind: 'busy'; readonly retryInMs: number; readonly heldBy: readonly ExpectedEntry[] }
   | { readonly kind: 'not_yet'; readonly retryInMs: number }
   | { readonly kind: 'skip'; readonly code: string; readonly job: JobRow | undefined }
 
@@ -84,8 +87,9 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
   const hold = holdReason(agent)
   if (hold !== undefined) {
     await noteHold(tx, job, hold, request.actor)
-    return { kind: 'hold', reason: hold, retryInMs: hold === 'agent_busy' ? 250 : 2_000 }
+    return { kind: 'hold', reason: hold, retryInMs: 2_000 }
   }
+  if (isBusy(agent)) return { kind: 'busy', retryInMs: 250, heldBy: await holdersOf(tx, job.target_agent) }
   return start(tx, request, job, agent)
 }
 
@@ -98,7 +102,7 @@ export async function leaseAtOnce(db: Db, request: LeaseRequest): Promise<LeaseD
   const found = await readForLease(db, request.jobId, sql``)
   if (found === undefined) return undefined
   const { job, agent } = found
-  if (job.generation !== request.generation || job.status !== 'queued' || agent.due_in_ms > 25 || holdReason(agent) !== undefined) return undefined
+  if (job.generation !== request.generation || job.status !== 'queued' || agent.due_in_ms > 25 || holdReason(agent) !== undefined || isBusy(agent)) return undefined
   const decision = await start(db, request, job, agent)
   return decision.kind === 'start' ? decision : undefined
 }
@@ -133,13 +137,24 @@ function holdReason(agent: AgentFacts): HoldReason | undefined {
   if (agent.paused === 'agent') return 'agent_paused'
   if (!agent.enabled) return 'agent_disabled'
   if (agent.breaker === 'open') return 'breaker_open'
-  if (agent.taken_slots.length >= agent.concurrency) return 'agent_busy'
   return undefined
+}
+
+function isBusy(agent: AgentFacts): boolean {
+  return agent.taken_slots.length >= agent.concurrency
+}
+
+/** The queue entries whose runs hold the agent's slots. One that no worker attends has to be picked up before any other can start. */
+async function holdersOf(tx: Tx, agentId: string): Promise<ExpectedEntry[]> {
+  const { rows } = await tx.execute(sql`
+    select j.id, j.generation from job_attempts a join jobs j on j.id = a.job_id
+    where a.agent_id = ${agentId} and a.finished_at is null and a.lease_owner not like 'pull:%'`)
+  return rows.map((row) => ({ jobId: String(row['id']), generation: Number(row['generation']) }))
 }
 
 /** One row when the reason to hold changes, not one per look. A busy agent is not a reason to tell. */
 async function noteHold(tx: Tx, job: LockedJob, reason: HoldReason, actor: Actor): Promise<void> {
-  if (reason === 'agent_busy' || job.held_reason === reason) return
+  if (job.held_reason === reason) return
   await tx.execute(sql`update jobs set held_reason = ${reason} where id = ${job.id}`)
   await note(tx, job, { reason: 'held', actor, details: { reason } })
 }
@@ -163,7 +178,8 @@ async function start(db: Db | Tx, request: LeaseRequest, job: JobRow, agent: Age
     details: { attempt_no: attemptNo, worker: request.workerId, prompt_hash: prompt.hash, contract_version: prompt.contractVersion },
   })
   if (opened.kind === 'opened') return { kind: 'start', job: opened.job, attempt: opened.attempt, target }
-  return { kind: 'hold', reason: 'agent_busy', retryInMs: 50 }
+  // Another worker was a moment faster and attends to what it took.
+  return { kind: 'busy', retryInMs: 50, heldBy: [] }
 }
 
 /** The job is held already: by a worker that died, if the lease still lives, or by one whose lease has run out. */

@@ -6,6 +6,7 @@ import { observe } from '../ledger/observe.js'
 import type { BusJob, BusWorker } from '../queues/backend.js'
 import { DeliveryEntry, MAX_STALLED_COUNT, queueNameOf } from '../queues/catalogue.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
+import { raiseEntries } from '../queues/raise-entries.js'
 import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle } from './delivery-error.js'
@@ -129,7 +130,7 @@ export class AgentWorkers {
   #open(gate: Gate): BusWorker {
     const { queues, lockMs, stalledCheckMs } = this.#options
     // Three parameters: BullMQ hands out the abort signal only to a processor that asks for it by its arity.
-    const worker = queues.backend.openWorker(queueNameOf(gate.agentId), (job, token, signal) => this.#process(job, token, signal), {
+    const worker = queues.backend.openWorker(queueNameOf(gate.agentId), (job, token, signal) => this.#process(gate.agentId, job, token, signal), {
       concurrency: gate.concurrency,
       lockDuration: lockMs,
       lockRenewTime: Math.floor(lockMs / 3),
@@ -141,13 +142,14 @@ export class AgentWorkers {
     return worker
   }
 
-  async #process(job: BusJob, token: string | undefined, signal: AbortSignal | undefined): Promise<{ outcome: string }> {
+  async #process(agentId: string, job: BusJob, token: string | undefined, signal: AbortSignal | undefined): Promise<{ outcome: string }> {
     const due = job.name === TICK_NAME ? TickEntry.safeParse(job.data) : undefined
     if (due?.success === true) return tick({ ledger: this.#options.ledger, actor: { kind: 'worker', id: this.#options.deliver.workerId } }, due.data, job.id ?? '')
     const entry = DeliveryEntry.safeParse(job.data)
     if (!entry.success) return this.#refuseForeign(job)
     const stop = signal === undefined ? this.#shutdown.signal : AbortSignal.any([signal, this.#shutdown.signal])
     const end = await deliver(this.#options.deliver, entry.data, stop)
+    if (end.kind === 'busy') await raiseEntries(await this.#options.queues.get(agentId), end.heldBy)
     return settle(job, token, end, this.#options.clock.nowMs())
   }
 

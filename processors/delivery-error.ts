@@ -3,15 +3,19 @@ import type { BusJob } from '../queues/backend.js'
 
 /**
  * How a delivery ended, as the ledger decided it. The one place that maps this to BullMQ is {@link settle}.
- * done: the entry has served. delay: not now, costs no attempt. retry: a failed attempt, another follows.
+ * done: the entry has served. delay: not now, costs no attempt. busy: the same, since the entries `heldBy` hold all of
+ * the agent's slots. retry: a failed attempt, another follows.
  * dead: a failed attempt, none follows. hand_back: this worker stops, the next re-attaches.
  */
 export type DeliveryEnd =
   | { readonly kind: 'done'; readonly outcome: string }
   | { readonly kind: 'delay'; readonly ms: number; readonly outcome: string }
+  | { readonly kind: 'busy'; readonly ms: number; readonly heldBy: readonly { readonly jobId: string; readonly generation: number }[] }
   | { readonly kind: 'retry'; readonly ms: number; readonly error: string }
   | { readonly kind: 'dead'; readonly error: string }
   | { readonly kind: 'hand_back' }
+
+const LONGEST_LOOK_MS = 2_000
 
 /** A failed attempt for BullMQ's own retry; it carries the ledger's delay to {@link ledgerBackoff}. */
 export class AttemptFailedError extends Error {
@@ -40,6 +44,10 @@ export async function settle(job: BusJob, token: string | undefined, end: Delive
     case 'delay':
       await job.moveToDelayed(nowMs + Math.max(1, Math.ceil(end.ms)), token)
       throw new DelayedError(end.outcome)
+    case 'busy':
+      // Each look waits longer than the last, so that a long backlog does not keep a worker busy with looking.
+      await job.moveToDelayed(nowMs + Math.min(end.ms * Math.max(1, job.attemptsStarted), LONGEST_LOOK_MS), token)
+      throw new DelayedError('agent_busy')
     case 'hand_back':
       await job.moveToWait(token)
       throw new WaitingError('handed back at shutdown')

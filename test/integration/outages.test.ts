@@ -2,7 +2,7 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
 import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
-import { OPERATOR } from '../support/ledger.js'
+import { leaseAs, OPERATOR } from '../support/ledger.js'
 
 let t: TestBus
 afterEach(() => t.stop())
@@ -130,6 +130,35 @@ describe('a worker that stops in mid-run', () => {
     expect(t.gateway.runs()).toHaveLength(1)
     const joins = t.gateway.requests().filter((request) => request.path === '/hooks/agent' && request.body.includes('waitForCompletion'))
     expect(new Set(joins.map((request) => request.body)).size).toBe(1)
+  })
+})
+
+describe('a run whose worker died', () => {
+  test('is attended before anything of the agent is looked at again, however much is queued before it', async () => {
+    t = await startTestBus({ agents: { devops: { concurrency: 1 } } })
+    const queue = await t.bus.queues.get('devops')
+    await queue.pause()
+    const held = await t.enqueue({ priority: 1 })
+    expect(await leaseAs(t.ledger, held.id, 1, 'a-worker-that-died', t.ledger.render)).toMatchObject({ kind: 'start' })
+    const others = await Promise.all(Array.from({ length: 150 }, () => t.enqueue({ priority: 1000 })))
+    await expect.poll(async () => (await t.ledger.outboxLag()).rows).toBe(0)
+    const order: string[] = []
+    let lookedAt = -1
+    t.behave(async (hands) => {
+      if (order.push(hands.jobId) === 1) {
+        const entries = await Promise.all(others.map((other) => queue.getJob(`${other.id}-g1`)))
+        lookedAt = entries.filter((entry) => (entry?.attemptsStarted ?? 0) > 0).length
+      }
+      await hands.complete()
+    })
+
+    await queue.resume()
+
+    await t.until(held.id, (j) => j.status === 'succeeded', 20_000)
+    expect(order[0]).toBe(held.id)
+    expect(lookedAt).toBeLessThanOrEqual(2)
+    expect(await t.ledger.jobAttempts(held.id)).toHaveLength(1)
+    for (const other of others) await t.until(other.id, (j) => j.status === 'succeeded', 60_000)
   })
 })
 

@@ -97,8 +97,8 @@ export interface TestJob {
 }
 
 /** Leases a job the way a worker does. */
-export function leaseAs(ledger: Ledger, id: JobId, generation: number, workerId = 'w1'): Promise<LeaseDecision> {
-  return ledger.lease(leaseRequest(id, generation, workerId))
+export function leaseAs(ledger: Ledger, id: JobId, generation: number, workerId = 'w1', render = renderForTests): Promise<LeaseDecision> {
+  return ledger.lease({ ...leaseRequest(id, generation, workerId), render })
 }
 
 /** Leases a job the way a worker does that finds anything but the commonest case. */
