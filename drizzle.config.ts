@@ -9,6 +9,7 @@ export default defineConfig({
     './ledger/schema/history.ts',
     './ledger/schema/plumbing.ts',
     './ledger/schema/standing-orders.ts',
+    './ledger/schema/inbox.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

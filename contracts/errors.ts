@@ -31,6 +31,16 @@ export const ERRORS = {
   AGENTBUS_TOKEN_SHOWN: { status: 409, title: 'The token was shown already', next: 'If its answer was lost, revoke it and make another with a new Idempotency-Key.' },
   AGENTBUS_NOT_A_SLOT: { status: 409, title: 'The job is not the run of a standing order', next: 'Close it with complete, block or fail.' },
   AGENTBUS_ORDER_NOT_FOUND: { status: 404, title: 'No standing order has that name', next: 'List them with `agentbus standing-orders`; the name is agent/name.' },
+  AGENTBUS_NO_COORDINATOR: {
+    status: 422,
+    title: 'Nobody is named who could be told',
+    next: 'Name an inbox with `to`, or set `inbox.coordinator` in fleet.yaml and run `agentbus apply`.',
+  },
+  AGENTBUS_NOT_YOUR_MESSAGE: {
+    status: 409,
+    title: 'Another reader holds the message, or it is over',
+    next: 'Act only on what your own read gave you; read the inbox again to get what is free.',
+  },
   AGENTBUS_TOO_LARGE: { status: 413, title: 'The request body is too large', next: 'Send at most 256 KiB, a fleet at most 16 MiB; put large material elsewhere and reference it.' },
   AGENTBUS_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not JSON', next: 'Send `Content-Type: application/json`.' },
   AGENTBUS_TOO_MANY_REQUESTS: { status: 429, title: 'Too many failed sign-ins from this address', next: 'Wait as long as Retry-After says.' },

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { AgentId, GatewayId } from './ids.js'
+import { InboxConfig } from './inbox.js'
 import { orderKey, StandingOrderConfig } from './standing-orders.js'
 import { isStorableText, storableText } from './text.js'
 
@@ -56,13 +57,15 @@ export const AgentConfig = z
   .meta({ id: 'AgentConfig' })
 export type AgentConfig = z.infer<typeof AgentConfig>
 
-/** `fleet.yaml`: the gateways, agents and standing orders of a fleet. */
+/** `fleet.yaml`: the gateways, agents, standing orders and inbox rules of a fleet. */
 export const FleetFile = z
   .strictObject({
     version: z.literal(1).default(1),
     gateways: z.array(GatewayConfig).max(10_000).default([]),
     agents: z.array(AgentConfig).max(10_000).default([]),
     standing_orders: z.array(StandingOrderConfig).max(50_000).default([]),
+    /** Absent: what was applied before stays. */
+    inbox: InboxConfig.optional(),
   })
   .superRefine((fleet, ctx) => {
     const gateways = new Set<string>()
@@ -75,6 +78,13 @@ export const FleetFile = z
       if (agents.has(agent.id)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'id'], message: `agent ${agent.id} is defined twice` })
       agents.add(agent.id)
       if (!gateways.has(agent.gateway)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'gateway'], message: `gateway ${agent.gateway} is not defined` })
+    }
+    const coordinator = fleet.inbox?.coordinator
+    if (coordinator !== undefined && !agents.has(coordinator)) ctx.addIssue({ code: 'custom', path: ['inbox', 'coordinator'], message: `agent ${coordinator} is not defined` })
+    const topics = new Set<string>()
+    for (const [at, policy] of (fleet.inbox?.policies ?? []).entries()) {
+      if (topics.has(policy.topic)) ctx.addIssue({ code: 'custom', path: ['inbox', 'policies', at, 'topic'], message: `the policy for ${policy.topic} is defined twice` })
+      topics.add(policy.topic)
     }
     const orders = new Set<string>()
     for (const [at, order] of fleet.standing_orders.entries()) {
@@ -141,7 +151,7 @@ export type GatewayView = z.infer<typeof GatewayView>
 /** One line of what `agentbus apply` did or would do. */
 export const FleetChange = z
   .object({
-    kind: z.enum(['gateway', 'agent', 'standing_order']),
+    kind: z.enum(['gateway', 'agent', 'standing_order', 'inbox']),
     id: z.string(),
     change: z.enum(['added', 'changed', 'disabled', 'unchanged']),
     fields: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { FileFindingBody } from './findings.js'
 import { AgentId, AttemptId, EventId, JobId, Namespace } from './ids.js'
 import { AttemptStatus, JobStatus, Lane, OnDependencyDeath, OnLost, TransitionReason } from './job-states.js'
 import { ActorKind } from './actor.js'
@@ -184,6 +185,7 @@ export const EmitEventBody = z
 export type EmitEventBody = z.infer<typeof EmitEventBody>
 
 export const inTheSameTransaction = {
+  findings: z.array(FileFindingBody).max(LIMITS.followUps).default([]),
   events: z.array(EmitEventBody).max(LIMITS.followUps).default([]),
   follow_ups: z.array(CreateJobBody).max(LIMITS.followUps).default([]),
 }

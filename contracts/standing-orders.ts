@@ -39,7 +39,7 @@ export type SessionMode = z.infer<typeof SessionMode>
 export const CatchUp = z.enum(['skip', 'latest', 'all'])
 export const Overlap = z.enum(['skip', 'queue'])
 
-const TimeZone = z.string().max(100).refine(isTimeZone, 'is not a time zone of the IANA database')
+export const TimeZone = z.string().max(100).refine(isTimeZone, 'is not a time zone of the IANA database')
 const Hours = z.array(z.string().regex(HOURS, 'HH:MM-HH:MM')).min(1).max(10)
 
 export const Guards = z.strictObject({
@@ -119,6 +119,8 @@ export const FinishStandingOrderBody = z
   })
   .superRefine((body, ctx) => {
     if (body.outcome === 'blocked' && body.blocked_reason === undefined) ctx.addIssue({ code: 'custom', path: ['blocked_reason'], message: 'a blocked run says why' })
+    if (body.outcome === 'no_work' && body.findings.length > 0)
+      ctx.addIssue({ code: 'custom', path: ['findings'], message: 'a run that found nothing has no findings; its outcome is completed' })
     if (body.outcome === 'failed' && body.last_error === undefined) ctx.addIssue({ code: 'custom', path: ['last_error'], message: 'a failed run says what went wrong' })
   })
   .meta({ id: 'FinishStandingOrder' })

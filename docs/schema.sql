@@ -6,8 +6,12 @@ create type actor_kind as enum ('operator', 'agent', 'attempt', 'auditor', 'work
 create type attempt_status as enum ('leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released');
 create type breaker_state as enum ('closed', 'open');
 create type control_scope as enum ('everything', 'lane', 'gateway', 'agent');
+create type finding_level as enum ('info', 'warning', 'urgent');
+create type finding_move as enum ('filed', 'raised', 'read', 'returned', 'acknowledged', 'withdrawn', 'settled');
+create type finding_status as enum ('open', 'settled');
 create type job_status as enum ('waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'dead', 'cancelled');
 create type lane as enum ('reactive', 'scheduled', 'proactive', 'memory', 'idle', 'coding');
+create type message_status as enum ('unread', 'read', 'acknowledged', 'withdrawn');
 create type observation_kind as enum ('refusal', 'late_answer', 'mend', 'drop', 'outside_change', 'operator_action');
 create type on_dependency_death as enum ('block', 'cancel', 'run');
 create type on_lost as enum ('retry', 'block');
@@ -82,6 +86,41 @@ create table events (
   created_by text not null,
   created_at timestamp(6) with time zone not null default clock_timestamp()
 );
+create table finding_history (
+  finding_id uuid not null,
+  seq integer not null,
+  kind finding_move not null,
+  message_id uuid,
+  job_id uuid,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null
+);
+create table findings (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  agent_id text not null,
+  topic text not null,
+  subject_key text not null,
+  level finding_level not null,
+  body text not null,
+  data jsonb not null default '{}'::jsonb,
+  source_agent text,
+  since timestamp(6) with time zone not null,
+  first_seen_at timestamp(6) with time zone not null,
+  last_seen_at timestamp(6) with time zone not null,
+  count integer not null default 1,
+  last_raised_at timestamp(6) with time zone,
+  nag_count integer not null default 0,
+  nag_level integer not null default 0,
+  raise_at timestamp(6) with time zone,
+  status finding_status not null default 'open'::finding_status,
+  settled_at timestamp(6) with time zone,
+  settled_as text,
+  last_seq integer not null default 0
+);
 create table fleet_versions (
   kind text not null,
   id text not null,
@@ -115,6 +154,24 @@ create table idempotency_keys (
   request_hash text not null,
   response json,
   created_at timestamp(6) with time zone not null default now()
+);
+create table inbox_messages (
+  id uuid not null,
+  finding_id uuid not null,
+  agent_id text not null,
+  level finding_level not null,
+  tone text not null,
+  nag_level integer not null,
+  text text not null,
+  status message_status not null default 'unread'::message_status,
+  created_at timestamp(6) with time zone not null,
+  read_by text,
+  read_attempt_id uuid,
+  read_at timestamp(6) with time zone,
+  read_until timestamp(6) with time zone,
+  closed_at timestamp(6) with time zone,
+  outcome text,
+  note text
 );
 create table job_attempts (
   id uuid not null,
@@ -336,7 +393,21 @@ alter table events add constraint events_hops_check CHECK ((hops >= 0));
 alter table events add constraint events_source_attempt_id_job_attempts_id_fk FOREIGN KEY (source_attempt_id) REFERENCES job_attempts(id);
 alter table events add constraint events_source_job_id_jobs_id_fk FOREIGN KEY (source_job_id) REFERENCES jobs(id);
 alter table events add constraint events_pkey PRIMARY KEY (id);
-alter table fleet_versions add constraint fleet_versions_kind_check CHECK ((kind = ANY (ARRAY['gateway'::text, 'agent'::text])));
+alter table finding_history add constraint finding_history_message_check CHECK (((kind = ANY (ARRAY['filed'::finding_move, 'settled'::finding_move])) OR (message_id IS NOT NULL)));
+alter table finding_history add constraint finding_history_seq_check CHECK (((seq >= 1) AND ((seq > 1) OR (kind = 'filed'::finding_move))));
+alter table finding_history add constraint finding_history_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
+alter table finding_history add constraint finding_history_finding_id_findings_id_fk FOREIGN KEY (finding_id) REFERENCES findings(id);
+alter table finding_history add constraint finding_history_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table finding_history add constraint finding_history_message_id_inbox_messages_id_fk FOREIGN KEY (message_id) REFERENCES inbox_messages(id);
+alter table finding_history add constraint finding_history_finding_id_seq_pk PRIMARY KEY (finding_id, seq);
+alter table findings add constraint findings_count_check CHECK (((count >= 1) AND (nag_count >= 0) AND (nag_level >= 0)));
+alter table findings add constraint findings_raise_at_check CHECK (((raise_at IS NULL) OR ((nag_count = 0) AND (status = 'open'::finding_status))));
+alter table findings add constraint findings_raised_check CHECK ((((nag_count = 0) = (nag_level = 0)) AND ((nag_count = 0) OR (last_raised_at IS NOT NULL))));
+alter table findings add constraint findings_seen_check CHECK ((last_seen_at >= first_seen_at));
+alter table findings add constraint findings_settled_check CHECK ((((status = 'settled'::finding_status) = (settled_at IS NOT NULL)) AND ((settled_at IS NULL) = (settled_as IS NULL)) AND COALESCE((settled_as = ANY (ARRAY['settled'::text, 'forgotten'::text, 'answered'::text])), true)));
+alter table findings add constraint findings_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table findings add constraint findings_pkey PRIMARY KEY (id);
+alter table fleet_versions add constraint fleet_versions_kind_check CHECK ((kind = ANY (ARRAY['gateway'::text, 'agent'::text, 'inbox'::text])));
 alter table fleet_versions add constraint fleet_versions_kind_id_version_pk PRIMARY KEY (kind, id, version);
 alter table gateways add constraint gateways_failures_check CHECK (((failures >= 0) AND (reopened >= 0)));
 alter table gateways add constraint gateways_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'::text));
@@ -344,6 +415,14 @@ alter table gateways add constraint gateways_open_breaker_says_why CHECK (((brea
 alter table gateways add constraint gateways_token_ref_check CHECK ((token_ref ~ '^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^[:space:]]+|simulator)$'::text));
 alter table gateways add constraint gateways_pkey PRIMARY KEY (id);
 alter table idempotency_keys add constraint idempotency_keys_caller_key_pk PRIMARY KEY (caller, key);
+alter table inbox_messages add constraint inbox_messages_closed_check CHECK (((status = ANY (ARRAY['acknowledged'::message_status, 'withdrawn'::message_status])) = (closed_at IS NOT NULL)));
+alter table inbox_messages add constraint inbox_messages_holder_check CHECK (((status <> 'read'::message_status) OR ((read_attempt_id IS NULL) <> (read_until IS NULL))));
+alter table inbox_messages add constraint inbox_messages_outcome_check CHECK ((((status = 'acknowledged'::message_status) = (outcome IS NOT NULL)) AND COALESCE((outcome = ANY (ARRAY['delivered'::text, 'dismissed'::text, 'settled'::text])), true)));
+alter table inbox_messages add constraint inbox_messages_read_check CHECK ((((read_by IS NULL) = (read_at IS NULL)) AND ((status <> ALL (ARRAY['read'::message_status, 'acknowledged'::message_status])) OR (read_by IS NOT NULL)) AND ((status <> 'unread'::message_status) OR (read_by IS NULL))));
+alter table inbox_messages add constraint inbox_messages_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table inbox_messages add constraint inbox_messages_finding_id_findings_id_fk FOREIGN KEY (finding_id) REFERENCES findings(id);
+alter table inbox_messages add constraint inbox_messages_read_attempt_id_job_attempts_id_fk FOREIGN KEY (read_attempt_id) REFERENCES job_attempts(id);
+alter table inbox_messages add constraint inbox_messages_pkey PRIMARY KEY (id);
 alter table job_attempts add constraint job_attempts_lease_order CHECK ((leased_until <= deadline_at));
 alter table job_attempts add constraint job_attempts_no_check CHECK ((attempt_no >= 1));
 alter table job_attempts add constraint job_attempts_open_iff_unfinished CHECK (((status = ANY (ARRAY['leased'::attempt_status, 'running'::attempt_status])) = (finished_at IS NULL)));
@@ -420,8 +499,19 @@ CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats
 CREATE UNIQUE INDEX events_dedupe_idx ON public.events USING btree (namespace, topic, dedupe_key) WHERE (dedupe_key IS NOT NULL);
 CREATE INDEX events_source_job_idx ON public.events USING btree (source_job_id, id) WHERE (source_job_id IS NOT NULL);
 CREATE INDEX events_topic_idx ON public.events USING btree (topic text_pattern_ops, id);
+CREATE INDEX finding_history_at_idx ON public.finding_history USING btree (at);
+CREATE INDEX finding_history_attempt_idx ON public.finding_history USING btree (attempt_id) WHERE (attempt_id IS NOT NULL);
+CREATE INDEX findings_agent_idx ON public.findings USING btree (agent_id, id DESC NULLS LAST);
+CREATE UNIQUE INDEX findings_open_idx ON public.findings USING btree (namespace, agent_id, topic, subject_key) WHERE (status = 'open'::finding_status);
+CREATE INDEX findings_pending_result_idx ON public.findings USING btree (subject_key) WHERE ((topic = 'pending_result'::text) AND (status = 'open'::finding_status));
+CREATE INDEX findings_raise_idx ON public.findings USING btree (raise_at) WHERE (raise_at IS NOT NULL);
+CREATE INDEX findings_subject_idx ON public.findings USING btree (topic, subject_key, id DESC NULLS LAST);
 CREATE INDEX gateways_probe_idx ON public.gateways USING btree (probe_after);
 CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
+CREATE INDEX inbox_messages_agent_idx ON public.inbox_messages USING btree (agent_id, id DESC NULLS LAST);
+CREATE INDEX inbox_messages_finding_idx ON public.inbox_messages USING btree (finding_id, id);
+CREATE UNIQUE INDEX inbox_messages_one_open_idx ON public.inbox_messages USING btree (finding_id) WHERE (status = ANY (ARRAY['unread'::message_status, 'read'::message_status]));
+CREATE INDEX inbox_messages_open_idx ON public.inbox_messages USING btree (agent_id, level DESC NULLS LAST, id) WHERE (status = ANY (ARRAY['unread'::message_status, 'read'::message_status]));
 CREATE INDEX job_attempts_agent_idx ON public.job_attempts USING btree (agent_id, leased_at DESC NULLS LAST);
 CREATE INDEX job_attempts_expiry_idx ON public.job_attempts USING btree (leased_until) WHERE (finished_at IS NULL);
 CREATE UNIQUE INDEX job_attempts_no_idx ON public.job_attempts USING btree (job_id, attempt_no);
@@ -439,6 +529,7 @@ CREATE INDEX jobs_correlation_idx ON public.jobs USING btree (correlation_key, i
 CREATE INDEX jobs_created_idx ON public.jobs USING btree (namespace, id DESC NULLS LAST);
 CREATE INDEX jobs_dead_letters_idx ON public.jobs USING btree (finished_at DESC NULLS LAST) WHERE ((status = ANY (ARRAY['failed'::job_status, 'dead'::job_status])) AND (buried_at IS NULL));
 CREATE INDEX jobs_flow_idx ON public.jobs USING btree (flow_key, id DESC NULLS LAST) WHERE (flow_key IS NOT NULL);
+CREATE INDEX jobs_handed_over_idx ON public.jobs USING btree (created_at) WHERE ((finished_at IS NULL) AND (source_agent IS NOT NULL));
 CREATE INDEX jobs_open_idx ON public.jobs USING btree (target_agent, status) WHERE (finished_at IS NULL);
 CREATE INDEX jobs_parent_idx ON public.jobs USING btree (parent_job_id) WHERE (parent_job_id IS NOT NULL);
 CREATE INDEX jobs_ready_idx ON public.jobs USING btree (target_agent, priority DESC NULLS LAST, run_after, id) WHERE (status = 'queued'::job_status);
@@ -460,6 +551,23 @@ CREATE INDEX standing_orders_plan_idx ON public.standing_orders USING btree (pla
 
 -- functions
 
+CREATE OR REPLACE FUNCTION public.findings_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from findings f where f.id = new.id and (
+      not exists (select from finding_history h where h.finding_id = f.id and h.seq = f.last_seq)
+      or (f.last_seq > 1 and not exists (select from finding_history h where h.finding_id = f.id and h.seq = f.last_seq - 1))
+      or exists (select from finding_history h where h.finding_id = f.id and h.seq > f.last_seq)
+    )
+  ) then
+    raise exception 'finding % does not end where its history does', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.job_attempts_open_is_current()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -558,6 +666,23 @@ begin
   return null;
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.messages_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from inbox_messages m where m.id = new.id and m.status::text is distinct from (
+      select case h.kind when 'raised' then 'unread' else h.kind::text end from finding_history h
+      where h.finding_id = m.finding_id and h.message_id = m.id and h.kind in ('raised', 'read', 'acknowledged', 'withdrawn')
+      order by h.seq desc limit 1
+    )
+  ) then
+    raise exception 'message % is % without a history row that says so', new.id, new.status using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.move_slot(run uuid, target slot_status, why text, by_kind actor_kind, by_whom text, more jsonb, moved_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -607,6 +732,14 @@ begin
   raise exception 'attempt % is closed and cannot change', old.id using errcode = 'restrict_violation';
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.refuse_unread()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  raise exception 'message % was read and cannot be unread', old.id using errcode = 'restrict_violation';
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.slot_may_move(from_status slot_status, to_status slot_status)
  RETURNS boolean
  LANGUAGE sql
@@ -642,8 +775,19 @@ end $function$
 
 CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER finding_history_append_only BEFORE DELETE OR UPDATE ON public.finding_history FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER finding_history_no_truncate BEFORE TRUNCATE ON public.finding_history FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER findings_have_history AFTER INSERT OR UPDATE ON public.findings DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION findings_have_history();
+CREATE TRIGGER findings_no_delete BEFORE DELETE ON public.findings FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER findings_no_truncate BEFORE TRUNCATE ON public.findings FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER findings_settled_are_final BEFORE UPDATE ON public.findings FOR EACH ROW WHEN ((old.status = 'settled'::finding_status)) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER fleet_versions_append_only BEFORE DELETE OR UPDATE ON public.fleet_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER fleet_versions_no_truncate BEFORE TRUNCATE ON public.fleet_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER inbox_messages_closed_are_final BEFORE UPDATE ON public.inbox_messages FOR EACH ROW WHEN ((old.status = ANY (ARRAY['acknowledged'::message_status, 'withdrawn'::message_status]))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER inbox_messages_have_history AFTER INSERT OR UPDATE OF status, read_by ON public.inbox_messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION messages_have_history();
+CREATE TRIGGER inbox_messages_no_delete BEFORE DELETE ON public.inbox_messages FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER inbox_messages_no_truncate BEFORE TRUNCATE ON public.inbox_messages FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER inbox_messages_stay_read BEFORE UPDATE ON public.inbox_messages FOR EACH ROW WHEN (((old.status = 'read'::message_status) AND (new.status = 'unread'::message_status))) EXECUTE FUNCTION refuse_unread();
 CREATE TRIGGER job_attempts_closed_are_final BEFORE UPDATE ON public.job_attempts FOR EACH ROW WHEN ((old.finished_at IS NOT NULL)) EXECUTE FUNCTION refuse_change_of_closed_attempt();
 CREATE CONSTRAINT TRIGGER job_attempts_hold_their_job AFTER INSERT OR UPDATE OF status, finished_at ON public.job_attempts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION job_attempts_open_is_current();
 CREATE TRIGGER job_attempts_no_delete BEFORE DELETE ON public.job_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -688,6 +832,24 @@ create view dispatcher_health_summary_v as
             ELSE 'alive'::text
         END AS health
    FROM dispatcher_heartbeats;
+create view inbox_open_v as
+ SELECT m.id AS message_id,
+    m.agent_id,
+    f.topic,
+    f.subject_key,
+    m.level,
+    m.tone,
+    m.nag_level,
+    m.status,
+    m.read_by,
+    m.created_at,
+    f.first_seen_at,
+    f.last_seen_at,
+    f.count,
+    (EXTRACT(epoch FROM (now() - m.created_at)))::bigint AS age_seconds
+   FROM (inbox_messages m
+     JOIN findings f ON ((f.id = m.finding_id)))
+  WHERE (m.status = ANY (ARRAY['unread'::message_status, 'read'::message_status]));
 create view queue_health_summary_v as
  SELECT namespace,
     target_agent,
@@ -746,6 +908,22 @@ create view ready_jobs_v as
     buried_at
    FROM jobs
   WHERE ((status = 'queued'::job_status) AND (run_after <= now()));
+create view standing_order_daily_counts_v as
+ SELECT ((r.slot_at AT TIME ZONE 'UTC'::text))::date AS day,
+    o.namespace,
+    o.agent_id,
+    o.name,
+    count(*) AS slots,
+    count(*) FILTER (WHERE (r.status = 'no_work'::slot_status)) AS no_work,
+    count(*) FILTER (WHERE (r.status = 'completed'::slot_status)) AS completed,
+    count(*) FILTER (WHERE (r.status = 'blocked'::slot_status)) AS blocked,
+    count(*) FILTER (WHERE (r.status = 'failed'::slot_status)) AS failed,
+    count(*) FILTER (WHERE (r.status = 'skipped'::slot_status)) AS skipped,
+    count(*) FILTER (WHERE (r.status = 'missed'::slot_status)) AS missed,
+    count(*) FILTER (WHERE (r.status = ANY (ARRAY['expected'::slot_status, 'started'::slot_status]))) AS open
+   FROM (standing_order_runs r
+     JOIN standing_orders o ON ((o.id = r.order_id)))
+  GROUP BY (((r.slot_at AT TIME ZONE 'UTC'::text))::date), o.namespace, o.agent_id, o.name;
 create view standing_order_gaps_v as
  SELECT o.agent_id,
     o.name,

@@ -4,6 +4,7 @@ import type { AgentConfig, FleetChange, Fleet, GatewayConfig } from '../contract
 import { applyOrders } from './apply-orders.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
+import { applyInboxConfig } from './inbox-config.js'
 
 type Spec = Record<string, unknown>
 
@@ -43,6 +44,7 @@ export async function applyFleet(
   }
   if (what.prune) changes.push(...(await disableUnnamed(tx, fleet, agents, what)))
   if (fleet.standing_orders !== undefined) changes.push(...(await applyOrders(tx, fleet.standing_orders, what)))
+  if (fleet.inbox !== undefined) changes.push(await applyInboxConfig(tx, fleet.inbox, what))
   if (!what.dryRun && changes.some((change) => change.change !== 'unchanged')) hintAfterCommit(tx, { fleet: true })
   return changes
 }

@@ -1,12 +1,14 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { AgentbusError, assertNever, type ErrorCode } from '../contracts/errors.js'
+import type { FileFindingBody } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
 import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/jobs.js'
 import { awaitJobs } from './await-jobs.js'
 import { createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
+import { fileFinding } from './file-finding.js'
 import { observe } from './observe.js'
 import { releaseDependents } from './release-dependents.js'
 import { retryDelaySeconds } from './retry-policy.js'
@@ -31,7 +33,7 @@ export interface CloseRequest {
 export type Fenced<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: AgentbusError }
 
 /**
- * Closes the job with the attempt that holds it; follow-ups and events are in the same transaction.
+ * Closes the job with the attempt that holds it; follow-ups, events and findings are in the same transaction.
  * An attempt that no longer holds the job changes nothing and leaves a row.
  */
 export async function closeAttempt(tx: Tx, request: CloseRequest, closing: Closing): Promise<Fenced<JobRow>> {
@@ -97,7 +99,7 @@ async function refuse(tx: Tx, job: LockedJob, request: FenceCheck, what: string,
  */
 export async function closeAtOnce(db: Db, request: CloseRequest, closing: Closing): Promise<JobRow | undefined> {
   const end = finalMove(request, closing)
-  if (end === undefined || closing.body.follow_ups.length > 0 || closing.body.events.length > 0) return undefined
+  if (end === undefined || closing.body.follow_ups.length > 0 || closing.body.events.length > 0 || closing.body.findings.length > 0) return undefined
   return tryEnd(db, request, end)
 }
 
@@ -278,5 +280,10 @@ async function writeFollowUps(tx: Tx, job: JobRow, request: CloseRequest, closin
       { ...event, source_agent: request.agentId, source_job_id: job.id as JobId, ...(correlation === undefined ? {} : { correlation_key: correlation }) },
       { actor: request.actor, attemptId: request.attemptId },
     )
+  }
+  // In one order, so that two closings with the same findings do not wait for each other.
+  const key = ({ topic, subject_key: subject }: FileFindingBody): string => `${topic}\n${subject}`
+  for (const finding of closing.body.findings.toSorted((a, b) => (key(a) < key(b) ? -1 : 1))) {
+    await fileFinding(tx, { ...finding, source_agent: request.agentId }, { actor: request.actor, jobId: job.id, attemptId: request.attemptId, nowMs: request.nowMs })
   }
 }

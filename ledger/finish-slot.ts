@@ -26,7 +26,7 @@ export async function finishSlot(tx: Tx, request: CloseRequest, body: FinishStan
 }
 
 function closingOf(body: FinishStandingOrderBody): Closing {
-  const common = { result: body.evidence, summary: body.summary, events: body.events, follow_ups: body.follow_ups }
+  const common = { result: body.evidence, summary: body.summary, findings: body.findings, events: body.events, follow_ups: body.follow_ups }
   switch (body.outcome) {
     case 'blocked':
       return { kind: 'block', body: { ...common, blocked_reason: body.blocked_reason ?? '', blocked_owner: body.blocked_owner ?? 'operator' } satisfies BlockJobBody }

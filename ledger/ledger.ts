@@ -1,7 +1,8 @@
 import { sql } from 'drizzle-orm'
-import type { Actor } from '../contracts/actor.js'
+import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { FleetChange, Fleet } from '../contracts/fleet.js'
+import type { FindingId, ListFindingsQuery, ListInboxQuery } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
 import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
@@ -17,6 +18,10 @@ import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { observe } from './observe.js'
+import { findingHistory, listFindings, listInbox } from './finding-queries.js'
+import { InboxCommands } from './inbox-commands.js'
+import { raiseDue } from './file-finding.js'
+import { settleAnswered, watchPendingResults } from './pending-results.js'
 import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
 import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
@@ -40,6 +45,7 @@ export class Ledger {
   readonly db: Db
   readonly hints = new HintBus()
   readonly jobs: JobCommands
+  readonly inbox: InboxCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -70,6 +76,11 @@ export class Ledger {
       nowMs: options.nowMs,
       random: options.random,
       retryBaseSeconds: options.retryBaseSeconds,
+    })
+    this.inbox = new InboxCommands({
+      run: (work) => this.run(work),
+      refused: (caller, error, about) => this.recordRefusal(caller, error, about),
+      nowMs: options.nowMs,
     })
   }
 
@@ -116,6 +127,9 @@ export class Ledger {
   listOrders = (only: { readonly agent?: string; readonly order?: string } = {}) => this.#read((db) => listOrders(db, only))
   listSlots = (query: ListSlotsQuery) => this.#read((db) => listSlots(db, query, this.nowMs()))
   slotHistory = (id: SlotId) => this.#read((db) => slotHistory(db, id))
+  listFindings = (query: ListFindingsQuery) => this.#read((db) => listFindings(db, query))
+  findingHistory = (id: FindingId) => this.#read((db) => findingHistory(db, id))
+  listInbox = (query: ListInboxQuery) => this.#read((db) => listInbox(db, query))
   accountability = (query: AccountabilityQuery) => this.#read((db) => accountability(db, query, this.nowMs()))
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
@@ -229,6 +243,15 @@ export class Ledger {
   async reap(request: { readonly actor: Actor; readonly limit: number; readonly namespace?: string | undefined }): Promise<JobView[]> {
     const reaped = await this.run((tx) => reapExpired(tx, { ...request, random: this.random, retryBaseSeconds: this.retryBaseSeconds }))
     return reaped.map(jobView)
+  }
+
+  /** What time brings to the inbox: results that are overdue, those that have come, and what was held back until now. */
+  async keepInbox(limit: number): Promise<{ overdue: number; answered: number; raised: number }> {
+    const nowMs = this.nowMs()
+    const answered = await this.run((tx) => settleAnswered(tx, { nowMs }))
+    const overdue = await this.run((tx) => watchPendingResults(tx, { nowMs, limit }))
+    const raised = await this.run((tx) => raiseDue(tx, { actor: SYSTEM_ACTOR, nowMs }, limit))
+    return { overdue, answered, raised }
   }
 
   /** Whether the ledger answers and its schema is the one this build knows. */

@@ -35,7 +35,8 @@ export async function listJobs(db: Db, query: ListJobsQuery): Promise<Page<JobVi
   return page((rows as JobRow[]).map(jobView), query.limit, (job) => job.id)
 }
 
-function uuidCursor(cursor: string): string {
+/** @throws AGENTBUS_BAD_REQUEST for what no list has given */
+export function uuidCursor(cursor: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(cursor)) throw badCursor()
   return cursor
 }
@@ -44,7 +45,8 @@ function badCursor(): AgentbusError {
   return new AgentbusError('AGENTBUS_BAD_REQUEST', 'The cursor is not one that a list has given.', { field: 'cursor' })
 }
 
-function page<T>(items: T[], limit: number, cursorOf: (item: T) => string): Page<T> {
+/** A page of one more item than was asked for, with the cursor to what follows. */
+export function page<T>(items: T[], limit: number, cursorOf: (item: T) => string): Page<T> {
   const shown = items.slice(0, limit)
   const last = shown.at(-1)
   return { items: shown, next_cursor: items.length > limit && last !== undefined ? cursorOf(last) : null }

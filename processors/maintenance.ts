@@ -8,6 +8,7 @@ import { beat, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { seen } from '../ledger/presence.js'
+import { claimTurn } from '../ledger/turns.js'
 import type { HookClient } from '../openclaw/hook-client.js'
 
 export interface MaintenanceOptions {
@@ -23,6 +24,8 @@ export interface MaintenanceOptions {
 
 const BATCH = 200
 const IDEMPOTENCY_HOURS = 48
+/** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
+const INBOX_TURN_SECONDS = 6
 
 /**
  * The work that time brings: reaping leases, waking what was blocked until now, probing gateways, saying that this
@@ -43,6 +46,7 @@ export class Maintenance {
     this.#every(1_000, 'reaper', () => this.#reap())
     this.#every(500, 'look_again', () => this.#resume())
     this.#every(500, 'prober', () => this.#probe())
+    this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())
     this.#every(600_000, 'idempotency', async () => {
       await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
@@ -95,6 +99,14 @@ export class Maintenance {
         await ledger.run((tx) => recordProbe(tx, gateway.id, probe, { actor: this.#actor('prober'), threshold: breakerFailures }))
       }),
     )
+  }
+
+  /** In one process at a time: the others would only find that it is done. */
+  async #keepInbox(): Promise<void> {
+    const { ledger, workerId, log } = this.#options
+    if (!(await claimTurn(ledger.db, { name: 'inbox', by: workerId, seconds: INBOX_TURN_SECONDS }))) return
+    const kept = await ledger.keepInbox(BATCH)
+    if (kept.overdue > 0) log.warn({ event: 'results.overdue', overdue: kept.overdue }, 'work that was handed over has no result yet')
   }
 
   async #beat(): Promise<void> {

@@ -28,6 +28,11 @@ export type ShowKind =
   | 'slots'
   | 'slot'
   | 'accountability'
+  | 'filed'
+  | 'finding'
+  | 'findings'
+  | 'finding-history'
+  | 'inbox'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {

@@ -41,6 +41,27 @@ export function show(kind: ShowKind, body: Json): string {
       return `${fields(asObject(body['slot']), SLOT)}\n${table(rowsOf(body['transitions']), ['seq', 'at', 'from_status', 'to_status', 'cause', 'actor', 'details'])}`
     case 'accountability':
       return accountabilityLines(body)
+    case 'filed':
+      return fields({ ...asObject(body['finding']), message: body['message_id'], raised: body['raised'], held_because: body['held_because'] }, [
+        ...FINDING,
+        'message',
+        'raised',
+        'held_because',
+      ])
+    case 'finding':
+      return fields(body, FINDING)
+    case 'findings':
+      return page(body, table(items, ['id', 'status', 'level', 'topic', 'subject_key', 'count', 'nag_level', 'last_seen_at', 'body']))
+    case 'inbox':
+      return page(body, table(items, ['id', 'status', 'level', 'tone', 'topic', 'subject_key', 'count', 'text']))
+    case 'finding-history':
+      return [
+        fields(asObject(body['finding']), FINDING),
+        'Messages',
+        table(rowsOf(body['messages']), ['id', 'status', 'tone', 'created_at', 'read_by', 'outcome', 'text']),
+        'History',
+        table(rowsOf(body['history']), ['seq', 'at', 'kind', 'actor', 'message_id', 'details']),
+      ].join('\n')
     default:
       return assertNever(kind)
   }
@@ -72,6 +93,24 @@ function fields(body: Json, names: readonly string[]): string {
   const width = Math.max(...present.map((name) => name.length), 0)
   return `${present.map((name) => `${name.padEnd(width)}  ${oneLine(text(body[name]), 500)}`).join('\n')}\n`
 }
+
+const FINDING = [
+  'id',
+  'status',
+  'agent_id',
+  'topic',
+  'subject_key',
+  'level',
+  'body',
+  'count',
+  'since',
+  'first_seen_at',
+  'last_seen_at',
+  'last_raised_at',
+  'nag_count',
+  'nag_level',
+  'settled_as',
+]
 
 const JOB_HEAD = ['id', 'status', 'target_agent', 'subject', 'priority', 'attempt_count', 'max_attempts', 'run_after']
 const JOB_OUTCOME = ['blocked_reason', 'blocked_owner', 'unblock_action', 'look_again_at', 'last_error', 'summary', 'result']

@@ -1,5 +1,6 @@
 import { pgEnum } from 'drizzle-orm/pg-core'
 import { ACTOR_KINDS } from '../../contracts/actor.js'
+import { FINDING_LEVELS, FINDING_MOVES, FINDING_STATUSES, MESSAGE_STATUSES } from '../../contracts/findings.js'
 import { ATTEMPT_STATUSES, JOB_STATUSES, LANES, TRANSITION_REASONS } from '../../contracts/job-states.js'
 import { SLOT_STATUSES } from '../../contracts/standing-orders.js'
 
@@ -18,3 +19,7 @@ export const outboxKind = pgEnum('outbox_kind', ['publish', 'remove'])
 export const controlScope = pgEnum('control_scope', ['everything', 'lane', 'gateway', 'agent'])
 export const slotStatus = pgEnum('slot_status', SLOT_STATUSES)
 export const sessionMode = pgEnum('session_mode', ['isolated', 'main'])
+export const findingLevel = pgEnum('finding_level', FINDING_LEVELS)
+export const findingStatus = pgEnum('finding_status', FINDING_STATUSES)
+export const findingMove = pgEnum('finding_move', FINDING_MOVES)
+export const messageStatus = pgEnum('message_status', MESSAGE_STATUSES)

@@ -89,7 +89,7 @@ export const fleet_versions = pgTable(
       .notNull()
       .default(sql`clock_timestamp()`),
   },
-  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent')`)],
+  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox')`)],
 )
 
 /** What an operator has stopped: one open row per scope and target. */

@@ -106,6 +106,9 @@ export const jobs = pgTable(
     index('jobs_correlation_idx')
       .on(t.correlation_key, t.id.desc())
       .where(sql`correlation_key is not null`),
+    index('jobs_handed_over_idx')
+      .on(t.created_at)
+      .where(sql`finished_at is null and source_agent is not null`),
     uniqueIndex('jobs_standing_order_run_idx')
       .on(t.standing_order_run_id)
       .where(sql`standing_order_run_id is not null`),

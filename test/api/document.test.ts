@@ -165,6 +165,10 @@ test('every route has been answered with success and matches the schema of its d
   const token = await api.operate('POST', '/v1/tokens', { body: { name: 'n', role: 'auditor', expires_at: '2099-01-01T00:00:00Z' } })
   const fleet = { gateways: [{ id: 'g2', base_url: 'http://127.0.0.1:1', token: 'env:X' }], agents: [{ id: 'new', gateway: 'g2', role: 'tester' }] }
 
+  const filed = await api.operate('POST', '/v1/findings', { body: { topic: 'disk.full', subject_key: 'h1', body: 'full', level: 'urgent', data: { used: 91 }, to: 'devops' } })
+  const findingId = String((filed.body['finding'] as Json)['id'])
+  const read = await api.operate('POST', '/v1/inbox/read', { body: { agent: 'devops' } })
+
   const answers = [
     await api.operate('POST', '/v1/jobs', { body: aBody({ payload: { a: [1, null] }, state: { s: 1 }, flow_key: 'f', correlation_key: 'c', source_agent: 'security' }) }),
     await api.operate('GET', '/v1/jobs'),
@@ -205,6 +209,13 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/standing-order-runs?to=2099-01-01T00:00:00Z'),
     await api.operate('GET', `/v1/standing-order-runs/${slot.slotId}`),
     await api.operate('GET', '/v1/accountability?from=2026-01-01T00:00:00Z'),
+    filed,
+    read,
+    await api.operate('POST', '/v1/inbox/acknowledge', { body: { ids: (read.body['items'] as { id: string }[]).map(({ id }) => id), note: 'told' } }),
+    await api.operate('GET', '/v1/inbox?status=acknowledged'),
+    await api.operate('GET', '/v1/findings?topic=disk.full'),
+    await api.operate('GET', `/v1/findings/${findingId}`),
+    await api.operate('POST', `/v1/findings/${findingId}/settle`, { body: { note: 'over' } }),
   ]
 
   expect(answers.map((answer) => answer.status).filter((status) => status > 201)).toEqual([])

@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { routes } from '../../api/routes/index.js'
-import { aJob, aSlot, type TestJob } from '../support/ledger.js'
+import { FileFindingBody } from '../../contracts/findings.js'
+import { aJob, aSlot, OPERATOR, type TestJob } from '../support/ledger.js'
 import { aBody, startApi, type TestApi } from './support.js'
 
 let api: TestApi
 let slotId = ''
+let findingId = ''
 let tokens: Record<'operator' | 'auditor' | 'agent' | 'attempt' | 'ended', string>
 let mine: TestJob
 let foreign: TestJob
@@ -23,6 +25,7 @@ beforeAll(async () => {
     ended: closed.attemptToken ?? '',
   }
   slotId = (await aSlot(api.t.ledger, { name: 'nightly' })).slotId
+  findingId = (await api.t.ledger.inbox.file(OPERATOR, FileFindingBody.parse({ topic: 'a.b', subject_key: 'x', body: 'x', to: 'security' }))).finding.id
 })
 afterAll(() => api.close())
 
@@ -85,13 +88,22 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['getAccountability', 'GET', '/v1/accountability?from=2026-01-01T00:00:00Z', undefined, overseers],
   ['startStandingOrder', 'POST', '/v1/jobs/FOREIGN/start-standing-order', {}, nobody],
   ['finishStandingOrder', 'POST', '/v1/jobs/FOREIGN/finish-standing-order', { outcome: 'no_work' }, nobody],
+  ['fileFinding', 'POST', '/v1/findings', { topic: 'a.b', subject_key: 'KEY', body: 'x', to: 'security' }, { ...nobody, operator: 201, agent: 200, attempt: 200, ended: 401 }],
+  ['fileFinding', 'POST', '/v1/findings', { topic: 'a.b', subject_key: 'y', body: 'x', to: 'security', source_agent: 'security' }, { ...nobody, operator: 201 }],
+  ['listFindings', 'GET', '/v1/findings', undefined, readers],
+  ['getFinding', 'GET', '/v1/findings/FINDING', undefined, readers],
+  ['listInbox', 'GET', '/v1/inbox', undefined, readers],
+  ['readInbox', 'POST', '/v1/inbox/read', { agent: 'devops' }, { ...nobody, operator: 200, agent: 200, attempt: 200, ended: 401 }],
+  ['readInbox', 'POST', '/v1/inbox/read', { agent: 'security' }, { ...nobody, operator: 200 }],
+  ['acknowledgeInbox', 'POST', '/v1/inbox/acknowledge', { ids: ['0192f0c4-1111-7000-8000-00000000000a'] }, { operator: 404, auditor: 403, agent: 404, attempt: 404, ended: 401 }],
+  ['settleFinding', 'POST', '/v1/findings/FINDING/settle', { note: 'x' }, { ...nobody, operator: 200, ended: 401 }],
   ['finishStandingOrder', 'POST', '/v1/jobs/MINE/finish-standing-order', { outcome: 'no_work' }, { ...nobody, attempt: 409 }],
 ]
 
 function pathOf(path: string): string {
   const isAttempt = path.startsWith('/v1/attempts/')
   const idOf = (job: TestJob): string => String(isAttempt ? job.attemptId : job.id)
-  return path.replace('MINE', idOf(mine)).replace('FOREIGN', idOf(foreign)).replace('CLOSED', idOf(closed)).replace('SLOT', slotId)
+  return path.replace('MINE', idOf(mine)).replace('FOREIGN', idOf(foreign)).replace('CLOSED', idOf(closed)).replace('SLOT', slotId).replace('FINDING', findingId)
 }
 
 describe('what each kind of token may do', () => {

@@ -211,6 +211,39 @@ describe('standing orders', () => {
   })
 })
 
+describe('the inbox', () => {
+  test('takes what a run found, gives it to a reader once, and shows what became of it', async () => {
+    const slot = await aSlot(api.t.ledger, { name: 'detector' })
+    const env = { AGENTBUS_TOKEN: slot.attemptToken ?? '' }
+    const filed = await answer(['file-finding', '--topic', 'disk.full', '--subject-key', 'host1', '--level', 'warning', '--body', 'disk is at 91 %', '--to', 'security'], { env })
+    await answer(['file-finding', '--topic', 'disk.full', '--subject-key', 'host2', '--body', 'disk is at 92 %', '--to', 'security'], { env })
+    const open = await answer(['inbox', '--agent', 'security'])
+    expect((open['items'] as { status: string }[]).map(({ status }) => status)).toEqual(['unread', 'unread'])
+
+    const { items } = (await answer(['read-inbox', '--agent', 'security'])) as { items: { id: string; text: string; source_agent: string }[] }
+    const again = await answer(['read-inbox', '--agent', 'security'])
+    expect(items).toMatchObject([
+      { text: 'disk is at 91 %', source_agent: 'devops' },
+      { text: 'disk is at 92 %', source_agent: 'devops' },
+    ])
+    expect(again['items']).toEqual([])
+
+    await answer(['acknowledge-inbox', ...items.flatMap(({ id }) => ['--id', id]), '--note', 'told the team'])
+    const foreign = await cli(['acknowledge-inbox', '--id', items[0]?.id ?? ''], { env })
+    const finding = filed['finding'] as { id: string }
+    await answer(['settle-finding', finding.id, '--note', 'cleaned'])
+    const listed = await answer(['findings', '--topic', 'disk.full', '--status', 'settled'])
+    const whole = await answer(['finding', finding.id])
+    const shown = await cli(['finding', finding.id])
+
+    expect(foreign.code).toBe(5)
+    expect(foreign.stderr).toContain('Not held by this reader')
+    expect((listed['items'] as { id: string }[]).map(({ id }) => id)).toEqual([finding.id])
+    expect((whole['history'] as { kind: string }[]).map(({ kind }) => kind)).toEqual(['filed', 'raised', 'read', 'acknowledged', 'settled'])
+    expect(shown.stdout).toContain('told the team')
+  })
+})
+
 describe('looking', () => {
   test('every list and view answers, as JSON and for people', async () => {
     const job = await aJob(api.t.ledger, 'running')

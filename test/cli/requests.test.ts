@@ -18,6 +18,7 @@ interface Sends {
 const closingFlags = [
   ...['--summary', 'all done', '--result', '{"n":1}', '--openclaw-task-ref', 'task-1', '--openclaw-session-key', 'agent:x'],
   ...['--events', '[{"topic":"a.b"}]', '--follow-ups', '[{"target_agent":"devops","subject":"next"}]'],
+  ...['--findings', '[{"topic":"disk.full","subject_key":"h1","body":"full"}]'],
 ]
 const closingBody = {
   summary: 'all done',
@@ -26,6 +27,7 @@ const closingBody = {
   openclaw_session_key: 'agent:x',
   events: [{ topic: 'a.b' }],
   follow_ups: [{ target_agent: 'devops', subject: 'next' }],
+  findings: [{ topic: 'disk.full', subject_key: 'h1', body: 'full' }],
 }
 
 /** Every command with every option it has, and the request it must make. */
@@ -124,12 +126,14 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     argv: [
       ...[ID, '--outcome', 'blocked', '--summary', 'looked', '--evidence', '{"n":1}', '--blocked-reason', 'no key', '--blocked-owner', 'ops', '--last-error', 'broken'],
       ...['--events', '[{"topic":"a.b"}]', '--follow-ups', '[{"target_agent":"devops","subject":"next"}]'],
+      ...['--findings', '[{"topic":"disk.full","subject_key":"h1","body":"full"}]'],
     ],
     method: 'POST',
     path: `/v1/jobs/${ID}/finish-standing-order`,
     body: {
       ...{ outcome: 'blocked', summary: 'looked', evidence: { n: 1 }, blocked_reason: 'no key', blocked_owner: 'ops', last_error: 'broken' },
       ...{ events: [{ topic: 'a.b' }], follow_ups: [{ target_agent: 'devops', subject: 'next' }] },
+      ...{ findings: [{ topic: 'disk.full', subject_key: 'h1', body: 'full' }] },
     },
   },
   'standing-orders': { argv: ['--agent', 'devops'], method: 'GET', path: '/v1/standing-orders?agent=devops' },
@@ -144,6 +148,42 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     method: 'GET',
     path: `/v1/accountability?from=${encodeURIComponent(LATER)}&to=${encodeURIComponent(LATER)}&agent=devops`,
   },
+  'file-finding': {
+    argv: [
+      ...['--namespace', 'ns', '--topic', 'disk.full', '--subject-key', 'h1', '--level', 'urgent', '--body', 'full', '--data', '{"used":91}'],
+      ...['--to', 'coordinator', '--since', LATER, '--source-agent', 'auditor'],
+    ],
+    method: 'POST',
+    path: '/v1/findings',
+    body: {
+      ...{ namespace: 'ns', topic: 'disk.full', subject_key: 'h1', level: 'urgent', body: 'full', data: { used: 91 } },
+      ...{ to: 'coordinator', since: LATER, source_agent: 'auditor' },
+    },
+  },
+  'read-inbox': {
+    argv: ['--agent', 'devops', '--topic', 'disk.full', '--limit', '5', '--seconds', '60'],
+    method: 'POST',
+    path: '/v1/inbox/read',
+    body: { agent: 'devops', topic: 'disk.full', limit: 5, seconds: 60 },
+  },
+  'acknowledge-inbox': {
+    argv: ['--id', ID, '--id', OTHER, '--outcome', 'dismissed', '--note', 'known'],
+    method: 'POST',
+    path: '/v1/inbox/acknowledge',
+    body: { ids: [ID, OTHER], outcome: 'dismissed', note: 'known' },
+  },
+  'settle-finding': { argv: [ID, '--note', 'over'], method: 'POST', path: `/v1/findings/${ID}/settle`, body: { note: 'over' } },
+  inbox: {
+    argv: ['--agent', 'devops', '--status', 'unread', '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: '/v1/inbox?agent=devops&status=unread&limit=5&cursor=x',
+  },
+  findings: {
+    argv: ['--agent', 'devops', '--topic', 'disk.full', '--subject-key', 'h1', '--status', 'open', '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: '/v1/findings?agent=devops&topic=disk.full&subject_key=h1&status=open&limit=5&cursor=x',
+  },
+  finding: { argv: [ID], method: 'GET', path: `/v1/findings/${ID}` },
   agents: { argv: [], method: 'GET', path: '/v1/agents' },
   gateways: { argv: [], method: 'GET', path: '/v1/gateways' },
   dispatchers: { argv: [], method: 'GET', path: '/v1/dispatchers' },

@@ -51,6 +51,17 @@ describe('fleet file', () => {
     expect(places(GOOD.replace('gateway: main', 'gateway: other'))).toEqual(['6:14 agents[0].gateway: gateway other is not defined'])
   })
 
+  test('the inbox of a fleet: an unknown coordinator, a topic twice, a step without a tone, each with its line', () => {
+    const inbox = 'inbox:\n  coordinator: nobody\n  policies:\n    - topic: a.*\n      steps: [{ tone: x }]\n    - topic: a.*\n      steps: [{ tone: y }]\n'
+    const lines = GOOD.trimEnd().split('\n').length
+
+    expect(places(`${GOOD.trimEnd()}\n${inbox}`)).toEqual([
+      `${lines + 2}:16 inbox.coordinator: agent nobody is not defined`,
+      `${lines + 6}:14 inbox.policies[1].topic: the policy for a.* is defined twice`,
+    ])
+    expect(places(`${GOOD.trimEnd()}\n${inbox.replace('{ tone: x }', '{ times: 2 }')}`)[0]).toMatch(new RegExp(`^${lines + 5}:15 inbox.policies\\[0\\].steps\\[0\\].tone: `))
+  })
+
   test('a missing key points at the mapping that lacks it', () => {
     expect(places(GOOD.replace('    gateway: main\n', ''))).toEqual([expect.stringMatching(/^5:5 agents\[0\]\.gateway: /)])
   })

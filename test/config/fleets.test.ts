@@ -48,3 +48,15 @@ test('the pilot has four agents and the five orders of week 1, each as in the re
   )
   for (const order of pilot.standing_orders) expect(reference.standing_orders).toContainEqual(order)
 })
+
+test.each([
+  ['reference', reference],
+  ['pilot', pilot],
+])('the %s fleet says who reads findings, and how what repeats is raised', (_name, { inbox }) => {
+  expect(inbox).toMatchObject({ coordinator: 'coordinator', pending_result: { enabled: true, after_minutes: 15 } })
+  expect(inbox?.policies.map(({ topic, steps }) => [topic, steps.map(({ tone, after_days }) => `${tone} from day ${after_days}`)])).toEqual([
+    ['reminder.*', ['polite from day 0', 'firm from day 3', 'act or drop from day 7']],
+    ['staleness.*', ['neutral from day 0']],
+    ['health.*', ['urgent from day 0']],
+  ])
+})

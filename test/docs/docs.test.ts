@@ -5,7 +5,8 @@ import { COMMANDS } from '../../cli/client/command-table.js'
 import { parseFleet } from '../../config/fleet-file.js'
 import { LEGAL_MOVES } from '../../contracts/job-states.js'
 import { generatedDocs } from '../../scripts/write-docs.js'
-import { aJob, aSlot, freshLedger, type TestLedger } from '../support/ledger.js'
+import { FileFindingBody } from '../../contracts/findings.js'
+import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 async function pages(): Promise<{ file: string; text: string }[]> {
   const docs = (await readdir('docs')).filter((name) => name.endsWith('.md')).map((name) => path.join('docs', name))
@@ -63,7 +64,7 @@ describe('every query in the docs', () => {
     t = await freshLedger()
     for (const status of ['succeeded', 'failed', 'blocked', 'running'] as const) await aJob(t.ledger, status)
     const closed = await aJob(t.ledger, 'succeeded')
-    await t.ledger.jobs.complete(closed.as, closed.id, { result: {}, events: [], follow_ups: [] }).catch(() => undefined)
+    await t.ledger.jobs.complete(closed.as, closed.id, { result: {}, findings: [], events: [], follow_ups: [] }).catch(() => undefined)
   })
   afterAll(() => t.close())
 
@@ -89,6 +90,7 @@ describe('every query in the docs', () => {
       [slotId],
     )
     await t.database.pool.query(`select move_slot($1, 'missed', 'worker_down', 'system', 'test', '{}', now())`, [missed[0]?.id])
+    await t.ledger.inbox.file(OPERATOR, FileFindingBody.parse({ topic: 'disk.full', subject_key: 'h1', body: 'full', to: 'devops' }))
     const text = await readFile('docs/standing-orders.md', 'utf8')
     const queries = [...text.matchAll(/```sql\n([\s\S]*?)```/g)].map((match) => match[1] ?? '')
 
@@ -96,6 +98,8 @@ describe('every query in the docs', () => {
     for (const query of queries) found.push((await t.database.pool.query(query)).rows)
 
     expect(found).toMatchObject([
+      [expect.objectContaining({ name: 'asked-about', slots: '2', no_work: '1', missed: '1' })],
+      [{ topic: 'disk.full', subject_key: 'h1', status: 'unread', nag_level: 1 }],
       [
         { name: 'asked-about', status: 'no_work' },
         { name: 'asked-about', status: 'missed', cause: 'worker_down' },
@@ -110,9 +114,15 @@ describe('every query in the docs', () => {
 
 test('the fleet file in the docs of standing orders is a valid one', async () => {
   const text = await readFile('docs/standing-orders.md', 'utf8')
-  const orders = /```yaml\n([\s\S]*?)```/.exec(text)?.[1] ?? ''
+  const parts = [...text.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1] ?? '')
+  const agents = '[{ id: devops, gateway: g }, { id: coordinator, gateway: g }]'
 
-  const parsed = parseFleet(`gateways: [{ id: g, base_url: 'http://127.0.0.1:1', token: env:X }]\nagents: [{ id: devops, gateway: g }]\n${orders}`)
+  const parsed = parseFleet(`gateways: [{ id: g, base_url: 'http://127.0.0.1:1', token: env:X }]\nagents: ${agents}\n${parts.join('')}`)
 
-  expect(parsed).toMatchObject({ fleet: { standing_orders: [{ name: 'disk-check', time_zone: 'Europe/Berlin', grace_seconds: 240 }] } })
+  expect(parsed).toMatchObject({
+    fleet: {
+      standing_orders: [{ name: 'disk-check', time_zone: 'Europe/Berlin', grace_seconds: 240 }],
+      inbox: { coordinator: 'coordinator', policies: [{ topic: 'reminder.*', steps: [{ tone: 'polite' }, { tone: 'firm' }, { tone: 'act or drop', times: 2 }] }] },
+    },
+  })
 })

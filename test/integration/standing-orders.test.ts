@@ -1,6 +1,8 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { AcknowledgeBody, FileFindingBody, ReadInboxBody } from '../../contracts/findings.js'
 import type { AgentId } from '../../contracts/ids.js'
+import { InboxConfig } from '../../contracts/inbox.js'
 import type { SlotStatus, SlotView } from '../../contracts/standing-orders.js'
 import { OPERATOR } from '../support/ledger.js'
 import { startTestBus, type AgentHands, type TestBus } from '../support/bus.js'
@@ -186,4 +188,79 @@ test('the window is accounted for: every slot in one count, and none without a r
     expect(line.unaccounted).toBe(0)
     expect(line.pending + line.running + line.no_work + line.completed + line.blocked + line.failed + line.skipped + line.missed).toBe(line.expected)
   }
+})
+
+describe('findings', () => {
+  test('filed by a detector are read and acknowledged once, by runs of the coordinator that overlap', async () => {
+    await t.ledger.applyFleet(
+      OPERATOR,
+      {
+        version: 1,
+        gateways: [],
+        agents: [],
+        inbox: InboxConfig.parse({ coordinator: 'devops', policies: [{ topic: '*', every_hours: 0, steps: [{ tone: 'each time', times: 100 }] }] }),
+      },
+      { dryRun: false, prune: false },
+    )
+    const read: string[] = []
+    let reading = 0
+    let most = 0
+    let filed = 0
+    t.behave(async (hands) => {
+      const as = hands.as
+      if (hands.run.message.includes('Detect.')) {
+        filed += 1
+        await hands.finish({
+          outcome: 'completed',
+          findings: [1, 2, 3].map((at) => FileFindingBody.parse({ topic: 'host.down', subject_key: `${filed}-${at}`, body: 'it is down' })),
+        })
+        return
+      }
+      reading += 1
+      most = Math.max(most, reading)
+      const { items } = await t.ledger.inbox.read(as, ReadInboxBody.parse({ limit: 2 }))
+      await hands.run.pause(1_500)
+      for (const { id } of items) {
+        await t.ledger.inbox.acknowledge(as, AcknowledgeBody.parse({ ids: [id] }))
+        read.push(id)
+      }
+      reading -= 1
+      await hands.finish(items.length === 0 ? { outcome: 'no_work' } : { outcome: 'completed', evidence: { messages: items.length } })
+    })
+    const detector = { name: 'detector', every_seconds: 2, agent: 'single', message: 'Detect.' }
+    const coordinator = { name: 'coordinator', every_seconds: 1, overlap: 'queue', message: 'Read your inbox.' }
+    await t.order(detector, coordinator)
+
+    await expect.poll(() => read.length, { timeout: 30_000 }).toBeGreaterThanOrEqual(9)
+    await t.order({ ...detector, enabled: false })
+    await expect.poll(async () => (await t.ledger.listInbox({ limit: 200 })).items.length, { timeout: 30_000 }).toBe(0)
+    await stopOrder('coordinator', coordinator)
+
+    expect(most).toBeGreaterThan(1)
+    expect(new Set(read).size).toBe(read.length)
+    expect(read).toHaveLength(filed * 3)
+    const { items } = await t.ledger.listInbox({ status: 'acknowledged', limit: 200 })
+    expect(items.map(({ id }) => id).sort()).toEqual([...read].sort())
+  })
+
+  test('are what people hear of; a run that found nothing reaches nobody, and is counted all the same', async () => {
+    const order = { name: 'quiet', every_seconds: 1 }
+    const before = (await t.ledger.listEvents({ order: 'asc', limit: 200 })).items.length
+    const bodies: Record<string, unknown>[] = []
+    t.behave(async (hands) => {
+      bodies.push({ ...hands.run.body })
+      await hands.finish({ outcome: 'no_work', evidence: { checked: 1 } })
+    })
+    await t.order(order)
+
+    const due = await untilSlots('devops/quiet', (all) => withStatus(all, 'no_work').length >= 3)
+    await stopOrder('quiet', order)
+
+    expect(bodies.length).toBeGreaterThanOrEqual(3)
+    expect(bodies.every((body) => body['deliver'] === false)).toBe(true)
+    expect((await t.ledger.listEvents({ order: 'asc', limit: 200 })).items).toHaveLength(before)
+    expect((await t.ledger.listInbox({ limit: 10 })).items).toEqual([])
+    const { rows } = await t.ledger.db.execute(sql`select sum(no_work)::int as n from standing_order_daily_counts_v where name = 'quiet'`)
+    expect(rows[0]?.['n']).toBeGreaterThanOrEqual(withStatus(due, 'no_work').length)
+  })
 })

@@ -16,7 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => t.close())
 
-const closing = { result: {}, events: [], follow_ups: [] }
+const closing = { result: {}, findings: [], events: [], follow_ups: [] }
 
 function codes(settled: PromiseSettledResult<unknown>[]): string[] {
   return settled.flatMap((one) => (one.status === 'rejected' ? [one.reason instanceof AgentbusError ? one.reason.code : String(one.reason)] : []))

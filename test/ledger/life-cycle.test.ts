@@ -48,10 +48,10 @@ describe('a job', () => {
     const a = await aJob(t.ledger, 'running')
     const b = await aJob(t.ledger, 'running')
     const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'after both', depends_on: [a.id, b.id] }))
-    await t.ledger.jobs.complete(a.as, a.id, { result: {}, events: [], follow_ups: [] })
+    await t.ledger.jobs.complete(a.as, a.id, { result: {}, findings: [], events: [], follow_ups: [] })
     const between = await t.ledger.getJob(job.id)
 
-    await t.ledger.jobs.complete(b.as, b.id, { result: {}, events: [], follow_ups: [] })
+    await t.ledger.jobs.complete(b.as, b.id, { result: {}, findings: [], events: [], follow_ups: [] })
 
     expect(between.status).toBe('waiting')
     expect((await t.ledger.getJob(job.id)).status).toBe('queued')
@@ -60,14 +60,14 @@ describe('a job', () => {
   test('is blocked by the death of a dependency and resumes when that one is retried and succeeds', async () => {
     const parent = await aJob(t.ledger, 'running')
     const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'child', depends_on: [parent.id] }))
-    await t.ledger.jobs.fail(parent.as, parent.id, { last_error: 'no', result: {}, events: [], follow_ups: [] })
+    await t.ledger.jobs.fail(parent.as, parent.id, { last_error: 'no', result: {}, findings: [], events: [], follow_ups: [] })
     const blocked = await t.ledger.getJob(job.id)
     const retried = await t.ledger.jobs.retry(OPERATOR, parent.id, { reason: 'again', extra_attempts: 1 })
     const lease = await leaseAs(t.ledger, parent.id, retried.generation)
     if (lease.kind !== 'start') throw new Error(lease.kind)
     const as = { caller: { role: 'attempt' as const, attemptId: lease.attempt.id as never, jobId: parent.id, agentId: 'devops' as never, open: true } }
 
-    await t.ledger.jobs.complete(as, parent.id, { result: {}, events: [], follow_ups: [] })
+    await t.ledger.jobs.complete(as, parent.id, { result: {}, findings: [], events: [], follow_ups: [] })
 
     expect(blocked.status).toBe('blocked')
     expect(blocked.blocked_reason).toContain(parent.id)
@@ -81,6 +81,7 @@ describe('a job', () => {
       blocked_owner: 'security',
       waits_for: { kind: 'event', topic: 'security.review.completed' },
       result: {},
+      findings: [],
       events: [],
       follow_ups: [],
     })
@@ -97,9 +98,11 @@ describe('a job', () => {
     const followUp = CreateJobBody.parse({ target_agent: 'devops', subject: 'next' })
     const bad = { ...followUp, target_agent: 'nobody' as never }
 
-    await expect(t.ledger.jobs.complete(running.as, running.id, { result: {}, events: [], follow_ups: [followUp, bad] })).rejects.toMatchObject({ code: 'AGENTBUS_UNKNOWN_AGENT' })
+    await expect(t.ledger.jobs.complete(running.as, running.id, { result: {}, findings: [], events: [], follow_ups: [followUp, bad] })).rejects.toMatchObject({
+      code: 'AGENTBUS_UNKNOWN_AGENT',
+    })
     const untouched = await t.ledger.getJob(running.id)
-    await t.ledger.jobs.complete(running.as, running.id, { result: {}, events: [{ namespace: 'default', topic: 'a.done', payload: {} }], follow_ups: [followUp] })
+    await t.ledger.jobs.complete(running.as, running.id, { result: {}, findings: [], events: [{ namespace: 'default', topic: 'a.done', payload: {} }], follow_ups: [followUp] })
 
     expect(untouched.status).toBe('running')
     const children = await t.ledger.listJobs({ parent_job_id: running.id, limit: 10 })

@@ -200,7 +200,7 @@ interface Subject {
   readonly attempts: AttemptId[]
 }
 
-const closing = { result: {}, events: [], follow_ups: [] }
+const closing = { result: {}, findings: [], events: [], follow_ups: [] }
 
 /** Carries one command out against the ledger, as whoever may. @returns the same words as the model */
 async function carryOut(kind: Kind, job: Subject): Promise<string> {

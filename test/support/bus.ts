@@ -10,6 +10,7 @@ import { CreateJobBody } from '../../contracts/jobs.js'
 import { FinishStandingOrderBody, StandingOrderConfig } from '../../contracts/standing-orders.js'
 import { startBus, type Bus } from '../../cli/bus.js'
 import type { Stores } from '../../cli/stores.js'
+import type { CommandContext } from '../../ledger/caller.js'
 import type { Hint } from '../../ledger/hints.js'
 import { openDatabase } from '../../ledger/database.js'
 import { HintRelay } from '../../ledger/hint-relay.js'
@@ -25,6 +26,8 @@ export interface AgentHands {
   readonly run: SimulatedRun
   readonly jobId: JobId
   readonly attemptNo: number
+  /** The agent in its own right: what its attempt's token opens. */
+  readonly as: CommandContext
   complete(body?: Partial<CompleteJobBody>): Promise<unknown>
   block(body: Partial<BlockJobBody>): Promise<unknown>
   fail(body: Partial<FailJobBody>): Promise<unknown>
@@ -96,9 +99,10 @@ export async function startTestBus(
       if (order === undefined || caller === undefined) return { status: 'ok' }
       const { jobs } = ledger
       const jobId = order.jobId as JobId
-      const rest = { result: {}, events: [], follow_ups: [] }
+      const rest = { result: {}, findings: [], events: [], follow_ups: [] }
       const status = await behaviour({
         run,
+        as: { caller },
         jobId,
         attemptNo: order.attemptNo,
         complete: (body) => jobs.complete({ caller }, jobId, { ...rest, ...body }),

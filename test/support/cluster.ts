@@ -215,7 +215,7 @@ async function closeAsAgent(ledger: Ledger, run: SimulatedRun, order: { token: s
     try {
       const caller = await ledger.authenticate(order.token)
       if (caller === undefined) return
-      await ledger.jobs.complete({ caller }, order.jobId as JobId, { result: {}, events: [], follow_ups: [] })
+      await ledger.jobs.complete({ caller }, order.jobId as JobId, { result: {}, findings: [], events: [], follow_ups: [] })
       return
     } catch (error) {
       if (isCode(error, 'AGENTBUS_ALREADY_CLOSED') || isCode(error, 'AGENTBUS_STALE_ATTEMPT') || isCode(error, 'AGENTBUS_LEASE_EXPIRED')) return

@@ -51,14 +51,14 @@ export interface TestLedger {
 }
 
 /** A ledger on a fresh database, with a gateway `gw` and an agent `devops`. */
-export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number } = {}): Promise<TestLedger> {
+export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {}): Promise<TestLedger> {
   const url = await cloneDatabase()
   const database = openDatabase({ url, poolSize: options.poolSize ?? 20, applicationName: 'agentbus-test', onError: () => undefined })
   const ledger = new Ledger({
     database,
     secret: TEST_SECRET,
     retryBaseSeconds: options.retryBaseSeconds ?? 0,
-    nowMs: () => Date.now(),
+    nowMs: options.nowMs ?? Date.now,
     random: () => 0.5,
     render: renderForTests,
   })
@@ -131,9 +131,10 @@ export async function aJob(ledger: Ledger, status: JobStatus, overrides: Record<
   const withAttempt = async (): Promise<TestJob> => ({ job: await ledger.getJob(job.id), id: job.id, attemptId, attemptToken: ledger.attemptTokens.issue(attemptId), as })
   if (status === 'leased') return withAttempt()
   await ledger.run((tx) => reportAdmitted(tx, report, { runId: 'run-1', httpStatus: 200, response: { ok: true, runId: 'run-1' } }))
-  if (status === 'succeeded') await ledger.jobs.complete(as, job.id, { result: {}, events: [], follow_ups: [] })
-  if (status === 'failed') await ledger.jobs.fail(as, job.id, { last_error: 'invalid', result: {}, events: [], follow_ups: [] })
-  if (status === 'blocked') await ledger.jobs.block(as, job.id, { blocked_reason: 'needs a person', blocked_owner: 'operator', result: {}, events: [], follow_ups: [] })
+  if (status === 'succeeded') await ledger.jobs.complete(as, job.id, { result: {}, findings: [], events: [], follow_ups: [] })
+  if (status === 'failed') await ledger.jobs.fail(as, job.id, { last_error: 'invalid', result: {}, findings: [], events: [], follow_ups: [] })
+  if (status === 'blocked')
+    await ledger.jobs.block(as, job.id, { blocked_reason: 'needs a person', blocked_owner: 'operator', result: {}, findings: [], events: [], follow_ups: [] })
   if (status === 'dead') {
     if (job.max_attempts !== 1) throw new Error('a dead test job needs max_attempts: 1')
     await ledger.run((tx) => reportEndedWithoutClose(tx, report, { status: 'ok', response: {} }))

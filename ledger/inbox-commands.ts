@@ -1,0 +1,104 @@
+import { sql } from 'drizzle-orm'
+import { AgentbusError } from '../contracts/errors.js'
+import type { AcknowledgeBody, FiledView, FileFindingBody, FindingId, FindingView, InboxMessageView, ReadInboxBody, SettleFindingBody } from '../contracts/findings.js'
+import type { AgentId } from '../contracts/ids.js'
+import { actorOf, callerKey, type Caller, type CommandContext } from './caller.js'
+import type { Tx } from './database.js'
+import { fileFinding } from './file-finding.js'
+import { findingView, lockFinding } from './finding-rows.js'
+import { acknowledge, readInbox, type InboxReader } from './inbox.js'
+import { onceOnly } from './idempotency.js'
+import { settleAnswered } from './pending-results.js'
+import { settleFinding } from './settle-finding.js'
+
+export interface InboxCommandDeps {
+  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
+  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
+  readonly nowMs: () => number
+}
+
+/** The commands on findings and inboxes. An attempt may use them for its agent as long as it is open. */
+export class InboxCommands {
+  readonly #deps: InboxCommandDeps
+
+  constructor(deps: InboxCommandDeps) {
+    this.#deps = deps
+  }
+
+  /** Files a finding, always in the caller's own name. */
+  async file(context: CommandContext, body: FileFindingBody): Promise<FiledView & { created: boolean; replayed?: boolean }> {
+    const { caller } = context
+    const own = await this.#agentOf(caller, body.source_agent, 'file findings as')
+    return this.#as(context, (tx, by) => fileFinding(tx, own === undefined ? body : { ...body, source_agent: own }, by))
+  }
+
+  /** Takes what is open in an inbox. @returns the messages, worst first; each is held by one reader at a time */
+  async read(context: CommandContext, body: ReadInboxBody): Promise<{ items: InboxMessageView[]; replayed?: boolean }> {
+    const agentId = await this.#inboxOf(context.caller, body.agent)
+    // Apart from the reading, so that each transaction locks findings once, in one order.
+    await this.#deps.run((tx) => settleAnswered(tx, { agentId, nowMs: this.#deps.nowMs() }))
+    return this.#as(context, async (tx, by) => ({ items: await readInbox(tx, agentId, body, by) }))
+  }
+
+  /** Closes messages that the caller has read. @throws AGENTBUS_NOT_YOUR_MESSAGE */
+  async acknowledge(context: CommandContext, body: AcknowledgeBody): Promise<{ items: InboxMessageView[]; replayed?: boolean }> {
+    const own = await this.#agentOf(context.caller, undefined, 'read the inbox of')
+    return this.#as(context, async (tx, by) => ({ items: await acknowledge(tx, own, body, by) }))
+  }
+
+  /** Ends a finding: the matter is over. For whoever filed it last, whoever's inbox it is in, and operators. */
+  async settle(context: CommandContext, id: FindingId, body: SettleFindingBody): Promise<{ finding: FindingView; replayed?: boolean }> {
+    const own = await this.#agentOf(context.caller, undefined, 'settle findings of')
+    return this.#as(context, async (tx, by) => {
+      const finding = await lockFinding(tx, id)
+      if (own !== undefined && finding.source_agent !== own && finding.agent_id !== own) {
+        throw new AgentbusError('AGENTBUS_FORBIDDEN', `The finding is neither from nor for agent ${own}.`, { finding_id: id })
+      }
+      return { finding: findingView(finding.status === 'settled' ? finding : await settleFinding(tx, finding, 'settled', by, body.note)) }
+    })
+  }
+
+  /** One transaction in the caller's name; an attempt stays open while it runs. Refusals leave a row. */
+  async #as<T extends Record<string, unknown>>(context: CommandContext, work: (tx: Tx, by: InboxReader) => Promise<T>): Promise<T & { replayed?: boolean }> {
+    const { caller } = context
+    try {
+      return await this.#deps.run((tx) =>
+        onceOnly(tx, context, async () => {
+          await mustBeOpen(tx, caller)
+          const attempt = caller.role === 'attempt' ? { attemptId: caller.attemptId, jobId: caller.jobId } : {}
+          return work(tx, { ...attempt, key: callerKey(caller), actor: actorOf(caller), nowMs: this.#deps.nowMs() })
+        }),
+      )
+    } catch (error) {
+      if (error instanceof AgentbusError && LEAVES_A_ROW.has(error.code)) await this.#deps.refused(caller, error, caller.role === 'attempt' ? { jobId: caller.jobId } : {})
+      throw error
+    }
+  }
+
+  /** The agent the caller speaks for; undefined for an operator, who speaks for anybody. */
+  async #agentOf(caller: Caller, asked: AgentId | undefined, what: string): Promise<AgentId | undefined> {
+    if (caller.role === 'operator' || caller.role === 'internal') return asked
+    if (caller.role !== 'auditor' && (asked === undefined || asked === caller.agentId)) return caller.agentId
+    const error = new AgentbusError(
+      'AGENTBUS_FORBIDDEN',
+      caller.role === 'auditor' ? 'An auditor may read, not write.' : `The token of agent ${caller.agentId} cannot ${what} another agent.`,
+    )
+    await this.#deps.refused(caller, error, {})
+    throw error
+  }
+
+  async #inboxOf(caller: Caller, asked: AgentId | undefined): Promise<AgentId> {
+    const agentId = await this.#agentOf(caller, asked, 'read the inbox of')
+    if (agentId === undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'An operator says whose inbox.', { field: 'agent' })
+    return agentId
+  }
+}
+
+const LEAVES_A_ROW = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_NOT_YOUR_MESSAGE'])
+
+/** The token of an attempt dies with it. Its row is locked, so that it cannot end in the middle of this. */
+async function mustBeOpen(tx: Tx, caller: Caller): Promise<void> {
+  if (caller.role !== 'attempt') return
+  const { rows } = await tx.execute(sql`select 1 from job_attempts where id = ${caller.attemptId}::uuid and finished_at is null for share`)
+  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNAUTHORIZED', 'The attempt of this token has ended.', { attempt_id: caller.attemptId })
+}
