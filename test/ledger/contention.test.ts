@@ -67,7 +67,7 @@ test.each(LEASES)('16 workers leasing 16 jobs of an agent with room for three op
 
   const kinds = settled.map((one) => (one.status === 'fulfilled' ? one.value.kind : String(one.reason)))
   expect(kinds.filter((kind) => kind === 'start')).toHaveLength(3)
-  expect(kinds.filter((kind) => kind === 'hold')).toHaveLength(CONTENDERS - 3)
+  expect(kinds.filter((kind) => kind === 'busy')).toHaveLength(CONTENDERS - 3)
   await Promise.all(jobs.map((job) => t.ledger.jobs.cancel(OPERATOR, job.id, 'end of test')))
 })
 

@@ -1,8 +1,13 @@
 import type { Reply, Script, Turn } from './model.js'
 
 /** One `agentbus` call as the contract asks for it: address and token of the order in front of the command. */
-export function agentbus({ order }: Turn, command: string, ...rest: string[]): string {
-  return [`AGENTBUS_URL=${order.apiUrl} AGENTBUS_TOKEN=${order.token} agentbus ${command} ${order.jobId}`, ...rest.map(quoted)].join(' ')
+export function agentbus(turn: Turn, command: string, ...rest: string[]): string {
+  return agentbusAtLarge(turn, command, turn.order.jobId, ...rest)
+}
+
+/** The same for a command that is not about the order's own job. */
+export function agentbusAtLarge({ order }: Turn, command: string, ...rest: string[]): string {
+  return [`AGENTBUS_URL=${order.apiUrl} AGENTBUS_TOKEN=${order.token} agentbus ${command}`, ...rest.map(quoted)].join(' ')
 }
 
 /** Text as one word of a shell. Options stay readable. */
