@@ -147,8 +147,9 @@ async function anInbox(ledger: Ledger, round: string): Promise<Measured[]> {
 }
 
 /** Rows of the past, written without their histories: only their number matters here. */
-async function growOld(database: Database): Promise<void> {
-  const client = await database.pool.connect()
+async function growOld(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
   await client.query('set session_replication_role = replica')
   await client.query(
     `insert into standing_order_runs (id, order_id, version, agent_id, slot_at, grace_until, look_at, status, trigger, last_seq, started_at, finished_at)
@@ -174,9 +175,8 @@ async function growOld(database: Database): Promise<void> {
      select gen_random_uuid(), id, agent_id, 'info', 'polite', 1, 'found', 'acknowledged', now(), 'token:x', now(), now(), 'delivered' from old`,
     [HISTORY, AGENTS],
   )
-  await client.query('set session_replication_role = origin')
-  client.release()
-  await database.pool.query('vacuum analyze')
+  await client.query('vacuum analyze')
+  await client.end()
 }
 
 interface Plan {
@@ -304,7 +304,7 @@ try {
   console.log(`apply ${ORDERS} orders: ${first.toFixed(1)} s; the same again: ${again.toFixed(1)} s; all changed: ${changed.toFixed(1)} s`)
   await anHour(ledger)
   const young = [...(await anHour(ledger)), ...(await anInbox(ledger, 'young'))]
-  await growOld(database)
+  await growOld(postgres.url)
   await anHour(ledger)
   const old = [...(await anHour(ledger)), ...(await anInbox(ledger, 'old'))]
   const explained = await explainAll(ledger, database)

@@ -3,7 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import type { MissCause, StandingOrderConfig } from '../contracts/standing-orders.js'
 import type { Tx } from './database.js'
 import { moveSlot } from './move-slot.js'
-import { instantOf, PRESENCE_TOLERANCE_MS } from './presence.js'
+import { EVIDENCE_MS, instantOf, toleranceOf, type Component } from './presence.js'
 import { startSlot } from './start-slot.js'
 
 export interface KeepRequest {
@@ -36,6 +36,8 @@ export interface KeptSlots {
 /** How long a slot that something keeps back is left alone. */
 const LOOK_AGAIN_MS = 5_000
 const MOST_SLOTS = 5_000
+/** The keeper starts within this what its tick did not. */
+const TIME_TO_START_MS = 5_000
 
 /**
  * Keeps every slot accounted for, from the ledger and the definitions alone. A tick is a hint: a slot that is due and was
@@ -58,8 +60,11 @@ async function keepOrder(tx: Tx, slots: readonly Due[], request: KeepRequest, ke
     nowMs,
   )
   for (const slot of late.dropped) await miss(tx, slot, request, { rule: true })
-  for (const slot of late.lost) await miss(tx, slot, request, { rule: false })
-  kept.missed += late.dropped.length + late.lost.length
+  // Why it was missed is told only when everybody who was there has said so.
+  const [ripe, unripe] = [late.lost.filter((slot) => slot.grace_ms + EVIDENCE_MS < nowMs), late.lost.filter((slot) => slot.grace_ms + EVIDENCE_MS >= nowMs)]
+  for (const slot of ripe) await miss(tx, slot, request, { rule: false })
+  for (const slot of unripe) await lookAgain(tx, [slot], slot.grace_ms + EVIDENCE_MS + 1)
+  kept.missed += late.dropped.length + ripe.length
   if (inTime.length + late.wanted.length === 0) return
   if ((await blockNow(tx, first, nowMs)) !== undefined) {
     await lookAgain(tx, inTime, Math.min(nowMs + LOOK_AGAIN_MS, ...inTime.map((slot) => slot.grace_ms + 1)))
@@ -140,15 +145,16 @@ async function miss(tx: Tx, slot: Due, { nowMs, actor }: KeepRequest, why: { rea
 
 /** What keeps the agent from running anything at this moment; undefined when nothing does. */
 async function blockNow(tx: Tx, slot: Due, nowMs: number): Promise<string | undefined> {
-  const since = instantOf(nowMs - PRESENCE_TOLERANCE_MS)
+  const isUp = (component: Component) => sql`exists (
+    select from presence where component = ${component} and seen_until >= ${instantOf(nowMs - toleranceOf(component))}::timestamptz)`
   const { rows } = await tx.execute<{ block: string | null }>(sql`
     select case
       when not a.enabled then 'disabled'
       when exists (select from controls c where c.lifted_at is null and (c.scope = 'everything' or (c.scope = 'lane' and c.target = ${slot.definition.lane})
         or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id))) then 'paused'
-      when not exists (select from presence where component = 'workers' and seen_until >= ${since}::timestamptz) then 'worker_down'
-      when not exists (select from presence where component = 'queue_store' and seen_until >= ${since}::timestamptz) then 'queue_store_down'
-      when not exists (select from presence where component = 'gateway:' || a.gateway_id and seen_until >= ${since}::timestamptz) then 'agent_offline'
+      when not ${isUp('workers')} then 'worker_down'
+      when not ${isUp('queue_store')} then 'queue_store_down'
+      when not ${isUp(`gateway:${slot.gateway_id}`)} then 'agent_offline'
     end as block
     from agents a where a.id = ${slot.agent_id}`)
   return rows[0]?.block ?? undefined
@@ -161,10 +167,15 @@ async function blockNow(tx: Tx, slot: Due, nowMs: number): Promise<string | unde
 async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details: Record<string, unknown> }> {
   const at = instantOf(slot.slot_ms)
   const until = instantOf(slot.grace_ms)
-  const present = (component: string) => sql`exists (
-    select from presence p where p.component = ${component}
-      and p.seen_from <= ${instantOf(slot.slot_ms + PRESENCE_TOLERANCE_MS)}::timestamptz
-      and p.seen_until >= ${instantOf(slot.slot_ms - PRESENCE_TOLERANCE_MS)}::timestamptz)`
+  // Who was there when it was due, and for as long as it takes to start a slot, is not the cause.
+  const startedBy = instantOf(Math.min(slot.grace_ms, slot.slot_ms + TIME_TO_START_MS))
+  const present = (component: 'workers' | 'queue_store') => sql`exists (
+    select from presence p where p.component = ${component} and p.seen_from <= ${at}::timestamptz and p.seen_until >= ${startedBy}::timestamptz)`
+  const gateway: Component = `gateway:${slot.gateway_id}`
+  const slackMs = toleranceOf(gateway)
+  const ready = sql`exists (
+    select from presence p where p.component = ${gateway}
+      and p.seen_from <= ${instantOf(slot.slot_ms + slackMs)}::timestamptz and p.seen_until >= ${instantOf(slot.slot_ms - slackMs)}::timestamptz)`
   const { rows } = await tx.execute<{ cause: MissCause; scope: string | null; reason: string | null; open_run: string | null }>(sql`
     with held as (
       select c.scope::text as scope, c.reason from controls c
@@ -179,11 +190,12 @@ async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details
     select case
       when (select v.spec ->> 'enabled' from fleet_versions v where v.kind = 'agent' and v.id = ${slot.agent_id} and v.valid_from <= ${until}::timestamptz
         order by v.version desc limit 1) = 'false' then 'disabled'
-      when not ${slot.enabled} then 'disabled'
+      when (select not v.enabled from standing_order_versions v where v.order_id = ${slot.order_id}::uuid and v.in_force_from <= ${startedBy}::timestamptz
+        order by v.version desc limit 1) then 'disabled'
       when exists (select from held) then 'paused'
       when not ${present('workers')} then 'worker_down'
       when not ${present('queue_store')} then 'queue_store_down'
-      when not ${present(`gateway:${slot.gateway_id}`)} then 'agent_offline'
+      when not ${ready} then 'agent_offline'
       when exists (select from open_run) then 'overlap'
       when (select count(*) from job_attempts t where t.agent_id = a.id and t.leased_at <= ${at}::timestamptz
         and (t.finished_at is null or t.finished_at >= ${until}::timestamptz)) >= a.concurrency then 'agent_busy'

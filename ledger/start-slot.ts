@@ -124,7 +124,7 @@ async function skipCause(tx: Tx, order: OrderRow, run: RunRow, request: StartSlo
           or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id))
         order by c.scope limit 1) as paused,
       (select r.id from standing_order_runs r where r.order_id = ${order.id}::uuid and r.status = 'started' limit 1) as open_run,
-      (select count(*)::int from jobs j where j.target_agent = a.id and j.status in ('queued', 'leased', 'running')) as open_jobs
+      (select count(*)::int from jobs j where j.target_agent = a.id and j.status in ('queued', 'leased', 'running') and j.finished_at is null) as open_jobs
     from agents a where a.id = ${order.agent_id}`)
   const found = rows[0]
   if (found === undefined) throw new Error(`agent ${order.agent_id} is missing`)

@@ -7,7 +7,7 @@ import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
 import { beat, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
-import { seen } from '../ledger/presence.js'
+import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
 import { claimTurn } from '../ledger/turns.js'
 import type { HookClient } from '../openclaw/hook-client.js'
 
@@ -43,6 +43,8 @@ export class Maintenance {
 
   async start(): Promise<void> {
     await this.#once('heartbeat', () => this.#beat())
+    await this.#once('presence', () => this.#noteWorkers())
+    this.#every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
     this.#every(1_000, 'reaper', () => this.#reap())
     this.#every(500, 'look_again', () => this.#resume())
     this.#every(500, 'prober', () => this.#probe())
@@ -119,6 +121,10 @@ export class Maintenance {
       busyAgents: load.leasesOwned,
       metrics: { agents: load.agents },
     })
+  }
+
+  /** When workers were there tells later why a slot was missed. */
+  async #noteWorkers(): Promise<void> {
     await seen(this.#options.ledger.db, 'workers', this.#options.ledger.nowMs())
   }
 

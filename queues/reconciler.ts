@@ -6,7 +6,7 @@ import { claimRebuild, claimTick, extendRebuild, finishRebuild, readEpoch, recor
 import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
 import { emitEvent } from '../ledger/emit-event.js'
-import { seen } from '../ledger/presence.js'
+import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
 import { republishBatch } from '../ledger/queue-parity.js'
 import { EpochSentinel } from './epoch-sentinel.js'
 import type { QueueRegistry } from './queue-registry.js'
@@ -27,7 +27,6 @@ export interface ReconcilerOptions {
 
 const BATCH = 1_000
 const REBUILD_LEASE_SECONDS = 30
-const PRESENCE_EVERY_MS = 3_000
 /** Ticks that may be under way between two processes. More than that missing means an older copy. */
 const TICK_TOLERANCE = 3
 
