@@ -25,6 +25,7 @@ export type ShowKind =
   | 'attempt'
   | 'prompt'
   | 'orders'
+  | 'order-change'
   | 'slots'
   | 'slot'
   | 'accountability'
@@ -39,9 +40,9 @@ export interface CommandRow {
   readonly name: string
   readonly group: string
   readonly help: string
-  /** The name of the positional argument, placed into `{id}` of the path. */
+  /** The name of the positional argument, placed into `{id}` of the path; `agent/name` into `{agent}/{name}`. */
   readonly argument?: string
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly options: readonly OptionRow[]
   readonly show: ShowKind

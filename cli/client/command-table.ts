@@ -289,6 +289,17 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [o('agent', 'text', 'of this agent')],
   },
   {
+    name: 'disable-standing-order',
+    group: 'Standing orders',
+    help: 'disable one standing order; its history stays',
+    argument: 'agent/name',
+    method: 'DELETE',
+    path: '/v1/standing-orders/{agent}/{name}',
+    show: 'order-change',
+    options: [],
+    conditional: true,
+  },
+  {
     name: 'slots',
     group: 'Standing orders',
     help: 'list what was due and what came of it, newest first',

@@ -1,6 +1,7 @@
 import { assertNever } from '../../contracts/errors.js'
 import { oneLine, printable } from '../printable.js'
 import type { ShowKind } from './command-row.js'
+import { difference } from './difference.js'
 import { asObject, rowsOf, type Json } from './json.js'
 
 /** An answer as text for people. `--json` does not come here. */
@@ -35,6 +36,8 @@ export function show(kind: ShowKind, body: Json): string {
       return `${printable(text(body['body']))}\n`
     case 'orders':
       return table(items.map(orderRow), ['order', 'schedule', 'zone', 'lane', 'session', 'next', 'last', 'outcome'])
+    case 'order-change':
+      return difference([asObject(body['change'])], { dryRun: false })
     case 'slots':
       return page(body, table(items, ['id', 'slot_at', 'order', 'status', 'cause', 'trigger', 'summary', 'job_id']))
     case 'slot':

@@ -204,6 +204,8 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/health'),
     await api.operate('GET', '/v1/standing-orders'),
     await api.operate('GET', `/v1/standing-orders/${slot.order}`),
+    await api.operate('PUT', '/v1/standing-orders/devops/hourly', { body: { cron: '0 * * * *', message: 'x' } }),
+    await api.operate('DELETE', '/v1/standing-orders/devops/hourly'),
     await api.call('POST', `/v1/jobs/${slot.id}/start-standing-order`, { token: slot.attemptToken, body: {} }),
     await api.call('POST', `/v1/jobs/${slot.id}/finish-standing-order`, { token: slot.attemptToken, body: { outcome: 'no_work', summary: 'x', evidence: { n: 0 } } }),
     await api.operate('GET', '/v1/standing-order-runs?to=2099-01-01T00:00:00Z'),

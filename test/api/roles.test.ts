@@ -83,6 +83,8 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['completeJob', 'POST', '/v1/jobs/CLOSED/complete', {}, { ...nobody, ended: 409 }],
   ['listStandingOrders', 'GET', '/v1/standing-orders', undefined, readers],
   ['getStandingOrder', 'GET', '/v1/standing-orders/devops/nightly', undefined, readers],
+  ['setStandingOrder', 'PUT', '/v1/standing-orders/devops/set', { every_seconds: 60, message: 'x', enabled: false }, { ...operators, operator: 201 }],
+  ['disableStandingOrder', 'DELETE', '/v1/standing-orders/devops/nightly', undefined, operators],
   ['listStandingOrderRuns', 'GET', '/v1/standing-order-runs', undefined, readers],
   ['getStandingOrderRun', 'GET', '/v1/standing-order-runs/SLOT', undefined, readers],
   ['getAccountability', 'GET', '/v1/accountability?from=2026-01-01T00:00:00Z', undefined, overseers],

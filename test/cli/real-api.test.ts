@@ -189,6 +189,26 @@ describe('standing orders', () => {
     expect(shown.stdout).toContain('no_work')
   })
 
+  test('one of them is set from a file, looked at first, changed, and disabled', async () => {
+    await writeFile(path.join(folder, 'order.yaml'), "cron: '*/15 * * * *'\ntime_zone: Europe/Berlin\nmessage: Look around.\n")
+    await writeFile(path.join(folder, 'order.json'), JSON.stringify({ every_seconds: 60, message: 'Look around.' }))
+
+    const dry = await cli(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml', '--dry-run'])
+    const made = await cli(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml'])
+    const again = await answer(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml'])
+    const changed = await answer(['set-standing-order', 'devops/by-hand', '-f', 'order.json', '--if-version', '1'])
+    const late = await cli(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml', '--if-version', '1'])
+    const gone = await cli(['disable-standing-order', 'devops/by-hand', '--if-version', '2'])
+    const missing = await cli(['disable-standing-order', 'devops/nothing'])
+
+    expect(dry.stdout).toMatch(/^added standing_order devops\/by-hand\n[^]*nothing was written \(dry run\)\n$/)
+    expect(made.stdout).toContain('    cron: "*/15 * * * *"\n')
+    expect([again['change'], changed['change']]).toMatchObject([{ change: 'unchanged' }, { change: 'changed', fields: { every_seconds: { from: null, to: 60 } } }])
+    expect(gone.stdout).toBe('disabled standing_order devops/by-hand\n    enabled: true → false\n1 changed, 0 unchanged\n')
+    expect([dry.code, made.code, late.code, gone.code, missing.code]).toEqual([0, 0, 5, 0, 3])
+    expect((await api.t.ledger.listOrders({ order: 'devops/by-hand' }))[0]).toMatchObject({ version: 3, enabled: false })
+  })
+
   test('a window with a missed slot exits with 1, one without with 0', async () => {
     const { order } = await aSlot(api.t.ledger, { name: 'missed-one' })
     await api.t.database.pool.query(
@@ -492,7 +512,7 @@ test('the token of an attempt that nobody opened is refused with 4 and not repea
 })
 
 test('every client command was run above against the real API', () => {
-  const all = [...COMMANDS.map((command) => command.name), 'apply', 'workspace', 'token create', 'token list', 'token revoke']
+  const all = [...COMMANDS.map((command) => command.name), 'apply', 'set-standing-order', 'workspace', 'token create', 'token list', 'token revoke']
 
   expect(all.filter((name) => !used.has(name))).toEqual([])
 })

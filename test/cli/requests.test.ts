@@ -137,6 +137,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     },
   },
   'standing-orders': { argv: ['--agent', 'devops'], method: 'GET', path: '/v1/standing-orders?agent=devops' },
+  'disable-standing-order': { argv: ['devops/disk-check'], method: 'DELETE', path: '/v1/standing-orders/devops/disk-check' },
   slots: {
     argv: ['--order', 'devops/x', '--agent', 'devops', '--status', 'missed', '--from', LATER, '--to', LATER, '--limit', '5', '--cursor', 'x'],
     method: 'GET',
@@ -256,8 +257,8 @@ describe('every command', () => {
     for (const [name, sends] of Object.entries(EXPECTED)) await cli([name, ...sends.argv])
 
     const keyed = api.seen.filter((seen) => seen.headers['idempotency-key'] !== undefined)
-    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST']))
-    expect(keyed.length).toBe(Object.values(EXPECTED).filter((sends) => sends.method === 'POST').length)
+    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST', 'DELETE']))
+    expect(keyed.length).toBe(Object.values(EXPECTED).filter((sends) => sends.method !== 'GET').length)
     expect(new Set(keyed.map((seen) => seen.headers['idempotency-key'])).size).toBe(keyed.length)
   })
 })
@@ -291,6 +292,17 @@ describe('headers and addresses', () => {
     })
   }
 })
+
+for (const key of ['devops', 'devops/', '/x', 'devops/a/b', '../x', 'devops/..', 'devops/Upper', TOKEN]) {
+  test(`${JSON.stringify(key.slice(0, 12))} as a standing order is refused before anything is sent`, async ({ api, cli }) => {
+    const ran = await cli(['disable-standing-order', '--', key])
+
+    expect(ran.code).toBe(2)
+    expect(ran.stderr).toContain('<agent/name> is')
+    expect(ran.stderr).not.toContain(TOKEN)
+    expect(api.seen).toEqual([])
+  })
+}
 
 describe('pages', () => {
   test('--all follows the cursors to the end and keeps the filters', async ({ api, cli }) => {
