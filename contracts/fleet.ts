@@ -162,3 +162,6 @@ export type FleetChange = z.infer<typeof FleetChange>
 /** What became of one standing order, and how it stands now; null when a dry run is about one that does not exist yet. */
 export const StandingOrderChange = z.object({ change: FleetChange, order: StandingOrderView.nullable() }).meta({ id: 'StandingOrderChange' })
 export type StandingOrderChange = z.infer<typeof StandingOrderChange>
+
+/** What a pause or its end came to: `changed` is false when it was so already. */
+export const Paused = z.object({ changed: z.boolean(), paused: z.boolean() }).meta({ id: 'Paused' })

@@ -16,6 +16,7 @@ import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type Worker
 import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
+import { listLanes } from './lanes.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { observe } from './observe.js'
 import { OrderCommands } from './order-commands.js'
@@ -123,6 +124,7 @@ export class Ledger {
   listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
   listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
   listGateways = () => this.#read(listGateways)
+  listLanes = () => this.#read(listLanes)
   listDispatchers = () => this.#read(listDispatchers)
   openCounts = () => this.#read(openCounts)
   outboxLag = () => this.#read(outboxLag)

@@ -20,6 +20,7 @@ export type ShowKind =
   | 'agents'
   | 'paused'
   | 'gateways'
+  | 'lanes'
   | 'dispatchers'
   | 'health'
   | 'attempt'

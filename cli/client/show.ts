@@ -26,6 +26,8 @@ export function show(kind: ShowKind, body: Json): string {
       return `${body['paused'] === true ? 'paused' : 'working'}${body['changed'] === true ? '' : ' (as before)'}\n`
     case 'gateways':
       return table(items, ['id', 'breaker', 'breaker_reason', 'base_url', 'last_ready_at', 'last_down_at', 'probe_after'])
+    case 'lanes':
+      return table(items, ['lane', 'paused', 'queued', 'running', 'since', 'by', 'reason'])
     case 'dispatchers':
       return dispatcherTable(items)
     case 'health':

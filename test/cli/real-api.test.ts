@@ -277,6 +277,7 @@ describe('looking', () => {
       ['events'],
       ['agents'],
       ['gateways'],
+      ['lanes'],
       ['dispatchers'],
       ['health'],
       ['token', 'list'],
@@ -309,6 +310,21 @@ describe('agents', () => {
     const resumed = await answer(['resume-agent', 'security', '--reason', 'go'])
 
     expect([paused, between, resumed]).toEqual([{ changed: true, paused: true }, true, { changed: true, paused: false }])
+  })
+})
+
+describe('lanes', () => {
+  test('are paused and go on; one that is not there is refused with 2', async () => {
+    const paused = await answer(['pause-lane', 'idle', '--reason', 'quiet please'])
+    const again = await cli(['pause-lane', 'idle', '--reason', 'quiet please'])
+    const shown = await cli(['lanes'])
+    const unknown = await cli(['pause-lane', 'nowhere', '--reason', 'x'])
+
+    const resumed = await answer(['resume-lane', 'idle', '--reason', 'go'])
+
+    expect([paused, again.stdout, resumed]).toEqual([{ changed: true, paused: true }, 'paused (as before)\n', { changed: true, paused: false }])
+    expect(shown.stdout).toMatch(/^idle +true .* test-operator +quiet please$/m)
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('lane')])
   })
 })
 

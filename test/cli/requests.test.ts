@@ -100,6 +100,8 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   'promote-job': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/promote`, body: { reason: 'why' } },
   'pause-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/pause', body: { reason: 'why' } },
   'resume-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/resume', body: { reason: 'why' } },
+  'pause-lane': { argv: ['coding', '--reason', 'why'], method: 'POST', path: '/v1/lanes/coding/pause', body: { reason: 'why' } },
+  'resume-lane': { argv: ['coding', '--reason', 'why'], method: 'POST', path: '/v1/lanes/coding/resume', body: { reason: 'why' } },
   jobs: {
     argv: [
       ...['--namespace', 'ns', '--target-agent', 'devops', '--status', 'dead', '--flow-key', 'f', '--correlation-key', 'c', '--parent-job-id', ID, '--limit', '5', '--cursor', 'x'],
@@ -187,6 +189,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   finding: { argv: [ID], method: 'GET', path: `/v1/findings/${ID}` },
   agents: { argv: [], method: 'GET', path: '/v1/agents' },
   gateways: { argv: [], method: 'GET', path: '/v1/gateways' },
+  lanes: { argv: [], method: 'GET', path: '/v1/lanes' },
   dispatchers: { argv: [], method: 'GET', path: '/v1/dispatchers' },
   health: { argv: [], method: 'GET', path: '/v1/health' },
 }
