@@ -33,7 +33,7 @@ export interface RouteInput<P, Q, B> {
 /** A route as data: the handler and the OpenAPI document come from the same row. */
 export interface Route {
   readonly id: string
-  readonly method: 'get' | 'post' | 'delete'
+  readonly method: 'get' | 'post' | 'put' | 'delete'
   /** With parameters in braces, as OpenAPI writes them. */
   readonly path: string
   readonly summary: string
@@ -49,7 +49,7 @@ export interface Route {
 /** Types a route's handler from its schemas. */
 export function defineRoute<P extends z.ZodType = z.ZodUndefined, Q extends z.ZodType = z.ZodUndefined, B extends z.ZodType = z.ZodUndefined>(route: {
   readonly id: string
-  readonly method: 'get' | 'post' | 'delete'
+  readonly method: 'get' | 'post' | 'put' | 'delete'
   readonly path: string
   readonly summary: string
   readonly tag: string

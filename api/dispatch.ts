@@ -15,14 +15,10 @@ export function dispatch(route: Route, deps: { readonly ledger: Ledger }): Reque
     if (route.access === 'operator') await requireRole(deps.ledger, caller, ['operator'])
     if (route.access === 'operator or auditor') await requireRole(deps.ledger, caller, ['operator', 'auditor'])
     requireJson(route, request)
-    const input = {
-      params: parse(route.spec.params, request.params, 'path'),
-      query: parse(route.spec.query, request.query, 'query'),
-      body: parse(route.spec.body, request.body ?? {}, 'body'),
-      caller,
-      context: contextOf(request, caller),
-    }
-    send(request, response, await route.handle(input, { ledger: deps.ledger }))
+    const params = parse(route.spec.params, request.params, 'path')
+    const query = parse(route.spec.query, request.query, 'query')
+    const body = parse(route.spec.body, request.body ?? {}, 'body')
+    send(request, response, await route.handle({ params, query, body, caller, context: contextOf(request, caller, query) }, { ledger: deps.ledger }))
   }
 }
 
@@ -43,18 +39,18 @@ function requireJson(route: Route, request: Request): void {
 }
 
 /** Idempotency-Key and If-Match, checked for form. @throws AGENTBUS_BAD_REQUEST */
-function contextOf(request: Request, caller: Caller): CommandContext {
-  return { caller, idempotency: idempotencyOf(request), ifVersion: versionOf(request) }
+function contextOf(request: Request, caller: Caller, query: unknown): CommandContext {
+  return { caller, idempotency: idempotencyOf(request, query), ifVersion: versionOf(request) }
 }
 
-function idempotencyOf(request: Request): CommandContext['idempotency'] {
+function idempotencyOf(request: Request, query: unknown): CommandContext['idempotency'] {
   const key = request.headers['idempotency-key']
-  if (key === undefined || request.method !== 'POST') return undefined
+  if (key === undefined || request.method === 'GET' || request.method === 'HEAD') return undefined
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) {
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'Idempotency-Key must be 1 to 200 visible ASCII characters.', { header: 'Idempotency-Key' })
   }
   const requestHash = createHash('sha256')
-    .update(JSON.stringify([request.method, request.path, sorted(request.body)]))
+    .update(JSON.stringify([request.method, request.path, sorted(request.body), ...(query === undefined ? [] : [sorted(query)])]))
     .digest('hex')
   return { key, requestHash }
 }
@@ -71,7 +67,7 @@ function versionOf(request: Request): number | undefined {
   const header = request.headers['if-match']
   if (header === undefined || header === '*') return undefined
   const version = /^"(\d{1,9})"$/.exec(header)?.[1]
-  if (version === undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'If-Match must be one ETag that a job was answered with, such as "3".', { header: 'If-Match' })
+  if (version === undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'If-Match must be one ETag as it was answered, such as "3".', { header: 'If-Match' })
   return Number(version)
 }
 

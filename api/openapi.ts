@@ -17,7 +17,7 @@ export function openApiOf(routes: readonly Route[], version: string): Json {
     info: {
       title: 'agentbus',
       version,
-      description: 'The durable work bus. Errors are problem documents (RFC 9457) with a stable `code` and a `next` that says what to do. POSTs take an Idempotency-Key.',
+      description: 'The durable work bus. Errors are problem documents (RFC 9457) with a stable `code` and a `next` that says what to do. Writes take an Idempotency-Key.',
     },
     servers: [{ url: '/' }],
     security: [{ bearer: [] }],
@@ -32,7 +32,7 @@ export function openApiOf(routes: readonly Route[], version: string): Json {
 
 function operationOf(route: Route, schemas: Schemas): Json {
   const parameters = [...parametersOf(route.spec.params, 'path'), ...parametersOf(route.spec.query, 'query')]
-  if (route.method === 'post') {
+  if (route.method !== 'get') {
     parameters.push({
       name: 'Idempotency-Key',
       in: 'header',

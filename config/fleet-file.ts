@@ -3,6 +3,7 @@ import { isAlias, isCollection, isMap, isNode, isScalar, LineCounter, parseDocum
 import type { z } from 'zod'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { FleetFile } from '../contracts/fleet.js'
+import { SetStandingOrderBody } from '../contracts/standing-orders.js'
 import { faultsOfSchedules } from './schedule.js'
 
 /** Room for 10,000 gateways and 10,000 agents with comments. */
@@ -23,12 +24,50 @@ export interface FleetFault {
 export async function loadFleetFile(path: string): Promise<FleetFile> {
   const parsed = parseFleet(await readBounded(path))
   if ('fleet' in parsed) return parsed.fleet
-  const lines = parsed.faults.map(({ line, column, fault }) => `${path}:${line}:${column}: ${fault}`)
-  throw new AgentbusError('AGENTBUS_CONFIG', lines.join('\n'), { path, faults: parsed.faults })
+  throw notValid(path, parsed.faults)
+}
+
+/** One standing order in a file of its own, parsed and checked likewise. @throws AgentbusError AGENTBUS_CONFIG */
+export async function loadOrderFile(path: string): Promise<SetStandingOrderBody> {
+  const parsed = parseChecked(await readBounded(path), ORDER)
+  if ('value' in parsed) return parsed.value
+  throw notValid(path, parsed.faults)
 }
 
 /** Either the fleet or all faults of the text, in its order. */
 export function parseFleet(text: string): { readonly fleet: FleetFile } | { readonly faults: readonly FleetFault[] } {
+  const parsed = parseChecked(text, FLEET)
+  return 'value' in parsed ? { fleet: parsed.value } : parsed
+}
+
+function notValid(path: string, faults: readonly FleetFault[]): AgentbusError {
+  const lines = faults.map(({ line, column, fault }) => `${path}:${line}:${column}: ${fault}`)
+  return new AgentbusError('AGENTBUS_CONFIG', lines.join('\n'), { path, faults })
+}
+
+/** What a file holds: its form, what it is called in a fault, and faults that no schema sees. */
+interface FileKind<T> {
+  readonly schema: z.ZodType<T>
+  readonly name: string
+  readonly mustBe: string
+  readonly more: (value: T) => readonly { readonly path: readonly PropertyKey[]; readonly fault: string }[]
+}
+
+const FLEET: FileKind<FleetFile> = {
+  schema: FleetFile,
+  name: 'fleet',
+  mustBe: 'must be a mapping with `gateways` and `agents`',
+  more: (fleet) => faultsOfSchedules(fleet.standing_orders).map(({ index, fault }) => ({ path: ['standing_orders', index, 'cron'], fault })),
+}
+
+const ORDER: FileKind<SetStandingOrderBody> = {
+  schema: SetStandingOrderBody,
+  name: 'order',
+  mustBe: 'must be a mapping with `cron` or `every_seconds`, and `message`',
+  more: (order) => faultsOfSchedules([order]).map(({ fault }) => ({ path: ['cron'], fault })),
+}
+
+function parseChecked<T>(text: string, kind: FileKind<T>): { readonly value: T } | { readonly faults: readonly FleetFault[] } {
   const lines = new LineCounter()
   const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, strict: true })
   const at = (offset: number, fault: string): FleetFault & { offset: number } => {
@@ -41,20 +80,20 @@ export function parseFleet(text: string): { readonly fleet: FleetFile } | { read
 
   const unreadable = [...doc.errors, ...doc.warnings].map(({ pos, message }) => at(pos[0], message))
   if (unreadable.length > 0) return inOrder(unreadable)
-  if (!isMap(doc.contents)) return inOrder([at(0, 'must be a mapping with `gateways` and `agents`')])
+  if (!isMap(doc.contents)) return inOrder([at(0, kind.mustBe)])
   let value: unknown
   try {
     value = doc.toJS({ maxAliasCount: 100 })
   } catch (error) {
     return inOrder([at(0, messageOf(error))])
   }
-  const result = FleetFile.safeParse(value)
+  const result = kind.schema.safeParse(value)
   if (result.success) {
-    const faults = faultsOfSchedules(result.data.standing_orders)
-    if (faults.length === 0) return { fleet: result.data }
-    return inOrder(faults.map(({ index, fault }) => at(offsetOf(doc, ['standing_orders', index, 'cron'], { ofKey: false }), `standing_orders[${index}].cron: ${fault}`)))
+    const faults = kind.more(result.data)
+    if (faults.length === 0) return { value: result.data }
+    return inOrder(faults.map(({ path, fault }) => at(offsetOf(doc, path, { ofKey: false }), `${nameOf(path)}: ${fault}`)))
   }
-  return inOrder(result.error.issues.flatMap((issue) => faultsOf(doc, issue).map(({ offset, fault }) => at(offset, fault))))
+  return inOrder(result.error.issues.flatMap((issue) => faultsOf(doc, issue, kind.name).map(({ offset, fault }) => at(offset, fault))))
 }
 
 async function readBounded(path: string): Promise<string> {
@@ -80,15 +119,19 @@ interface Located {
 }
 
 /** An issue of zod with the offset of the node it is about; an unknown key is about the key itself. */
-function faultsOf(doc: Document.Parsed, issue: z.core.$ZodIssue): Located[] {
-  const name = issue.path
-    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
-    .join('')
-    .replace(/^\./, '')
+function faultsOf(doc: Document.Parsed, issue: z.core.$ZodIssue, whole: string): Located[] {
+  const name = nameOf(issue.path)
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({ offset: offsetOf(doc, [...issue.path, key], { ofKey: true }), fault: `${name === '' ? '' : `${name}: `}unknown key ${key}` }))
   }
-  return [{ offset: offsetOf(doc, issue.path, { ofKey: false }), fault: `${name === '' ? 'fleet' : name}: ${issue.message}` }]
+  return [{ offset: offsetOf(doc, issue.path, { ofKey: false }), fault: `${name === '' ? whole : name}: ${issue.message}` }]
+}
+
+function nameOf(path: readonly PropertyKey[]): string {
+  return path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '')
 }
 
 /** Where the value (or its key) at `path` begins; for a key that is missing, where its mapping begins. */

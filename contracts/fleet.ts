@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { AgentId, GatewayId } from './ids.js'
 import { InboxConfig } from './inbox.js'
-import { orderKey, StandingOrderConfig } from './standing-orders.js'
+import { orderKey, StandingOrderConfig, StandingOrderView } from './standing-orders.js'
 import { isStorableText, storableText } from './text.js'
 
 const UNSTORABLE = 'contains U+0000 or a lone surrogate, which no store can hold'
@@ -158,3 +158,10 @@ export const FleetChange = z
   })
   .meta({ id: 'FleetChange' })
 export type FleetChange = z.infer<typeof FleetChange>
+
+/** What became of one standing order, and how it stands now; null when a dry run is about one that does not exist yet. */
+export const StandingOrderChange = z.object({ change: FleetChange, order: StandingOrderView.nullable() }).meta({ id: 'StandingOrderChange' })
+export type StandingOrderChange = z.infer<typeof StandingOrderChange>
+
+/** What a pause or its end came to: `changed` is false when it was so already. */
+export const Paused = z.object({ changed: z.boolean(), paused: z.boolean() }).meta({ id: 'Paused' })

@@ -51,40 +51,54 @@ export const Guards = z.strictObject({
   only_when_idle: z.boolean().default(false),
 })
 
-/** One standing order of `fleet.yaml`, and the body of `PUT /v1/standing-orders/{agent}/{name}`. */
+/** What an order says of itself, apart from whose it is and what it is called. */
+const definition = {
+  /** Five fields, or six with seconds first. Either this or `every_seconds`. */
+  cron: z.string().max(200).optional(),
+  every_seconds: z.int().min(1).max(31_536_000).optional(),
+  time_zone: TimeZone.default('UTC'),
+  lane: Lane.default('scheduled'),
+  /** `isolated`: a fresh run of its own. `main`: wakes the agent's main session, with its context. */
+  session: SessionMode.default('isolated'),
+  message: storableText({ min: 1, max: 20_000 }),
+  priority: z.int().min(1).max(1000).default(100),
+  timeout_seconds: z.int().min(1).max(86_400).optional(),
+  max_attempts: z.int().min(1).max(100).default(3),
+  /** How long after its time a slot may still be started. */
+  grace_seconds: z.int().min(1).max(86_400).default(300),
+  catch_up: CatchUp.default('skip'),
+  /** How many late slots `all` runs at most; the newest are kept. */
+  catch_up_limit: z.int().min(1).max(1_000).default(10),
+  /** How late a slot may be caught up. */
+  catch_up_within_seconds: z.int().min(1).max(2_678_400).default(86_400),
+  overlap: Overlap.default('skip'),
+  guards: Guards.prefault({}),
+  enabled: z.boolean().default(true),
+}
+
+const eitherCronOrInterval = (order: { readonly cron?: string | undefined; readonly every_seconds?: number | undefined }, ctx: z.RefinementCtx): void => {
+  if ((order.cron === undefined) === (order.every_seconds === undefined)) {
+    ctx.addIssue({ code: 'custom', path: ['cron'], message: 'give either cron or every_seconds' })
+  }
+}
+
+/** One standing order of `fleet.yaml`. */
 export const StandingOrderConfig = z
-  .strictObject({
-    agent: AgentId,
-    name: OrderName,
-    /** Five fields, or six with seconds first. Either this or `every_seconds`. */
-    cron: z.string().max(200).optional(),
-    every_seconds: z.int().min(1).max(31_536_000).optional(),
-    time_zone: TimeZone.default('UTC'),
-    lane: Lane.default('scheduled'),
-    /** `isolated`: a fresh run of its own. `main`: wakes the agent's main session, with its context. */
-    session: SessionMode.default('isolated'),
-    message: storableText({ min: 1, max: 20_000 }),
-    priority: z.int().min(1).max(1000).default(100),
-    timeout_seconds: z.int().min(1).max(86_400).optional(),
-    max_attempts: z.int().min(1).max(100).default(3),
-    /** How long after its time a slot may still be started. */
-    grace_seconds: z.int().min(1).max(86_400).default(300),
-    catch_up: CatchUp.default('skip'),
-    /** How many late slots `all` runs at most; the newest are kept. */
-    catch_up_limit: z.int().min(1).max(1_000).default(10),
-    /** How late a slot may be caught up. */
-    catch_up_within_seconds: z.int().min(1).max(2_678_400).default(86_400),
-    overlap: Overlap.default('skip'),
-    guards: Guards.prefault({}),
-    enabled: z.boolean().default(true),
-  })
-  .superRefine((order, ctx) => {
-    if ((order.cron === undefined) === (order.every_seconds === undefined)) {
-      ctx.addIssue({ code: 'custom', path: ['cron'], message: 'give either cron or every_seconds' })
-    }
-  })
+  .strictObject({ agent: AgentId, name: OrderName, ...definition })
+  .superRefine(eitherCronOrInterval)
   .meta({ id: 'StandingOrderConfig' })
 export type StandingOrderConfig = z.infer<typeof StandingOrderConfig>
+
+/** The body of `PUT /v1/standing-orders/{agent}/{name}`: an order as in `fleet.yaml`, whose agent and name may stand in the path alone. */
+export const SetStandingOrderBody = z
+  .strictObject({ agent: AgentId.optional(), name: OrderName.optional(), ...definition })
+  .superRefine(eitherCronOrInterval)
+  .superRefine((order, ctx) => {
+    if ((order.agent === undefined) === (order.name === undefined)) return
+    ctx.addIssue({ code: 'custom', path: [order.agent === undefined ? 'agent' : 'name'], message: 'give both agent and name, or neither' })
+  })
+  .meta({ id: 'SetStandingOrder' })
+export type SetStandingOrderBody = z.infer<typeof SetStandingOrderBody>
 
 /** When the order is due. */
 export function scheduleOf(order: Pick<StandingOrderConfig, 'cron' | 'every_seconds' | 'time_zone'>): Schedule {

@@ -16,6 +16,11 @@ interface Known {
 
 const APPLY_LOCK = 7_717_002
 
+/** Whoever changes definitions waits here for whoever does: of two, the second sees what the first has made. */
+export async function lockDefinitions(tx: Tx): Promise<void> {
+  await tx.execute(sql`select pg_advisory_xact_lock(${APPLY_LOCK})`)
+}
+
 /**
  * Brings gateways and agents to what the file says. Idempotent; each change is a new version with the time it came
  * into force. Agents that the file no longer names are disabled, never deleted: their history stays.
@@ -26,7 +31,7 @@ export async function applyFleet(
   fleet: Fleet,
   what: { readonly actor: Actor; readonly dryRun: boolean; readonly prune: boolean; readonly nowMs: number },
 ): Promise<FleetChange[]> {
-  await tx.execute(sql`select pg_advisory_xact_lock(${APPLY_LOCK})`)
+  await lockDefinitions(tx)
   const gateways = await knownGateways(tx)
   const agents = await knownAgents(tx)
   const changes: FleetChange[] = []

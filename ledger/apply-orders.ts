@@ -6,6 +6,7 @@ import type { FleetChange } from '../contracts/fleet.js'
 import { uuidv7 } from '../contracts/ids.js'
 import { orderKey, StandingOrderConfig } from '../contracts/standing-orders.js'
 import type { Tx } from './database.js'
+import { differences } from './differences.js'
 import { instantOf } from './presence.js'
 
 export interface ApplyOrders {
@@ -16,13 +17,13 @@ export interface ApplyOrders {
   readonly nowMs: number
 }
 
-interface Known {
+export interface KnownOrder {
   readonly id: string
   readonly version: number
   readonly definition: Record<string, unknown>
 }
 
-interface Write {
+export interface OrderWrite {
   readonly id: string
   readonly version: number
   readonly definition: StandingOrderConfig
@@ -37,9 +38,9 @@ export async function applyOrders(tx: Tx, orders: readonly StandingOrderConfig[]
   if (bad !== undefined) {
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', `standing_orders.${bad.index}.cron: ${bad.fault}`, { field: `standing_orders.${bad.index}.cron` })
   }
-  const known = await knownOrders(tx)
+  const known = await knownOrders(tx, what.prune ? undefined : orders)
   const named = new Set(orders.map(orderKey))
-  const writes: Write[] = []
+  const writes: OrderWrite[] = []
   const changes = orders.map((order): FleetChange => {
     const before = known.get(orderKey(order))
     const fields = differences(before?.definition, order)
@@ -52,12 +53,17 @@ export async function applyOrders(tx: Tx, orders: readonly StandingOrderConfig[]
     writes.push({ id: before.id, version: before.version + 1, definition: StandingOrderConfig.parse({ ...before.definition, enabled: false }) })
     changes.push({ kind: 'standing_order', id: key, change: 'disabled', fields: { enabled: { from: true, to: false } } })
   }
-  if (!what.dryRun && writes.length > 0) await write(tx, writes, what)
+  if (!what.dryRun && writes.length > 0) await writeOrders(tx, writes, what)
   return changes
 }
 
-async function knownOrders(tx: Tx): Promise<Map<string, Known>> {
-  const { rows } = await tx.execute(sql`select id, agent_id, name, version, definition from standing_orders for no key update`)
+/** Orders by `agent/name`, locked; those named, or all. */
+export async function knownOrders(tx: Tx, named?: readonly { readonly agent: string; readonly name: string }[]): Promise<Map<string, KnownOrder>> {
+  const only = JSON.stringify((named ?? []).map(({ agent, name }) => ({ agent, name })))
+  const { rows } = await tx.execute(sql`
+    select id, agent_id, name, version, definition from standing_orders
+    ${named === undefined ? sql`` : sql`where (agent_id, name) in (select w.agent, w.name from jsonb_to_recordset(${only}::jsonb) as w (agent text, name text))`}
+    for no key update`)
   return new Map(
     rows.map((row) => [
       orderKey({ agent: String(row['agent_id']), name: String(row['name']) }),
@@ -66,24 +72,8 @@ async function knownOrders(tx: Tx): Promise<Map<string, Known>> {
   )
 }
 
-function differences(before: Record<string, unknown> | undefined, order: StandingOrderConfig): FleetChange['fields'] {
-  const fields: FleetChange['fields'] = {}
-  const after: Record<string, unknown> = order
-  for (const name of new Set([...Object.keys(before ?? {}), ...Object.keys(after)])) {
-    const [from, to] = [before?.[name] ?? null, after[name] ?? null]
-    if (canonical(from) !== canonical(to)) fields[name] = { from, to }
-  }
-  return fields
-}
-
-/** jsonb keeps keys in an order of its own. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) =>
-    item !== null && typeof item === 'object' && !Array.isArray(item) ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1))) : item,
-  )
-}
-
-async function write(tx: Tx, writes: readonly Write[], { actor, nowMs }: ApplyOrders): Promise<void> {
+/** Writes each as the version in force from now. */
+export async function writeOrders(tx: Tx, writes: readonly OrderWrite[], { actor, nowMs }: Pick<ApplyOrders, 'actor' | 'nowMs'>): Promise<void> {
   const rows = JSON.stringify(
     writes.map(({ id, version, definition }) => ({ id, version, agent_id: definition.agent, name: definition.name, enabled: definition.enabled, definition })),
   )

@@ -16,8 +16,10 @@ import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type Worker
 import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
+import { listLanes } from './lanes.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { observe } from './observe.js'
+import { OrderCommands } from './order-commands.js'
 import { findingHistory, listFindings, listInbox } from './finding-queries.js'
 import { InboxCommands } from './inbox-commands.js'
 import { raiseDue } from './file-finding.js'
@@ -46,6 +48,7 @@ export class Ledger {
   readonly hints = new HintBus()
   readonly jobs: JobCommands
   readonly inbox: InboxCommands
+  readonly orders: OrderCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -82,6 +85,7 @@ export class Ledger {
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
       nowMs: options.nowMs,
     })
+    this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
 
   /** Runs one transaction; what it noted is hinted only after the commit. @throws AGENTBUS_UNAVAILABLE when the ledger is away */
@@ -120,6 +124,7 @@ export class Ledger {
   listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
   listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
   listGateways = () => this.#read(listGateways)
+  listLanes = () => this.#read(listLanes)
   listDispatchers = () => this.#read(listDispatchers)
   openCounts = () => this.#read(openCounts)
   outboxLag = () => this.#read(outboxLag)
@@ -207,11 +212,14 @@ export class Ledger {
 
   async revokeToken(context: CommandContext, id: TokenId): Promise<TokenView> {
     await this.#operatorOnly(context.caller)
-    return this.run(async (tx) => {
-      const revoked = await revokeToken(tx, id)
-      hintAfterCommit(tx, { fleet: true })
-      return revoked
-    })
+    const { revoked } = await this.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const view = await revokeToken(tx, id)
+        hintAfterCommit(tx, { fleet: true })
+        return { revoked: view }
+      }),
+    )
+    return revoked
   }
 
   /** Leases jobs to a caller that pulls. An agent pulls its own; an operator anybody's. */

@@ -2,7 +2,7 @@ import { sql, type SQL } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AgentId, JobId } from '../contracts/ids.js'
 import { orderKey, type ListSlotsQuery, type OrderId, type SlotId, type SlotView, type StandingOrderConfig, type StandingOrderView } from '../contracts/standing-orders.js'
-import type { Db } from './database.js'
+import type { Db, Tx } from './database.js'
 import { instantOf } from './presence.js'
 import { iso } from './rows.js'
 
@@ -44,7 +44,7 @@ export function splitOrderKey(key: string): { agent: string; name: string } {
 }
 
 /** Standing orders with their next slot and the newest that is due. */
-export async function listOrders(db: Db, only: { readonly agent?: string; readonly order?: string }): Promise<StandingOrderView[]> {
+export async function listOrders(db: Db | Tx, only: { readonly agent?: string; readonly order?: string }): Promise<StandingOrderView[]> {
   const key = only.order === undefined ? undefined : splitOrderKey(only.order)
   const agent = key?.agent ?? only.agent
   const { rows } = await db.execute(sql`
@@ -74,7 +74,7 @@ export async function listOrders(db: Db, only: { readonly agent?: string; readon
   }))
 }
 
-async function slotsById(db: Db, ids: readonly string[]): Promise<Map<string, SlotView>> {
+async function slotsById(db: Db | Tx, ids: readonly string[]): Promise<Map<string, SlotView>> {
   if (ids.length === 0) return new Map()
   const { rows } = await db.execute(sql`
     select ${RUN_COLUMNS} from standing_order_runs r join standing_orders o on o.id = r.order_id where r.id = any(${sql.param(ids)}::uuid[])`)

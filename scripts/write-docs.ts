@@ -29,7 +29,7 @@ function commandLine(): string {
     return `## ${group}\n\n${commands.join('\n\n')}`
   })
   const exits = Object.entries(EXIT).map(([name, code]) => `| ${code} | ${name} |`)
-  return `# Command line\n\nMade from \`cli/client/command-table.ts\`. Every client command takes \`--url\`, \`--token\` and \`--json\`; JSON options take text, \`@file\` or \`-\`. Beside them: \`apply\`, \`token\`, \`workspace\`, and the server commands \`up\`, \`api\`, \`worker\`, \`migrate\`, \`operator-token\`, \`demo\`.\n\n| exit code | |\n|---|---|\n${exits.join('\n')}\n\n${parts.join('\n\n')}\n`
+  return `# Command line\n\nMade from \`cli/client/command-table.ts\`. Every client command takes \`--url\`, \`--token\` and \`--json\`; JSON options take text, \`@file\` or \`-\`. Beside them: \`apply\`, \`set-standing-order\`, \`token\`, \`workspace\`, and the server commands \`up\`, \`api\`, \`worker\`, \`migrate\`, \`operator-token\`, \`demo\`.\n\n| exit code | |\n|---|---|\n${exits.join('\n')}\n\n${parts.join('\n\n')}\n`
 }
 
 function api(): string {
@@ -45,8 +45,8 @@ Made from the route table. The full description with all schemas is served at \`
 
 - **Sign-in**: \`Authorization: Bearer <token>\`. Roles are operator, agent and auditor; the token of an attempt opens its own job only.
   Without a token only \`/healthz\` and \`/readyz\` answer. \`/metrics\` needs an operator or auditor.
-- **Repeats**: POSTs take \`Idempotency-Key\`; the same key and request are carried out once and answered alike for 48 hours.
-- **Two writers**: a job's version is its \`ETag\`; \`If-Match\` makes cancel, retry, bury and promote conditional.
+- **Repeats**: POST, PUT and DELETE take \`Idempotency-Key\`; the same key and request are carried out once and answered alike for 48 hours.
+- **Two writers**: the version of a job or a standing order is its \`ETag\`; \`If-Match\` makes cancel, retry, bury and promote, and what sets or disables an order, conditional.
 - **Pages**: lists answer \`items\` and \`next_cursor\`; give it back as \`cursor\`.
 - **Errors**: problem documents, see [errors.md](errors.md).
 - **Limits**: a body has at most 256 KiB (a fleet 16 MiB), a JSON object 128 KiB, 32 levels and 5,000 keys. Text with U+0000 or a lone surrogate is refused.

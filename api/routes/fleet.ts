@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AgentbusError } from '../../contracts/errors.js'
-import { AgentView, FleetChange, FleetFile, GatewayView } from '../../contracts/fleet.js'
+import { AgentView, FleetChange, FleetFile, GatewayView, Paused } from '../../contracts/fleet.js'
 import { AgentId, TokenId } from '../../contracts/ids.js'
 import { EmitEventBody, EventView, ListEventsQuery, ReasonBody } from '../../contracts/jobs.js'
 import { storableText, Time } from '../../contracts/text.js'
@@ -9,7 +9,6 @@ import { requireRole } from '../read-access.js'
 
 const readers = ['operator', 'auditor', 'agent'] as const
 const ById = z.object({ id: AgentId })
-const Paused = z.object({ changed: z.boolean(), paused: z.boolean() }).meta({ id: 'Paused' })
 const TokenView = z
   .object({
     id: TokenId,

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { AgentbusError } from '../../contracts/errors.js'
+import { StandingOrderChange } from '../../contracts/fleet.js'
 import { AgentId, JobId } from '../../contracts/ids.js'
 import { JobView, MarkRunningBody } from '../../contracts/jobs.js'
 import {
@@ -7,6 +9,7 @@ import {
   FinishStandingOrderBody,
   ListSlotsQuery,
   OrderName,
+  SetStandingOrderBody,
   SlotId,
   SlotView,
   StandingOrderView,
@@ -17,9 +20,19 @@ import { requireRole } from '../read-access.js'
 const tag = 'standing orders'
 const readers = ['operator', 'auditor', 'agent'] as const
 const ByJob = z.object({ id: JobId })
+const ByName = z.object({ agent: AgentId, name: OrderName })
 
 function jobReply(job: JobView): Reply {
   return { status: 200, body: job, headers: { ETag: `"${job.version}"` } }
+}
+
+function otherThanPath(field: string): AgentbusError {
+  return new AgentbusError('AGENTBUS_BAD_REQUEST', `body.${field}: is another than in the path`, { field })
+}
+
+function changeReply({ replayed, ...body }: StandingOrderChange & { readonly replayed?: boolean }, status: number): Reply {
+  const headers = { ...(body.order === null ? {} : { ETag: `"${body.order.version}"` }), ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) }
+  return { status, body, headers }
 }
 
 export const standingOrderRoutes = [
@@ -41,11 +54,41 @@ export const standingOrderRoutes = [
     path: '/v1/standing-orders/{agent}/{name}',
     tag,
     summary: 'One standing order',
-    spec: { params: z.object({ agent: AgentId, name: OrderName }), response: StandingOrderView },
+    spec: { params: ByName, response: StandingOrderView },
     async handle({ params, caller }, { ledger }) {
       await requireRole(ledger, caller, readers)
       const [order] = await ledger.listOrders({ order: `${params.agent}/${params.name}` })
       return { status: 200, body: order, headers: { ETag: `"${order?.version ?? 0}"` } }
+    },
+  }),
+  defineRoute({
+    id: 'setStandingOrder',
+    method: 'put',
+    path: '/v1/standing-orders/{agent}/{name}',
+    tag,
+    access: 'operator',
+    summary: 'Bring one standing order to this definition; idempotent, with the difference; If-Match makes it conditional on a version',
+    also: { status: 201, when: 'The order is new' },
+    spec: { params: ByName, query: z.strictObject({ dry_run: z.enum(['true', 'false']).default('false') }), body: SetStandingOrderBody, response: StandingOrderChange },
+    async handle({ params, query, body, context }, { ledger }) {
+      const order = { ...body, ...params }
+      if ((body.agent ?? params.agent) !== params.agent) throw otherThanPath('agent')
+      if ((body.name ?? params.name) !== params.name) throw otherThanPath('name')
+      const dryRun = query.dry_run === 'true'
+      const changed = await ledger.orders.set(context, order, { dryRun })
+      return changeReply(changed, changed.change.change === 'added' && !dryRun ? 201 : 200)
+    },
+  }),
+  defineRoute({
+    id: 'disableStandingOrder',
+    method: 'delete',
+    path: '/v1/standing-orders/{agent}/{name}',
+    tag,
+    access: 'operator',
+    summary: 'Disable one standing order; its history stays; If-Match makes it conditional on a version',
+    spec: { params: ByName, response: StandingOrderChange },
+    async handle({ params, context }, { ledger }) {
+      return changeReply(await ledger.orders.disable(context, params), 200)
     },
   }),
   defineRoute({

@@ -6,7 +6,7 @@ import { oneLine } from '../printable.js'
 import { rowsOf, type Json } from './json.js'
 
 export interface ApiRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly path: string
   readonly body?: unknown
   readonly query?: Readonly<Record<string, string | number | undefined>> | undefined

@@ -20,11 +20,13 @@ export type ShowKind =
   | 'agents'
   | 'paused'
   | 'gateways'
+  | 'lanes'
   | 'dispatchers'
   | 'health'
   | 'attempt'
   | 'prompt'
   | 'orders'
+  | 'order-change'
   | 'slots'
   | 'slot'
   | 'accountability'
@@ -39,9 +41,9 @@ export interface CommandRow {
   readonly name: string
   readonly group: string
   readonly help: string
-  /** The name of the positional argument, placed into `{id}` of the path. */
+  /** The name of the positional argument, placed into `{id}` of the path; `agent/name` into `{agent}/{name}`. */
   readonly argument?: string
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly options: readonly OptionRow[]
   readonly show: ShowKind

@@ -231,6 +231,17 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   { name: 'resume-agent', group: 'Operating', help: 'let an agent work again', argument: 'agent', method: 'POST', path: '/v1/agents/{id}/resume', show: 'paused', options: reason },
   {
+    name: 'pause-lane',
+    group: 'Operating',
+    help: 'start nothing new in a lane, of any agent',
+    argument: 'lane',
+    method: 'POST',
+    path: '/v1/lanes/{id}/pause',
+    show: 'paused',
+    options: reason,
+  },
+  { name: 'resume-lane', group: 'Operating', help: 'let a lane go on', argument: 'lane', method: 'POST', path: '/v1/lanes/{id}/resume', show: 'paused', options: reason },
+  {
     name: 'jobs',
     group: 'Looking',
     help: 'list jobs, newest first',
@@ -287,6 +298,17 @@ export const COMMANDS: readonly CommandRow[] = [
     path: '/v1/standing-orders',
     show: 'orders',
     options: [o('agent', 'text', 'of this agent')],
+  },
+  {
+    name: 'disable-standing-order',
+    group: 'Standing orders',
+    help: 'disable one standing order; its history stays',
+    argument: 'agent/name',
+    method: 'DELETE',
+    path: '/v1/standing-orders/{agent}/{name}',
+    show: 'order-change',
+    options: [],
+    conditional: true,
   },
   {
     name: 'slots',
@@ -426,6 +448,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   { name: 'agents', group: 'Looking', help: 'list agents with their state', method: 'GET', path: '/v1/agents', show: 'agents', options: [] },
   { name: 'gateways', group: 'Looking', help: 'list gateways with their breakers', method: 'GET', path: '/v1/gateways', show: 'gateways', options: [] },
+  { name: 'lanes', group: 'Looking', help: 'list lanes, which are paused, and what is open in each', method: 'GET', path: '/v1/lanes', show: 'lanes', options: [] },
   { name: 'dispatchers', group: 'Looking', help: 'list worker processes', method: 'GET', path: '/v1/dispatchers', show: 'dispatchers', options: [] },
   { name: 'health', group: 'Looking', help: 'what is open, the outbox, gateways, workers', method: 'GET', path: '/v1/health', show: 'health', options: [] },
 ]

@@ -72,3 +72,25 @@ export function pathId(name: string, value: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(value)) throw new CliError(`<${name}> is not an id: letters, digits, dot, underscore and hyphen, at most 63.`, EXIT.usage)
   return value
 }
+
+/**
+ * `agent/name` of a standing order as two segments of a path.
+ * @throws CliError (usage)
+ */
+export function orderPath(value: string): string {
+  const [agent = '', name = '', ...rest] = value.split('/')
+  if (rest.length > 0 || !/^[a-z0-9][a-z0-9._-]{0,99}$/.test(name)) throw new CliError('<agent/name> is not the name of a standing order, such as devops/disk-check.', EXIT.usage)
+  return `${pathId('agent/name', agent)}/${name}`
+}
+
+/** `--if-version`. @throws CliError (usage) */
+export function ifVersionOf(values: Values): number | undefined {
+  const given = values['ifVersion']
+  if (given === undefined) return undefined
+  if (!/^\d{1,9}$/.test(String(given))) throw new CliError('--if-version must be the version that was shown, a whole number.', EXIT.usage)
+  return Number(given)
+}
+
+export function addIfVersion(command: Command): void {
+  command.option('--if-version <n>', 'only if it is still at this version')
+}

@@ -5,12 +5,13 @@ import type { ApiClient, ApiRequest } from './api-client.js'
 import { registerApply } from './apply-command.js'
 import type { CommandRow, OptionRow } from './command-row.js'
 import { COMMANDS } from './command-table.js'
-import { addConnection, addIdempotencyKey, clientOf, idempotencyKeyOf, pathId, type Values } from './connection.js'
+import { addConnection, addIdempotencyKey, addIfVersion, clientOf, idempotencyKeyOf, ifVersionOf, orderPath, pathId, type Values } from './connection.js'
 import { followJob, followSecondsOf } from './follow-job.js'
 import { JsonInput } from './json-input.js'
 import type { Json } from './json.js'
 import { print } from './print.js'
 import { hasMissed, show } from './show.js'
+import { registerSetOrder } from './set-order-command.js'
 import { registerTokens } from './token-commands.js'
 import { registerWorkspace } from './workspace-command.js'
 
@@ -18,6 +19,7 @@ import { registerWorkspace } from './workspace-command.js'
 export function registerClientCommands(program: Command, io: Io): void {
   for (const row of COMMANDS) registerRow(program, row, io)
   registerApply(program, io)
+  registerSetOrder(program, io)
   registerTokens(program, io)
   registerWorkspace(program, io)
 }
@@ -27,7 +29,7 @@ function registerRow(program: Command, row: CommandRow, io: Io): void {
   if (row.argument !== undefined) command.argument(`<${row.argument}>`)
   for (const option of row.options) addOption(command, option)
   if (row.method !== 'GET') addIdempotencyKey(command)
-  if (row.conditional === true) command.option('--if-version <n>', 'only if the job is still at this version')
+  if (row.conditional === true) addIfVersion(command)
   if (row.follows === true) command.option('--follow [seconds]', 'wait until it ends (default: 60 s) and show its whole history')
   if (row.paged === true) command.option('--all', 'every page')
   addConnection(command)
@@ -47,13 +49,13 @@ function addOption(command: Command, option: OptionRow): void {
 async function run(row: CommandRow, id: string | undefined, values: Values, io: Io): Promise<void> {
   const client = clientOf(values, io)
   const followSeconds = followSecondsOf(values)
-  const path = id === undefined ? row.path : row.path.replace('{id}', pathId(row.argument ?? 'id', id))
+  const path = id === undefined ? row.path : pathOf(row, id)
   const [idempotencyKey, ifVersion] = [idempotencyKeyOf(values), ifVersionOf(values)]
   const input = await collect(row.options, values, io)
   const request: ApiRequest = {
     method: row.method,
     path,
-    ...(row.method === 'GET' ? { query: queryOf(input) } : { body: input }),
+    ...(row.method === 'GET' ? { query: queryOf(input) } : row.method === 'POST' ? { body: input } : {}),
     idempotencyKey,
     ifVersion,
   }
@@ -61,6 +63,10 @@ async function run(row: CommandRow, id: string | undefined, values: Values, io: 
   if (followSeconds !== undefined) return followJob(client, answer, { seconds: followSeconds, values, io })
   print(values, io, answer, () => show(row.show, answer))
   if (row.failsOn === 'missed' && hasMissed(answer)) throw new CliError('Slots were missed in this window.', EXIT.unexpected)
+}
+
+function pathOf(row: CommandRow, id: string): string {
+  return row.argument === 'agent/name' ? row.path.replace('{agent}/{name}', orderPath(id)) : row.path.replace('{id}', pathId(row.argument ?? 'id', id))
 }
 
 async function collect(options: readonly OptionRow[], values: Values, io: Io): Promise<Json> {
@@ -82,13 +88,6 @@ async function convert(option: OptionRow, value: unknown, json: JsonInput): Prom
 
 function queryOf(input: Json): NonNullable<ApiRequest['query']> {
   return Object.fromEntries(Object.entries(input).map(([name, value]) => [name, typeof value === 'number' ? value : String(value)]))
-}
-
-function ifVersionOf(values: Values): number | undefined {
-  const given = values['ifVersion']
-  if (given === undefined) return undefined
-  if (!/^\d{1,9}$/.test(String(given))) throw new CliError('--if-version must be the version of the job, a whole number.', EXIT.usage)
-  return Number(given)
 }
 
 function camel(flag: string): string {

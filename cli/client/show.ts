@@ -1,6 +1,7 @@
 import { assertNever } from '../../contracts/errors.js'
 import { oneLine, printable } from '../printable.js'
 import type { ShowKind } from './command-row.js'
+import { difference } from './difference.js'
 import { asObject, rowsOf, type Json } from './json.js'
 
 /** An answer as text for people. `--json` does not come here. */
@@ -25,6 +26,8 @@ export function show(kind: ShowKind, body: Json): string {
       return `${body['paused'] === true ? 'paused' : 'working'}${body['changed'] === true ? '' : ' (as before)'}\n`
     case 'gateways':
       return table(items, ['id', 'breaker', 'breaker_reason', 'base_url', 'last_ready_at', 'last_down_at', 'probe_after'])
+    case 'lanes':
+      return table(items, ['lane', 'paused', 'queued', 'running', 'since', 'by', 'reason'])
     case 'dispatchers':
       return dispatcherTable(items)
     case 'health':
@@ -35,6 +38,8 @@ export function show(kind: ShowKind, body: Json): string {
       return `${printable(text(body['body']))}\n`
     case 'orders':
       return table(items.map(orderRow), ['order', 'schedule', 'zone', 'lane', 'session', 'next', 'last', 'outcome'])
+    case 'order-change':
+      return difference([asObject(body['change'])], { dryRun: false })
     case 'slots':
       return page(body, table(items, ['id', 'slot_at', 'order', 'status', 'cause', 'trigger', 'summary', 'job_id']))
     case 'slot':

@@ -81,6 +81,51 @@ describe('apply', () => {
   })
 })
 
+describe('set-standing-order', () => {
+  const ORDER = "cron: '*/15 * * * *'\nmessage: Look around.\n"
+
+  test('sends the checked order, with what makes it conditional', async ({ api, cli, folder }) => {
+    await writeFile(path.join(folder, 'order.yaml'), ORDER)
+    api.always({ status: 200, body: { change: { kind: 'standing_order', id: 'devops/look', change: 'unchanged', fields: {} }, order: null } })
+
+    const ran = await cli(['set-standing-order', 'devops/look', '-f', 'order.yaml', '--dry-run', '--if-version', '3', '--idempotency-key', 'k'])
+
+    expect(ran).toEqual({ code: 0, stdout: '0 changed, 1 unchanged; nothing was written (dry run)\n', stderr: '' })
+    expect(api.seen[0]).toMatchObject({
+      ...{ method: 'PUT', path: '/v1/standing-orders/devops/look?dry_run=true', headers: { 'idempotency-key': 'k', 'if-match': '"3"' } },
+      body: { cron: '*/15 * * * *', message: 'Look around.' },
+    })
+  })
+
+  for (const [text, fault] of [
+    ["cron: '61 * * * *'\nmessage: x\n", /order\.yaml:1:7: cron: is not a cron expression/m],
+    [`${ORDER}time_zone: Mars/Base\n`, /order\.yaml:3:12: time_zone: is not a time zone/m],
+    [`${ORDER}colour: red\n`, /order\.yaml:3:1: unknown key colour/m],
+    [`${ORDER}agent: devops\n`, /order\.yaml:1:1: name: give both agent and name/m],
+    ['- a list\n', /order\.yaml:1:1: must be a mapping/m],
+    ['', /order\.yaml:1:1: must be a mapping/m],
+  ] as const) {
+    test(`tells the fault of ${JSON.stringify(text)} with line and column, and sends nothing`, async ({ api, cli, folder }) => {
+      await writeFile(path.join(folder, 'order.yaml'), text)
+
+      const ran = await cli(['set-standing-order', 'devops/look', '-f', 'order.yaml'])
+
+      expect(ran).toMatchObject({ code: 2, stdout: '' })
+      expect(ran.stderr).toMatch(fault)
+      expect(api.seen).toEqual([])
+    })
+  }
+
+  test('refuses a version that is none', async ({ api, cli, folder }) => {
+    await writeFile(path.join(folder, 'order.yaml'), ORDER)
+
+    const ran = await cli(['set-standing-order', 'devops/look', '-f', 'order.yaml', '--if-version', 'newest'])
+
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(api.seen).toEqual([])
+  })
+})
+
 describe('token', () => {
   test('create sends what was given and shows the token alone on its line', async ({ api, cli }) => {
     api.always({ status: 201, body: { token: 'abt_new', id: ID, name: 'n' } })

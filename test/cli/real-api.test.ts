@@ -189,6 +189,26 @@ describe('standing orders', () => {
     expect(shown.stdout).toContain('no_work')
   })
 
+  test('one of them is set from a file, looked at first, changed, and disabled', async () => {
+    await writeFile(path.join(folder, 'order.yaml'), "cron: '*/15 * * * *'\ntime_zone: Europe/Berlin\nmessage: Look around.\n")
+    await writeFile(path.join(folder, 'order.json'), JSON.stringify({ every_seconds: 60, message: 'Look around.' }))
+
+    const dry = await cli(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml', '--dry-run'])
+    const made = await cli(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml'])
+    const again = await answer(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml'])
+    const changed = await answer(['set-standing-order', 'devops/by-hand', '-f', 'order.json', '--if-version', '1'])
+    const late = await cli(['set-standing-order', 'devops/by-hand', '-f', 'order.yaml', '--if-version', '1'])
+    const gone = await cli(['disable-standing-order', 'devops/by-hand', '--if-version', '2'])
+    const missing = await cli(['disable-standing-order', 'devops/nothing'])
+
+    expect(dry.stdout).toMatch(/^added standing_order devops\/by-hand\n[^]*nothing was written \(dry run\)\n$/)
+    expect(made.stdout).toContain('    cron: "*/15 * * * *"\n')
+    expect([again['change'], changed['change']]).toMatchObject([{ change: 'unchanged' }, { change: 'changed', fields: { every_seconds: { from: null, to: 60 } } }])
+    expect(gone.stdout).toBe('disabled standing_order devops/by-hand\n    enabled: true → false\n1 changed, 0 unchanged\n')
+    expect([dry.code, made.code, late.code, gone.code, missing.code]).toEqual([0, 0, 5, 0, 3])
+    expect((await api.t.ledger.listOrders({ order: 'devops/by-hand' }))[0]).toMatchObject({ version: 3, enabled: false })
+  })
+
   test('a window with a missed slot exits with 1, one without with 0', async () => {
     const { order } = await aSlot(api.t.ledger, { name: 'missed-one' })
     await api.t.database.pool.query(
@@ -257,6 +277,7 @@ describe('looking', () => {
       ['events'],
       ['agents'],
       ['gateways'],
+      ['lanes'],
       ['dispatchers'],
       ['health'],
       ['token', 'list'],
@@ -289,6 +310,21 @@ describe('agents', () => {
     const resumed = await answer(['resume-agent', 'security', '--reason', 'go'])
 
     expect([paused, between, resumed]).toEqual([{ changed: true, paused: true }, true, { changed: true, paused: false }])
+  })
+})
+
+describe('lanes', () => {
+  test('are paused and go on; one that is not there is refused with 2', async () => {
+    const paused = await answer(['pause-lane', 'idle', '--reason', 'quiet please'])
+    const again = await cli(['pause-lane', 'idle', '--reason', 'quiet please'])
+    const shown = await cli(['lanes'])
+    const unknown = await cli(['pause-lane', 'nowhere', '--reason', 'x'])
+
+    const resumed = await answer(['resume-lane', 'idle', '--reason', 'go'])
+
+    expect([paused, again.stdout, resumed]).toEqual([{ changed: true, paused: true }, 'paused (as before)\n', { changed: true, paused: false }])
+    expect(shown.stdout).toMatch(/^idle +true .* test-operator +quiet please$/m)
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining('lane')])
   })
 })
 
@@ -492,7 +528,7 @@ test('the token of an attempt that nobody opened is refused with 4 and not repea
 })
 
 test('every client command was run above against the real API', () => {
-  const all = [...COMMANDS.map((command) => command.name), 'apply', 'workspace', 'token create', 'token list', 'token revoke']
+  const all = [...COMMANDS.map((command) => command.name), 'apply', 'set-standing-order', 'workspace', 'token create', 'token list', 'token revoke']
 
   expect(all.filter((name) => !used.has(name))).toEqual([])
 })

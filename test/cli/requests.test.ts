@@ -100,6 +100,8 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   'promote-job': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/promote`, body: { reason: 'why' } },
   'pause-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/pause', body: { reason: 'why' } },
   'resume-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/resume', body: { reason: 'why' } },
+  'pause-lane': { argv: ['coding', '--reason', 'why'], method: 'POST', path: '/v1/lanes/coding/pause', body: { reason: 'why' } },
+  'resume-lane': { argv: ['coding', '--reason', 'why'], method: 'POST', path: '/v1/lanes/coding/resume', body: { reason: 'why' } },
   jobs: {
     argv: [
       ...['--namespace', 'ns', '--target-agent', 'devops', '--status', 'dead', '--flow-key', 'f', '--correlation-key', 'c', '--parent-job-id', ID, '--limit', '5', '--cursor', 'x'],
@@ -137,6 +139,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     },
   },
   'standing-orders': { argv: ['--agent', 'devops'], method: 'GET', path: '/v1/standing-orders?agent=devops' },
+  'disable-standing-order': { argv: ['devops/disk-check'], method: 'DELETE', path: '/v1/standing-orders/devops/disk-check' },
   slots: {
     argv: ['--order', 'devops/x', '--agent', 'devops', '--status', 'missed', '--from', LATER, '--to', LATER, '--limit', '5', '--cursor', 'x'],
     method: 'GET',
@@ -186,6 +189,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   finding: { argv: [ID], method: 'GET', path: `/v1/findings/${ID}` },
   agents: { argv: [], method: 'GET', path: '/v1/agents' },
   gateways: { argv: [], method: 'GET', path: '/v1/gateways' },
+  lanes: { argv: [], method: 'GET', path: '/v1/lanes' },
   dispatchers: { argv: [], method: 'GET', path: '/v1/dispatchers' },
   health: { argv: [], method: 'GET', path: '/v1/health' },
 }
@@ -256,8 +260,8 @@ describe('every command', () => {
     for (const [name, sends] of Object.entries(EXPECTED)) await cli([name, ...sends.argv])
 
     const keyed = api.seen.filter((seen) => seen.headers['idempotency-key'] !== undefined)
-    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST']))
-    expect(keyed.length).toBe(Object.values(EXPECTED).filter((sends) => sends.method === 'POST').length)
+    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST', 'DELETE']))
+    expect(keyed.length).toBe(Object.values(EXPECTED).filter((sends) => sends.method !== 'GET').length)
     expect(new Set(keyed.map((seen) => seen.headers['idempotency-key'])).size).toBe(keyed.length)
   })
 })
@@ -291,6 +295,17 @@ describe('headers and addresses', () => {
     })
   }
 })
+
+for (const key of ['devops', 'devops/', '/x', 'devops/a/b', '../x', 'devops/..', 'devops/Upper', TOKEN]) {
+  test(`${JSON.stringify(key.slice(0, 12))} as a standing order is refused before anything is sent`, async ({ api, cli }) => {
+    const ran = await cli(['disable-standing-order', '--', key])
+
+    expect(ran.code).toBe(2)
+    expect(ran.stderr).toContain('<agent/name> is')
+    expect(ran.stderr).not.toContain(TOKEN)
+    expect(api.seen).toEqual([])
+  })
+}
 
 describe('pages', () => {
   test('--all follows the cursors to the end and keeps the filters', async ({ api, cli }) => {

@@ -39,6 +39,7 @@ test('every dependency has its line, and every line its dependency', async () =>
 test('every command in the docs exists, with its options', async () => {
   const extra: Record<string, string[]> = {
     apply: ['file', 'dry-run', 'prune'],
+    'set-standing-order': ['file', 'dry-run', 'if-version', 'idempotency-key'],
     token: ['role', 'agent', 'name', 'expires-at'],
     workspace: ['dir', 'role', 'api-url', 'command'],
     'operator-token': ['name'],
