@@ -175,6 +175,14 @@ async function growOld(url: string): Promise<void> {
      select gen_random_uuid(), id, agent_id, 'info', 'polite', 1, 'found', 'acknowledged', now(), 'token:x', now(), now(), 'delivered' from old`,
     [HISTORY, AGENTS],
   )
+  await client.end()
+  await analyze(url)
+}
+
+/** Both sides of the comparison have fresh statistics, as autovacuum would see to. */
+async function analyze(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
   await client.query('vacuum analyze')
   await client.end()
 }
@@ -303,6 +311,8 @@ try {
   const [first, again, changed] = [await apply('Look.'), await apply('Look.'), await apply('Look again.')]
   console.log(`apply ${ORDERS} orders: ${first.toFixed(1)} s; the same again: ${again.toFixed(1)} s; all changed: ${changed.toFixed(1)} s`)
   await anHour(ledger)
+  await anInbox(ledger, 'warm')
+  await analyze(postgres.url)
   const young = [...(await anHour(ledger)), ...(await anInbox(ledger, 'young'))]
   await growOld(postgres.url)
   await anHour(ledger)

@@ -11,6 +11,11 @@ export const ERRORS = {
     next: 'Send `Authorization: Bearer <token>`; an operator makes one with `agentbus token create`.',
   },
   AGENTBUS_FORBIDDEN: { status: 403, title: 'This token may not do that', next: 'Use a token whose role allows it, or ask an operator.' },
+  AGENTBUS_DELEGATION_REFUSED: {
+    status: 403,
+    title: 'This agent may not send that work there',
+    next: 'Send it to an agent that the rule in the message names, or ask the coordinator; nothing was changed.',
+  },
   AGENTBUS_NOT_FOUND: { status: 404, title: 'Nothing has that id', next: 'Check the id; lists show what exists.' },
   AGENTBUS_JOB_NOT_FOUND: { status: 404, title: 'No job has that id', next: 'Check the id with `agentbus jobs`.' },
   AGENTBUS_UNKNOWN_AGENT: { status: 422, title: 'No agent has that id', next: 'Add the agent to fleet.yaml and run `agentbus apply`, or correct the id.' },

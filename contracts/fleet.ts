@@ -37,6 +37,29 @@ export const GatewayConfig = z
   .meta({ id: 'Gateway' })
 export type GatewayConfig = z.infer<typeof GatewayConfig>
 
+/** What an agent may send to whom. */
+export const DelegationRule = z
+  .strictObject({
+    /** Agents, or `*` for every one. */
+    to: z
+      .array(z.union([z.literal('*'), AgentId]))
+      .min(1)
+      .max(1_000),
+    /** Only these types; a pattern may end in `.*`. Without it: any. */
+    job_types: z
+      .array(
+        z
+          .string()
+          .regex(/^[A-Za-z0-9][A-Za-z0-9_:-]*(\.[A-Za-z0-9_:-]+)*(\.\*)?$/, 'a job type, or a pattern that ends in `.*`')
+          .max(100),
+      )
+      .min(1)
+      .max(100)
+      .optional(),
+  })
+  .meta({ id: 'DelegationRule' })
+export type DelegationRule = z.infer<typeof DelegationRule>
+
 export const AgentConfig = z
   .strictObject({
     id: AgentId,
@@ -50,6 +73,8 @@ export const AgentConfig = z
       .array(storableText({ min: 1, max: 100 }))
       .max(100)
       .default([]),
+    /** To whom the agent may send work, beside itself. Absent: to anybody. An empty list: to nobody. */
+    delegation: z.array(DelegationRule).max(100).optional(),
     timeout_seconds: z.int().min(1).max(86_400).default(600),
     lease_seconds: z.int().min(5).max(86_400).default(600),
     enabled: z.boolean().default(true),
@@ -78,6 +103,13 @@ export const FleetFile = z
       if (agents.has(agent.id)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'id'], message: `agent ${agent.id} is defined twice` })
       agents.add(agent.id)
       if (!gateways.has(agent.gateway)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'gateway'], message: `gateway ${agent.gateway} is not defined` })
+    }
+    for (const [at, agent] of fleet.agents.entries()) {
+      for (const [rule, { to }] of (agent.delegation ?? []).entries()) {
+        for (const [place, id] of to.entries()) {
+          if (id !== '*' && !agents.has(id)) ctx.addIssue({ code: 'custom', path: ['agents', at, 'delegation', rule, 'to', place], message: `agent ${id} is not defined` })
+        }
+      }
     }
     const coordinator = fleet.inbox?.coordinator
     if (coordinator !== undefined && !agents.has(coordinator)) ctx.addIssue({ code: 'custom', path: ['inbox', 'coordinator'], message: `agent ${coordinator} is not defined` })
@@ -113,6 +145,8 @@ export const AgentView = z
     queue: z.string(),
     concurrency: z.int(),
     capabilities: z.array(z.string()),
+    /** To whom it may send work; null: to anybody. */
+    delegation: z.array(DelegationRule).nullable(),
     timeout_seconds: z.int(),
     lease_seconds: z.int(),
     enabled: z.boolean(),

@@ -36,7 +36,8 @@ create table agents (
   enabled boolean not null default true,
   version integer not null default 1,
   created_at timestamp(6) with time zone not null default now(),
-  updated_at timestamp(6) with time zone not null default now()
+  updated_at timestamp(6) with time zone not null default now(),
+  delegation jsonb
 );
 create table api_tokens (
   id uuid not null,
@@ -665,6 +666,21 @@ begin
   end if;
   return null;
 end $function$
+;
+CREATE OR REPLACE FUNCTION public.may_delegate(rules jsonb, source text, target text, job_type text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select rules is null or source = target or exists (
+    select from jsonb_array_elements(rules) as rule
+    where (rule -> 'to' ? '*' or rule -> 'to' ? target)
+      and (not rule ? 'job_types' or exists (
+        select from jsonb_array_elements_text(rule -> 'job_types') as allowed
+        where allowed = job_type or (allowed like '%.*' and starts_with(job_type, left(allowed, -1)))
+      ))
+  )
+$function$
 ;
 CREATE OR REPLACE FUNCTION public.messages_have_history()
  RETURNS trigger

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import type { AgentConfig, FleetChange, Fleet, GatewayConfig } from '../contracts/fleet.js'
 import { applyOrders } from './apply-orders.js'
 import type { Tx } from './database.js'
+import { differences } from './differences.js'
 import { hintAfterCommit } from './hints.js'
 import { applyInboxConfig } from './inbox-config.js'
 
@@ -65,6 +66,7 @@ function agentSpec(agent: AgentConfig): Spec {
     role: agent.role ?? null,
     concurrency: agent.concurrency,
     capabilities: agent.capabilities,
+    delegation: agent.delegation ?? null,
     timeout_seconds: agent.timeout_seconds,
     lease_seconds: agent.lease_seconds,
     enabled: agent.enabled,
@@ -78,16 +80,12 @@ async function knownGateways(tx: Tx): Promise<Map<string, Known>> {
 
 async function knownAgents(tx: Tx): Promise<Map<string, Known>> {
   const { rows } = await tx.execute(sql`
-    select id, version, gateway_id, gateway_agent_id, role, concurrency, capabilities, timeout_seconds, lease_seconds, enabled from agents for no key update`)
+    select id, version, gateway_id, gateway_agent_id, role, concurrency, capabilities, delegation, timeout_seconds, lease_seconds, enabled from agents for no key update`)
   return new Map(rows.map(({ id, version, ...spec }) => [String(id), { id: String(id), version: Number(version), spec }]))
 }
 
 function compare(kind: 'gateway' | 'agent', id: string, known: Known | undefined, spec: Spec): FleetChange {
-  const fields: FleetChange['fields'] = {}
-  for (const [name, to] of Object.entries(spec)) {
-    const from = known?.spec[name]
-    if (JSON.stringify(from ?? null) !== JSON.stringify(to)) fields[name] = { from: from ?? null, to }
-  }
+  const fields = differences(known?.spec, spec)
   if (known === undefined) return { kind, id, change: 'added', fields }
   return { kind, id, change: Object.keys(fields).length === 0 ? 'unchanged' : 'changed', fields }
 }
@@ -103,11 +101,11 @@ async function writeGateway(tx: Tx, gateway: GatewayConfig, spec: Spec, version:
 
 async function writeAgent(tx: Tx, agent: AgentConfig, spec: Spec, version: number, actor: Actor): Promise<void> {
   await tx.execute(sql`
-    insert into agents (id, gateway_id, gateway_agent_id, role, concurrency, capabilities, timeout_seconds, lease_seconds, enabled, version)
+    insert into agents (id, gateway_id, gateway_agent_id, role, concurrency, capabilities, delegation, timeout_seconds, lease_seconds, enabled, version)
     values (${agent.id}, ${agent.gateway}, ${spec['gateway_agent_id']}, ${agent.role ?? null}, ${agent.concurrency},
-      ${sql.param(agent.capabilities)}::text[], ${agent.timeout_seconds}, ${agent.lease_seconds}, ${agent.enabled}, ${version + 1})
+      ${sql.param(agent.capabilities)}::text[], ${agent.delegation === undefined ? null : JSON.stringify(agent.delegation)}::jsonb, ${agent.timeout_seconds}, ${agent.lease_seconds}, ${agent.enabled}, ${version + 1})
     on conflict (id) do update set gateway_id = excluded.gateway_id, gateway_agent_id = excluded.gateway_agent_id, role = excluded.role,
-      concurrency = excluded.concurrency, capabilities = excluded.capabilities, timeout_seconds = excluded.timeout_seconds,
+      concurrency = excluded.concurrency, capabilities = excluded.capabilities, delegation = excluded.delegation, timeout_seconds = excluded.timeout_seconds,
       lease_seconds = excluded.lease_seconds, enabled = excluded.enabled, version = excluded.version, updated_at = now()`)
   await writeVersion(tx, 'agent', agent.id, version + 1, spec, actor)
 }

@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
+import type { DelegationRule } from '../contracts/fleet.js'
 import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { awaitJobs } from './await-jobs.js'
@@ -21,7 +22,7 @@ export interface Creator {
 /**
  * Creates a job with its first history row and its outbox row, or answers the open job that has the dedupe key.
  * Every entrance (REST, follow-up, subscription, workflow) comes through here.
- * @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_UNKNOWN_DEPENDENCY, AGENTBUS_JOB_NOT_FOUND (parent)
+ * @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_DELEGATION_REFUSED, AGENTBUS_UNKNOWN_DEPENDENCY, AGENTBUS_JOB_NOT_FOUND (parent)
  */
 export async function createJob(tx: Tx, body: CreateJobBody, by: Creator): Promise<{ job: JobRow; created: boolean }> {
   const dependencies = [...new Set(body.depends_on)]
@@ -53,7 +54,7 @@ export async function createJob(tx: Tx, body: CreateJobBody, by: Creator): Promi
 /**
  * Creates a job that waits for nothing, as one statement that is its own transaction.
  * @returns undefined when an open job has the dedupe key: {@link createJob} then answers that one
- * @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_JOB_NOT_FOUND (parent)
+ * @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_DELEGATION_REFUSED, AGENTBUS_JOB_NOT_FOUND (parent)
  */
 export function createIndependentJob(db: Db, body: CreateJobBody, by: Creator): Promise<JobRow | undefined> {
   if (body.depends_on.length > 0) throw new Error('a job with dependencies needs a transaction')
@@ -76,7 +77,8 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
           coalesce(${body.timeout_seconds ?? null}::int, a.timeout_seconds), coalesce(${body.lease_seconds ?? null}::int, a.lease_seconds),
           ${body.on_lost}::on_lost, ${body.on_dependency_death}::on_dependency_death, ${by.slot?.runId ?? null}::uuid,
           ${by.slot?.session ?? 'isolated'}::session_mode, ${`${by.actor.kind}:${by.actor.id}`}
-        from agents a where a.id = ${body.target_agent}
+        from agents a left join agents s on s.id = ${body.source_agent ?? null}
+        where a.id = ${body.target_agent} and (${mayAnything(by)} or may_delegate(s.delegation, s.id, a.id, ${body.job_type}))
         on conflict (namespace, target_agent, dedupe_key) where dedupe_key is not null and finished_at is null do nothing
         returning *
       ), logged as (
@@ -90,7 +92,10 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
       )
       select * from inserted`)
     const row = rows[0]
-    if (row === undefined) await assertAgentExists(tx, body.target_agent)
+    if (row === undefined) {
+      await assertAgentExists(tx, body.target_agent)
+      if (!mayAnything(by)) await assertMayDelegate(tx, body)
+    }
     return row as JobRow | undefined
   } catch (error) {
     if (sqlStateOf(error) === '23503') {
@@ -103,6 +108,24 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
 async function assertAgentExists(tx: Tx | Db, agentId: string): Promise<void> {
   const { rows } = await tx.execute(sql`select 1 from agents where id = ${agentId}`)
   if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${agentId}.`, { target_agent: agentId })
+}
+
+/** Operators are not bound by the rules of the agent in whose name they ask. */
+function mayAnything(by: Creator): boolean {
+  return by.actor.kind === 'operator'
+}
+
+async function assertMayDelegate(tx: Tx | Db, body: CreateJobBody): Promise<void> {
+  const { rows } = await tx.execute<{ allowed: boolean; delegation: DelegationRule[] | null }>(sql`
+    select may_delegate(s.delegation, s.id, ${body.target_agent}, ${body.job_type}) as allowed, s.delegation from agents s where s.id = ${body.source_agent ?? null}`)
+  const source = rows[0]
+  if (source === undefined || source.allowed) return
+  const rules = (source.delegation ?? []).map(({ to, job_types: types }) => `${types === undefined ? 'anything' : types.join(', ')} to ${to.join(', ')}`)
+  throw new AgentbusError(
+    'AGENTBUS_DELEGATION_REFUSED',
+    `${body.source_agent ?? ''} may not send ${body.job_type} to ${body.target_agent}; it may send ${rules.length === 0 ? 'nothing to anybody' : rules.join('; ')}.`,
+    { source_agent: body.source_agent, target_agent: body.target_agent, job_type: body.job_type, delegation: source.delegation },
+  )
 }
 
 async function findOpenDuplicate(tx: Tx, body: CreateJobBody): Promise<JobRow | undefined> {

@@ -1,4 +1,4 @@
-import { AgentbusError } from '../contracts/errors.js'
+import { AgentbusError, isCode } from '../contracts/errors.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import type {
   AttemptView,
@@ -51,6 +51,10 @@ export class JobCommands {
   /** Creates a job, or answers the open one with its dedupe key. Agents always create in their own name. */
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
+    return this.#withRow(context.caller, {}, () => this.#create(context, named))
+  }
+
+  async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     if (context.idempotency === undefined && named.depends_on.length === 0) {
       const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
       const job = await this.#deps.direct((db) => createIndependentJob(db, named, by), { outbox: true })
@@ -90,7 +94,9 @@ export class JobCommands {
   /** Closes the run of a standing order with what it found. @throws AGENTBUS_NOT_A_SLOT */
   async finishStandingOrder(context: CommandContext, id: JobId, body: FinishStandingOrderBody): Promise<JobView> {
     const request = await this.#closeRequest(context, id, 'finish-standing-order')
-    return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView))))
+    return this.#withRow(context.caller, { jobId: id }, async () =>
+      unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView)))),
+    )
   }
 
   /** Extends the lease of the attempt whose token was sent. */
@@ -145,7 +151,19 @@ export class JobCommands {
       const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [request.attemptId] })
       if (closed !== undefined) return jobView(closed)
     }
-    return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
+    return this.#withRow(context.caller, { jobId: id }, async () =>
+      unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView)))),
+    )
+  }
+
+  /** A job that its agent may not send is refused with a row, whatever it came with. */
+  async #withRow<T>(caller: Caller, about: { jobId?: string }, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (isCode(error, 'AGENTBUS_DELEGATION_REFUSED')) await this.#deps.refused(caller, error, about)
+      throw error
+    }
   }
 
   async #closeRequest(context: CommandContext, id: JobId, what: string): Promise<CloseRequest> {

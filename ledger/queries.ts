@@ -142,6 +142,7 @@ export async function listAgents(db: Db, only?: string): Promise<AgentView[]> {
     queue: `agent-${String(row['id'])}`,
     concurrency: Number(row['concurrency']),
     capabilities: row['capabilities'] as string[],
+    delegation: row['delegation'] as AgentView['delegation'],
     timeout_seconds: Number(row['timeout_seconds']),
     lease_seconds: Number(row['lease_seconds']),
     enabled: row['enabled'] === true,

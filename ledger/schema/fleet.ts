@@ -56,6 +56,8 @@ export const agents = pgTable(
       .array()
       .notNull()
       .default(sql`'{}'::text[]`),
+    /** To whom it may send work: a list of rules, or null for anybody. */
+    delegation: jsonb('delegation').$type<Record<string, unknown>[]>(),
     timeout_seconds: integer('timeout_seconds').notNull().default(600),
     lease_seconds: integer('lease_seconds').notNull().default(600),
     enabled: boolean('enabled').notNull().default(true),
