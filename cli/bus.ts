@@ -60,12 +60,12 @@ export async function startBus(options: BusOptions): Promise<Bus> {
     for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => log.warn({ event: 'stop.failed', err: messageOf(error) }, 'a part did not stop cleanly'))
   }
   try {
-    return await assemble(options, undo, stop)
+    const bus = await assemble(options, undo, stop)
+    log.debug({ event: 'bus.assembled', queue: stores.queue.kind, api: options.api, workers: options.workers, prefix: settings.queuePrefix }, 'assembled')
+    return bus
   } catch (error) {
     await stop()
     throw error
-  } finally {
-    log.debug({ event: 'bus.assembled', queue: stores.queue.kind, api: options.api, workers: options.workers, settings: settings.queuePrefix }, 'assembled')
   }
 }
 

@@ -1,4 +1,4 @@
-import { AgentbusError, isCode } from '../contracts/errors.js'
+import { AgentbusError } from '../contracts/errors.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import type {
   AttemptView,
@@ -39,6 +39,8 @@ export interface CommandDeps {
   readonly random: () => number
   readonly retryBaseSeconds: number
 }
+
+const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_DELEGATION_REFUSED', 'AGENTBUS_ILLEGAL_TRANSITION', 'AGENTBUS_VERSION_MISMATCH'])
 
 /** The commands on jobs and events that REST and the board call. One transaction each. */
 export class JobCommands {
@@ -156,12 +158,13 @@ export class JobCommands {
     )
   }
 
-  /** A job that its agent may not send is refused with a row, whatever it came with. */
+  /** What the ledger refuses leaves a row, whatever it came with. */
   async #withRow<T>(caller: Caller, about: { jobId?: string }, work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
-      if (isCode(error, 'AGENTBUS_DELEGATION_REFUSED')) await this.#deps.refused(caller, error, about)
+      // What the board refuses it writes down itself, with the click that asked for it.
+      if (error instanceof AgentbusError && LEAVES_A_ROW.has(error.code) && caller.role !== 'internal') await this.#deps.refused(caller, error, about)
       throw error
     }
   }
@@ -201,6 +204,10 @@ export class JobCommands {
 
   async #operate(context: CommandContext, id: JobId, work: (tx: Tx, job: LockedJob) => Promise<JobRow>): Promise<JobView> {
     await this.#mustOperate(context.caller, id)
+    return this.#withRow(context.caller, { jobId: id }, () => this.#operateOnce(context, id, work))
+  }
+
+  async #operateOnce(context: CommandContext, id: JobId, work: (tx: Tx, job: LockedJob) => Promise<JobRow>): Promise<JobView> {
     const outcome = await this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
         const job = await lockJob(tx, id)

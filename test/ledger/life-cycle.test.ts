@@ -150,3 +150,14 @@ describe('the database itself', () => {
     await expect(t.database.pool.query(statement)).rejects.toThrow()
   })
 })
+
+test('a command that the ledger refuses an operator leaves a row', async () => {
+  const over = await aJob(t.ledger, 'succeeded')
+  const open = await aJob(t.ledger, 'queued')
+
+  await expect(t.ledger.jobs.cancel(OPERATOR, over.id, 'too late')).rejects.toMatchObject({ code: 'AGENTBUS_ILLEGAL_TRANSITION' })
+  await expect(t.ledger.jobs.cancel({ ...OPERATOR, ifVersion: 7 }, open.id, 'old')).rejects.toMatchObject({ code: 'AGENTBUS_VERSION_MISMATCH' })
+
+  expect((await t.ledger.jobHistory(over.id)).observations).toMatchObject([{ kind: 'refusal', code: 'AGENTBUS_ILLEGAL_TRANSITION', actor: 'test-operator' }])
+  expect((await t.ledger.jobHistory(open.id)).observations).toMatchObject([{ kind: 'refusal', code: 'AGENTBUS_VERSION_MISMATCH' }])
+})
