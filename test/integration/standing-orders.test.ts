@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AcknowledgeBody, FileFindingBody, ReadInboxBody } from '../../contracts/findings.js'
 import type { AgentId } from '../../contracts/ids.js'
 import { InboxConfig } from '../../contracts/inbox.js'
-import type { SlotStatus, SlotView } from '../../contracts/standing-orders.js'
+import { StandingOrderConfig, type SlotStatus, type SlotView } from '../../contracts/standing-orders.js'
 import { OPERATOR } from '../support/ledger.js'
 import { startTestBus, type AgentHands, type TestBus } from '../support/bus.js'
 
@@ -164,6 +164,24 @@ test('a changed order is another version from that moment on, and a disabled one
   expect(order).toMatchObject({ version: 3, enabled: false, next_slot_at: null })
   const { rows } = await t.ledger.db.execute(sql`select version from standing_order_versions where order_id = ${order?.id}::uuid order by version`)
   expect(rows.map((row) => row['version'])).toEqual([1, 2, 3])
+})
+
+test('an order that is set alone is scheduled by its definition, and one that is disabled alone is in no queue any more', async () => {
+  const order = StandingOrderConfig.parse({ agent: 'devops', name: 'alone', every_seconds: 1, message: 'Look around.' })
+  const { order: made } = await t.ledger.orders.set(OPERATOR, order, { dryRun: false })
+  const schedulers = async (): Promise<string[]> => {
+    const all = await (await t.bus.queues.get('devops')).getJobSchedulers(0, -1)
+    return all.map(({ key }) => key).filter((key) => key.includes(String(made?.id)))
+  }
+  await untilSlots('devops/alone', (all) => all.filter(ended).length >= 2)
+  await t.ledger.orders.set(OPERATOR, { ...order, every_seconds: 2 }, { dryRun: false })
+  const changed = await untilSlots('devops/alone', (all) => all.filter((slot) => slot.version === 2).filter(ended).length >= 2)
+  await expect.poll(schedulers, { timeout: 10_000, interval: 50 }).toEqual([`${String(made?.id)}-v2`])
+  await t.ledger.orders.disable(OPERATOR, order)
+  await expect.poll(schedulers, { timeout: 10_000, interval: 50 }).toEqual([])
+
+  for (const slot of changed.filter(({ version }) => version === 2)) expect(Date.parse(slot.slot_at) % 2_000).toBe(0)
+  expect((await t.ledger.listOrders({ order: 'devops/alone' }))[0]).toMatchObject({ version: 3, enabled: false, next_slot_at: null })
 })
 
 test('an order for the main session wakes it, and the agent closes the slot from there', async () => {
