@@ -65,6 +65,8 @@ test('the only worker killed over several slots: each of them is a row, missed w
   const upMs = Date.now()
   await c.spawn('worker')
   await c.until('slots are run again', async () => (await slotsBetween('devops/strict', upMs, Date.now())).filter((slot) => slot.status === 'completed').length >= 3)
+  // An order that is disabled catches nothing up any more.
+  await c.until('the patient order has caught up', async () => ended(await slotsBetween('devops/kind', beganMs, upMs)))
   const endedMs = Date.now()
   await apply({ ...strict, enabled: false }, { ...kind, enabled: false })
   for (const order of ['devops/strict', 'devops/kind']) {

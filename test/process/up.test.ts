@@ -145,11 +145,12 @@ describe('agentbus up', () => {
       const again = await cli(third, 'enqueue-job', '--target-agent', 'devops', '--subject', 'still here', '--follow')
       expect(first.output()).toContain(withRedis ? 'private redis-server' : 'PostgreSQL backend')
       expect(first.output()).toContain('SIMULATOR')
-      expect(story).toMatch(/running → succeeded/)
+      // An agent may close before its worker has written that it runs.
+      expect(story).toMatch(/(leased|running) → succeeded/)
       expect(code).toBe(0)
       expect(found).toContain('succeeded')
       expect(third.token).toBe(first.token)
-      expect(again).toMatch(/running → succeeded/)
+      expect(again).toMatch(/(leased|running) → succeeded/)
       expect(await stop(third)).toBe(0)
     },
     90_000,
