@@ -543,6 +543,7 @@ CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id)
 CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
+CREATE INDEX standing_order_runs_finished_idx ON public.standing_order_runs USING btree (order_id, finished_at) WHERE (started_at IS NOT NULL);
 CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
 CREATE INDEX standing_order_runs_slot_at_idx ON public.standing_order_runs USING btree (slot_at);

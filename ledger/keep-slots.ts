@@ -36,6 +36,8 @@ export interface KeptSlots {
 /** How long a slot that something keeps back is left alone. */
 const LOOK_AGAIN_MS = 5_000
 const MOST_SLOTS = 5_000
+/** No attempt lives longer: its deadline is at most a day and a margin after its start. */
+const LONGEST_ATTEMPT_MS = 25 * 3_600_000
 /** The keeper starts within this what its tick did not. */
 const TIME_TO_START_MS = 5_000
 
@@ -171,6 +173,7 @@ async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details
   const startedBy = instantOf(Math.min(slot.grace_ms, slot.slot_ms + TIME_TO_START_MS))
   const present = (component: 'workers' | 'queue_store') => sql`exists (
     select from presence p where p.component = ${component} and p.seen_from <= ${at}::timestamptz and p.seen_until >= ${startedBy}::timestamptz)`
+  const oldest = instantOf(slot.slot_ms - LONGEST_ATTEMPT_MS)
   const gateway: Component = `gateway:${slot.gateway_id}`
   const slackMs = toleranceOf(gateway)
   const ready = sql`exists (
@@ -185,7 +188,10 @@ async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details
       order by c.scope limit 1
     ), open_run as (
       select r.id from standing_order_runs r
-      where r.order_id = ${slot.order_id}::uuid and r.started_at <= ${until}::timestamptz and (r.finished_at is null or r.finished_at >= ${at}::timestamptz) limit 1
+      where r.order_id = ${slot.order_id}::uuid and r.started_at <= ${until}::timestamptz and r.finished_at >= ${at}::timestamptz
+      union all
+      select r.id from standing_order_runs r where r.order_id = ${slot.order_id}::uuid and r.status = 'started' and r.started_at <= ${until}::timestamptz
+      limit 1
     )
     select case
       when (select v.spec ->> 'enabled' from fleet_versions v where v.kind = 'agent' and v.id = ${slot.agent_id} and v.valid_from <= ${until}::timestamptz
@@ -197,7 +203,7 @@ async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details
       when not ${present('queue_store')} then 'queue_store_down'
       when not ${ready} then 'agent_offline'
       when exists (select from open_run) then 'overlap'
-      when (select count(*) from job_attempts t where t.agent_id = a.id and t.leased_at <= ${at}::timestamptz
+      when (select count(*) from job_attempts t where t.agent_id = a.id and t.leased_at <= ${at}::timestamptz and t.leased_at >= ${oldest}::timestamptz
         and (t.finished_at is null or t.finished_at >= ${until}::timestamptz)) >= a.concurrency then 'agent_busy'
       else 'unknown' end as cause,
       (select scope from held) as scope, (select reason from held) as reason, (select id from open_run) as open_run

@@ -48,7 +48,7 @@ say "npm ci: $((SECONDS - began)) s"
 start
 say "npm start is up: $(grep -E 'Queues:' "$home/up.log" | xargs)"
 story=$(as "$(copy_paste)") || fail "the printed command"
-grep -q 'running → succeeded' <<<"$story" || fail "the job did not succeed: $story"
+grep -qE '(leased|running) → succeeded' <<<"$story" || fail "the job did not succeed: $story"
 job=$(awk '$1 == "id" {print $2; exit}' <<<"$story")
 say "the printed command enqueued job $job and showed its history"
 
@@ -65,7 +65,7 @@ pkill -KILL -u "$user"
 sleep 1
 start
 story=$(as "$(copy_paste)") || fail "the printed command after kill -9"
-grep -q 'running → succeeded' <<<"$story" || fail "no job succeeded after kill -9"
+grep -qE '(leased|running) → succeeded' <<<"$story" || fail "no job succeeded after kill -9"
 say "a start after kill -9 of everything recovered by itself"
 pkill -INT -u "$user" -f 'bin/agentbus.mjs up'
 nothing_left || fail "something still runs at the end"

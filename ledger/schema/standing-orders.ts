@@ -92,6 +92,9 @@ export const standing_order_runs = pgTable(
     index('standing_order_runs_open_idx')
       .on(t.order_id)
       .where(sql`status = 'started'`),
+    index('standing_order_runs_finished_idx')
+      .on(t.order_id, t.finished_at)
+      .where(sql`started_at is not null`),
     index('standing_order_runs_slot_at_idx').on(t.slot_at),
     check('standing_order_runs_grace_check', sql`${t.grace_until} > ${t.slot_at}`),
     check('standing_order_runs_cause_check', sql`(${t.status} in ('skipped', 'missed')) = (${t.cause} is not null)`),

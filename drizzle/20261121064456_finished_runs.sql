@@ -1,0 +1,1 @@
+CREATE INDEX "standing_order_runs_finished_idx" ON "standing_order_runs" USING btree ("order_id","finished_at") WHERE started_at is not null;
