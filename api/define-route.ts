@@ -27,6 +27,8 @@ export interface RouteInput<P, Q, B> {
   readonly query: Q
   readonly body: B
   readonly caller: Caller
+  /** Aborts when the client has gone. */
+  readonly gone: AbortSignal
   readonly context: CommandContext
 }
 

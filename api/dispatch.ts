@@ -18,7 +18,9 @@ export function dispatch(route: Route, deps: { readonly ledger: Ledger }): Reque
     const params = parse(route.spec.params, request.params, 'path')
     const query = parse(route.spec.query, request.query, 'query')
     const body = parse(route.spec.body, request.body ?? {}, 'body')
-    send(request, response, await route.handle({ params, query, body, caller, context: contextOf(request, caller, query) }, { ledger: deps.ledger }))
+    const gone = new AbortController()
+    response.on('close', () => gone.abort())
+    send(request, response, await route.handle({ params, query, body, caller, gone: gone.signal, context: contextOf(request, caller, query) }, { ledger: deps.ledger }))
   }
 }
 
@@ -50,7 +52,7 @@ function idempotencyOf(request: Request, query: unknown): CommandContext['idempo
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'Idempotency-Key must be 1 to 200 visible ASCII characters.', { header: 'Idempotency-Key' })
   }
   const requestHash = createHash('sha256')
-    .update(JSON.stringify([request.method, request.path, sorted(request.body), ...(query === undefined ? [] : [sorted(query)])]))
+    .update(JSON.stringify([request.method, request.path, sorted(request.body), ...(query === undefined || request.method === 'POST' ? [] : [sorted(query)])]))
     .digest('hex')
   return { key, requestHash }
 }

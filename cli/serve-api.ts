@@ -38,6 +38,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
     url: server.url,
     close: async () => {
       for (const board of boards) board.stop()
+      parts.ledger.waits.stop()
       await server.close()
     },
   }

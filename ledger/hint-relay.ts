@@ -4,10 +4,16 @@ import { z } from 'zod'
 import type { Hint, HintBus } from './hints.js'
 
 const CHANNEL = 'agentbus_hints'
-const Message = z.object({ from: z.string(), outbox: z.boolean().optional(), fleet: z.boolean().optional(), closed: z.array(z.string()).optional() })
+const Message = z.object({
+  from: z.string(),
+  outbox: z.boolean().optional(),
+  fleet: z.boolean().optional(),
+  closed: z.array(z.string()).optional(),
+  over: z.array(z.string()).optional(),
+})
 
-/** pg_notify takes 8,000 bytes; an id in quotes has 39. */
-const IDS_PER_MESSAGE = 150
+/** pg_notify takes 8,000 bytes; an id in quotes has 39, and a message has ids of two kinds. */
+const IDS_PER_MESSAGE = 90
 
 /**
  * Carries hints between processes by LISTEN and NOTIFY on a connection of its own. Never in the transaction of a
@@ -27,6 +33,7 @@ export class HintRelay {
   #outbox = false
   #fleet = false
   #closed = new Set<string>()
+  #over = new Set<string>()
   #stopped = false
   /** Whether another process listens; asked every second, and assumed until then. */
   #others = true
@@ -93,20 +100,25 @@ export class HintRelay {
     if (hint.outbox === true) this.#outbox = true
     if (hint.fleet === true) this.#fleet = true
     for (const id of hint.closed ?? []) this.#closed.add(id)
+    for (const id of hint.over ?? []) this.#over.add(id)
     this.#timer ??= setTimeout(() => this.#send(), this.#windowMs)
   }
 
   #send(): void {
     this.#timer = undefined
     const client = this.#client
-    const ids = [...this.#closed]
+    const [closed, over] = [[...this.#closed], [...this.#over]]
     const said = { from: this.#self, outbox: this.#outbox, fleet: this.#fleet }
     this.#closed = new Set()
+    this.#over = new Set()
     this.#outbox = false
     this.#fleet = false
     if (client === undefined || !this.#others) return
     const messages = []
-    for (let at = 0; at === 0 || at < ids.length; at += IDS_PER_MESSAGE) messages.push(JSON.stringify({ ...said, closed: ids.slice(at, at + IDS_PER_MESSAGE) }))
+    for (let at = 0; at === 0 || at < Math.max(closed.length, over.length); at += IDS_PER_MESSAGE) {
+      const part = (ids: readonly string[]): readonly string[] => ids.slice(at, at + IDS_PER_MESSAGE)
+      messages.push(JSON.stringify({ ...said, closed: part(closed), over: part(over) }))
+    }
     client.query('select pg_notify($1, m) from unnest($2::text[]) as m', [CHANNEL, messages]).catch((error: unknown) => {
       this.#onError(error instanceof Error ? error : new Error(String(error)))
     })
@@ -115,7 +127,7 @@ export class HintRelay {
   #receive(payload: string | undefined): void {
     const parsed = Message.safeParse(safeJson(payload ?? ''))
     if (!parsed.success || parsed.data.from === this.#self) return
-    this.#bus.receive({ outbox: parsed.data.outbox === true, fleet: parsed.data.fleet === true, closed: parsed.data.closed ?? [] })
+    this.#bus.receive({ outbox: parsed.data.outbox === true, fleet: parsed.data.fleet === true, closed: parsed.data.closed ?? [], over: parsed.data.over ?? [] })
   }
 
   async stop(): Promise<void> {

@@ -3,21 +3,22 @@ import type { Tx } from './database.js'
 
 /**
  * What a commit is worth telling at once. A hint only saves time: whoever misses it finds the same by polling.
- * `closed` names attempts that have ended; `outbox` says that the relay has work; `fleet` that agents,
+ * `closed` names attempts that have ended, `over` jobs that have; `outbox` says that the relay has work; `fleet` that agents,
  * gateways or controls have changed.
  */
 export interface Hint {
   readonly outbox?: boolean
   readonly closed?: readonly string[]
+  readonly over?: readonly string[]
   readonly fleet?: boolean
 }
 
-const pending = new WeakMap<Tx, { outbox: boolean; closed: Set<string>; fleet: boolean }>()
+const pending = new WeakMap<Tx, { outbox: boolean; closed: Set<string>; over: Set<string>; fleet: boolean }>()
 
 function hintsOf(tx: Tx) {
   const known = pending.get(tx)
   if (known !== undefined) return known
-  const fresh = { outbox: false, closed: new Set<string>(), fleet: false }
+  const fresh = { outbox: false, closed: new Set<string>(), over: new Set<string>(), fleet: false }
   pending.set(tx, fresh)
   return fresh
 }
@@ -28,6 +29,7 @@ export function hintAfterCommit(tx: Tx, hint: Hint): void {
   if (hint.outbox === true) hints.outbox = true
   if (hint.fleet === true) hints.fleet = true
   for (const id of hint.closed ?? []) hints.closed.add(id)
+  for (const id of hint.over ?? []) hints.over.add(id)
 }
 
 /** Takes what the transaction noted; undefined when it noted nothing. */
@@ -35,7 +37,7 @@ export function takeHints(tx: Tx): Hint | undefined {
   const hints = pending.get(tx)
   pending.delete(tx)
   if (hints === undefined) return undefined
-  return { outbox: hints.outbox, closed: [...hints.closed], fleet: hints.fleet }
+  return { outbox: hints.outbox, closed: [...hints.closed], over: [...hints.over], fleet: hints.fleet }
 }
 
 /** Spreads hints inside this process, and between processes through {@link HintRelay}. */

@@ -150,7 +150,7 @@ export class JobCommands {
   async #close(context: CommandContext, id: JobId, closing: Closing): Promise<JobView> {
     const request = await this.#closeRequest(context, id, closing.kind)
     if (context.idempotency === undefined) {
-      const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [request.attemptId] })
+      const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [request.attemptId], over: [id] })
       if (closed !== undefined) return jobView(closed)
     }
     return this.#withRow(context.caller, { jobId: id }, async () =>

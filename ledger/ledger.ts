@@ -4,6 +4,7 @@ import { AgentbusError } from '../contracts/errors.js'
 import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { FindingId, ListFindingsQuery, ListInboxQuery } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
+import { isTerminal } from '../contracts/job-states.js'
 import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
 import { accountability } from './accountability.js'
@@ -16,6 +17,7 @@ import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type Worker
 import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
+import { JobWaits } from './job-waits.js'
 import { listLanes } from './lanes.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { observe } from './observe.js'
@@ -48,6 +50,7 @@ export class Ledger {
   readonly hints = new HintBus()
   readonly jobs: JobCommands
   readonly inbox: InboxCommands
+  readonly waits: JobWaits
   readonly orders: OrderCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
@@ -65,6 +68,7 @@ export class Ledger {
     this.retryBaseSeconds = options.retryBaseSeconds
     this.nowMs = options.nowMs
     this.random = options.random
+    this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
       if (hint.fleet === true) this.#signedIn.clear()
     })
@@ -112,6 +116,21 @@ export class Ledger {
       attemptId: caller.role === 'attempt' ? caller.attemptId : undefined,
       agentId,
     }).catch(() => undefined)
+  }
+
+  /** The job as soon as it is over; as it stands when `ms` have passed, `signal` aborts or this process stops. @throws AGENTBUS_JOB_NOT_FOUND */
+  async untilOver(id: JobId, ms: number, signal: AbortSignal): Promise<JobView> {
+    const stop = new AbortController()
+    // Before the look, so that an end between the two is not missed.
+    const over = this.waits.until(id, ms, AbortSignal.any([signal, stop.signal]))
+    try {
+      const job = await this.getJob(id)
+      if (isTerminal(job.status)) return job
+      await over
+      return await this.getJob(id)
+    } finally {
+      stop.abort()
+    }
   }
 
   // Reads. An attempt's token reads its own job and nothing else. @throws AGENTBUS_UNAVAILABLE when the ledger is away

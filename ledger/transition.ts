@@ -100,6 +100,7 @@ export async function move(tx: Tx, job: LockedJob, to: Move): Promise<LockedJob>
   if (moved === undefined) throw new Error(`job ${job.id} changed under its lock`)
   if (to.queue !== undefined) hintAfterCommit(tx, { outbox: true })
   if (to.endAttempt !== undefined && job.current_attempt_id !== null) hintAfterCommit(tx, { closed: [job.current_attempt_id] })
+  if (isTerminal(to.to)) hintAfterCommit(tx, { over: [job.id] })
   return moved as LockedJob
 }
 

@@ -9,6 +9,7 @@ import {
   CompleteJobBody,
   CreateJobBody,
   FailJobBody,
+  JobResult,
   JobView,
   ListJobsQuery,
   MarkRunningBody,
@@ -17,7 +18,10 @@ import {
   RenewBody,
   RetryBody,
   TransitionView,
+  WaitQuery,
+  waitMs,
 } from '../../contracts/jobs.js'
+import { isTerminal } from '../../contracts/job-states.js'
 import { defineRoute, type Reply } from '../define-route.js'
 import { readJob, requireLiveAttempt, requireRole } from '../read-access.js'
 
@@ -54,10 +58,27 @@ export const jobRoutes = [
     summary: 'Enqueue a job; answers 200 with the open job when one has the same dedupe key',
     status: 201,
     also: { status: 200, when: 'A job with the dedupe key is open: that job' },
-    spec: { body: CreateJobBody, response: JobView },
-    async handle({ body, context }, { ledger }) {
-      const { job, created, replayed } = await ledger.jobs.create(context, body)
+    spec: { query: WaitQuery, body: CreateJobBody, response: JobView },
+    async handle({ query, body, context, gone }, { ledger }) {
+      const { job: made, created, replayed } = await ledger.jobs.create(context, body)
+      const job = query.wait === undefined ? made : await ledger.untilOver(made.id, waitMs(query.wait), gone)
       return jobReply(job, created ? 201 : 200, { Location: `/v1/jobs/${job.id}`, ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) })
+    },
+  }),
+  defineRoute({
+    id: 'getJobResult',
+    method: 'get',
+    path: '/v1/jobs/{id}/result',
+    tag,
+    summary: 'What came of a job; with `wait` (`30s`) answered as soon as it is over',
+    also: { status: 202, when: 'It goes on' },
+    spec: { params: ById, query: WaitQuery, response: JobResult },
+    async handle({ params, query, caller, gone }, { ledger }) {
+      await readJob(ledger, caller, params.id)
+      const job = await ledger.untilOver(params.id, query.wait === undefined ? 0 : waitMs(query.wait), gone)
+      const { id, status, summary, result, blocked_reason, last_error, finished_at } = job
+      const over = isTerminal(status)
+      return { status: over ? 200 : 202, body: { job_id: id, status, over, summary, result, blocked_reason, last_error, finished_at } }
     },
   }),
   defineRoute({

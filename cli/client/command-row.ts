@@ -35,6 +35,7 @@ export type ShowKind =
   | 'findings'
   | 'finding-history'
   | 'inbox'
+  | 'result'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {
@@ -53,6 +54,8 @@ export interface CommandRow {
   readonly paged?: true
   /** The command ends with exit code 1 when the answer reports such a finding. */
   readonly failsOn?: 'missed'
+  /** `--wait` makes the API answer later. */
+  readonly waits?: true
   /** `--follow` waits for the job that was made. */
   readonly follows?: true
 }

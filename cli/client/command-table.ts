@@ -262,6 +262,17 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   { name: 'job', group: 'Looking', help: 'show one job', argument: 'job-id', method: 'GET', path: '/v1/jobs/{id}', show: 'job', options: [] },
   {
+    name: 'result',
+    group: 'Looking',
+    help: 'show what came of a job, waiting for it with --wait',
+    argument: 'job-id',
+    method: 'GET',
+    path: '/v1/jobs/{id}/result',
+    show: 'result',
+    waits: true,
+    options: [o('wait', 'text', 'how long to wait for its end, such as 30s')],
+  },
+  {
     name: 'history',
     group: 'Looking',
     help: 'show everything that happened to a job',

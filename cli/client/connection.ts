@@ -6,6 +6,8 @@ import { ApiClient } from './api-client.js'
 /** The options of a command as commander gives them. */
 export type Values = Record<string, unknown>
 
+/** What the API has to answer within, in milliseconds, beyond what it was asked to wait. */
+const ANSWER_MS = 10_000
 const DEFAULT_URL = 'http://127.0.0.1:7717'
 
 /** `--url`, `--token` and `--json`, on every command that calls the API. */
@@ -21,10 +23,11 @@ export function addJson(command: Command): void {
 /**
  * The two settings that a client needs, with the rules of config/settings.ts. That file is not used here: it loads
  * a schema library, and a fault in a setting of the server must not stop an agent from closing its job.
+ * `waitMs` is how long the API was asked to wait.
  * @throws CliError (usage) which quotes neither value
  */
-export function clientOf(values: Values, io: Io): ApiClient {
-  return new ApiClient({ url: apiUrlOf(values, io, 'url'), token: tokenOf(values, io) })
+export function clientOf(values: Values, io: Io, options: { readonly waitMs?: number } = {}): ApiClient {
+  return new ApiClient({ url: apiUrlOf(values, io, 'url'), token: tokenOf(values, io), ...(options.waitMs === undefined ? {} : { totalMs: options.waitMs + ANSWER_MS }) })
 }
 
 /** The API's address: the option, else AGENTBUS_URL, else this machine. */

@@ -6,6 +6,7 @@ import { registerApply } from './apply-command.js'
 import type { CommandRow, OptionRow } from './command-row.js'
 import { COMMANDS } from './command-table.js'
 import { addConnection, addIdempotencyKey, addIfVersion, clientOf, idempotencyKeyOf, ifVersionOf, orderPath, pathId, type Values } from './connection.js'
+import { registerDelegate, waitMsOf } from './delegate-command.js'
 import { followJob, followSecondsOf } from './follow-job.js'
 import { JsonInput } from './json-input.js'
 import type { Json } from './json.js'
@@ -20,6 +21,7 @@ export function registerClientCommands(program: Command, io: Io): void {
   for (const row of COMMANDS) registerRow(program, row, io)
   registerApply(program, io)
   registerSetOrder(program, io)
+  registerDelegate(program, io)
   registerTokens(program, io)
   registerWorkspace(program, io)
 }
@@ -47,7 +49,8 @@ function addOption(command: Command, option: OptionRow): void {
 }
 
 async function run(row: CommandRow, id: string | undefined, values: Values, io: Io): Promise<void> {
-  const client = clientOf(values, io)
+  const wait = row.waits === true ? values['wait'] : undefined
+  const client = clientOf(values, io, typeof wait === 'string' ? { waitMs: waitMsOf(wait) } : {})
   const followSeconds = followSecondsOf(values)
   const path = id === undefined ? row.path : pathOf(row, id)
   const [idempotencyKey, ifVersion] = [idempotencyKeyOf(values), ifVersionOf(values)]

@@ -46,6 +46,8 @@ export function show(kind: ShowKind, body: Json): string {
       return `${fields(asObject(body['slot']), SLOT)}\n${table(rowsOf(body['transitions']), ['seq', 'at', 'from_status', 'to_status', 'cause', 'actor', 'details'])}`
     case 'accountability':
       return accountabilityLines(body)
+    case 'result':
+      return fields(body, ['job_id', 'status', 'over', 'summary', 'result', 'blocked_reason', 'last_error', 'finished_at'])
     case 'filed':
       return fields({ ...asObject(body['finding']), message: body['message_id'], raised: body['raised'], held_because: body['held_because'] }, [
         ...FINDING,

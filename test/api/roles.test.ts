@@ -42,6 +42,8 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['getJob', 'GET', '/v1/jobs/FOREIGN', undefined, { ...readers, agent: 403 }],
   ['getJobHistory', 'GET', '/v1/jobs/MINE/history', undefined, { ...readers, attempt: 200 }],
   ['getJobHistory', 'GET', '/v1/jobs/FOREIGN/history', undefined, { ...readers, agent: 403 }],
+  ['getJobResult', 'GET', '/v1/jobs/CLOSED/result', undefined, { ...readers, attempt: 403 }],
+  ['getJobResult', 'GET', '/v1/jobs/FOREIGN/result?wait=1ms', undefined, { operator: 202, auditor: 202, agent: 403, attempt: 403, ended: 401 }],
   ['listJobAttempts', 'GET', '/v1/jobs/MINE/attempts', undefined, { ...readers, attempt: 200 }],
   ['listJobAttempts', 'GET', '/v1/jobs/FOREIGN/attempts', undefined, { ...readers, agent: 403 }],
   ['getAttempt', 'GET', '/v1/attempts/MINE', undefined, { ...readers, attempt: 200 }],

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../cli/client/command-table.js'
 import { uuidv7, type AttemptId, type JobId } from '../../contracts/ids.js'
-import { aJob, aSlot } from '../support/ledger.js'
+import { aJob, aSlot, OPERATOR } from '../support/ledger.js'
 import { startApi, type TestApi } from '../api/support.js'
 import { run, type Ran, type RunOptions } from './stand-in.js'
 
@@ -167,6 +167,40 @@ describe('a job, from the shell', () => {
     const { items } = (await answer(['requeue-expired', '--namespace', 'expires'])) as { items: { id: string; status: string }[] }
 
     expect(items).toMatchObject([{ id, status: 'queued' }])
+  })
+})
+
+describe('delegating', () => {
+  test('waits for the result, and says what became of the job', async () => {
+    const close = async (how: 'complete' | 'fail'): Promise<void> => {
+      await expect.poll(async () => (await api.t.ledger.listJobs({ target_agent: 'security' as never, status: 'queued', limit: 1 })).items.length).toBe(1)
+      const [claimed] = (await api.t.ledger.claimJobs(OPERATOR, { namespace: 'default', lease_owner: 'x', lease_seconds: 60, limit: 1, target_agent: 'security' as never })).items
+      if (claimed === undefined) throw new Error('nothing was claimed')
+      const as = { caller: { role: 'attempt' as const, attemptId: claimed.attempt.id, jobId: claimed.job.id, agentId: claimed.job.target_agent } }
+      const body = { result: { risk: 'low' }, findings: [], events: [], follow_ups: [] }
+      await (how === 'complete' ? api.t.ledger.jobs.complete(as, claimed.job.id, body) : api.t.ledger.jobs.fail(as, claimed.job.id, { ...body, last_error: 'no access' }))
+    }
+    const ask = ['delegate', 'security', 'Look at the new dependency.\nAll of it.', '--wait', '20s']
+    const [done] = await Promise.all([answer([...ask, '--payload', '{"name": "left-pad"}', '--priority', '900', '--correlation-key', 'c']), close('complete')])
+    const [failed] = await Promise.all([cli(ask), close('fail')])
+    const late = await cli(['delegate', 'security', 'Later.', '--wait', '50ms', '--json'])
+    const { id } = JSON.parse(late.stdout) as { id: string }
+    const result = await answer(['result', String(done['id']), '--wait', '5s'])
+    const bad = await cli(['delegate', 'security', 'x', '--wait', 'long'])
+
+    expect(done).toMatchObject({
+      status: 'succeeded',
+      result: { risk: 'low' },
+      subject: 'Look at the new dependency.',
+      priority: 900,
+      correlation_key: 'c',
+      job_type: 'delegation',
+    })
+    expect(done['payload']).toEqual({ name: 'left-pad', instruction: 'Look at the new dependency.\nAll of it.' })
+    expect([failed.code, late.code, bad.code]).toEqual([1, 1, 2])
+    expect(failed.stderr).toContain('The job is failed.')
+    expect(late.stderr).toContain(`agentbus result ${id} --wait 60s`)
+    expect(result).toMatchObject({ over: true, status: 'succeeded', result: { risk: 'low' } })
   })
 })
 
@@ -528,7 +562,7 @@ test('the token of an attempt that nobody opened is refused with 4 and not repea
 })
 
 test('every client command was run above against the real API', () => {
-  const all = [...COMMANDS.map((command) => command.name), 'apply', 'set-standing-order', 'workspace', 'token create', 'token list', 'token revoke']
+  const all = [...COMMANDS.map((command) => command.name), 'apply', 'delegate', 'set-standing-order', 'workspace', 'token create', 'token list', 'token revoke']
 
   expect(all.filter((name) => !used.has(name))).toEqual([])
 })

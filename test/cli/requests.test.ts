@@ -110,6 +110,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     path: `/v1/jobs?namespace=ns&target_agent=devops&status=dead&flow_key=f&correlation_key=c&parent_job_id=${ID}&limit=5&cursor=x`,
   },
   job: { argv: [ID], method: 'GET', path: `/v1/jobs/${ID}` },
+  result: { argv: [ID, '--wait', '2s'], method: 'GET', path: `/v1/jobs/${ID}/result?wait=2s` },
   history: { argv: [ID], method: 'GET', path: `/v1/jobs/${ID}/history` },
   attempt: { argv: [ID], method: 'GET', path: `/v1/attempts/${ID}` },
   prompt: { argv: [ID], method: 'GET', path: `/v1/attempts/${ID}/prompt` },

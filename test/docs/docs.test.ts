@@ -5,6 +5,8 @@ import { COMMANDS } from '../../cli/client/command-table.js'
 import { parseFleet } from '../../config/fleet-file.js'
 import { LEGAL_MOVES } from '../../contracts/job-states.js'
 import { generatedDocs } from '../../scripts/write-docs.js'
+import type { CommandContext } from '../../ledger/caller.js'
+import { CreateJobBody } from '../../contracts/jobs.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 
@@ -38,6 +40,7 @@ test('every dependency has its line, and every line its dependency', async () =>
 
 test('every command in the docs exists, with its options', async () => {
   const extra: Record<string, string[]> = {
+    delegate: ['wait', 'job-type', 'payload', 'priority', 'correlation-key', 'source-agent'],
     apply: ['file', 'dry-run', 'prune'],
     'set-standing-order': ['file', 'dry-run', 'if-version', 'idempotency-key'],
     token: ['role', 'agent', 'name', 'expires-at'],
@@ -80,6 +83,20 @@ describe('every query in the docs', () => {
     expect(counts).toEqual([0, 5, 1, 1, 1, 0, 1])
   })
 
+  test('about hand-offs runs, and finds the rows it is about', async () => {
+    await t.addAgent('auditor', { delegation: [] })
+    const auditor: CommandContext = { caller: { role: 'agent', tokenId: 'x', name: 'auditor', agentId: 'auditor' as never } }
+    await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'first', correlation_key: 'release-42' }))
+    await t.ledger.jobs.create(auditor, CreateJobBody.parse({ target_agent: 'devops', subject: 'not allowed' })).catch(() => undefined)
+    const text = await readFile('docs/handoffs.md', 'utf8')
+    const queries = [...text.matchAll(/```sql\n([\s\S]*?)```/g)].map((match) => match[1] ?? '')
+
+    const found: unknown[] = []
+    for (const query of queries) found.push((await t.database.pool.query(query)).rows)
+
+    expect(found).toMatchObject([[{ subject: 'first' }], [{ actor: 'auditor' }]])
+  })
+
   test('about standing orders runs, and finds the slots it is about', async () => {
     const { slotId } = await aSlot(t.ledger, { name: 'asked-about', cron: '0 * * * *', every_seconds: undefined })
     await t.database.pool.query(`update standing_order_runs set slot_at = now() - interval '3 hours', grace_until = now() - interval '2 hours' where id = $1`, [slotId])
@@ -111,6 +128,16 @@ describe('every query in the docs', () => {
       [{ name: 'asked-about', version: 1, cron: '0 * * * *' }],
     ])
   })
+})
+
+test('the fleet file in the docs of hand-offs is a valid one', async () => {
+  const text = await readFile('docs/handoffs.md', 'utf8')
+  const agents = /```yaml\n([\s\S]*?)```/.exec(text)?.[1] ?? ''
+  const others = ['coordinator', 'project-tracker', 'publisher'].map((id) => `  - { id: ${id}, gateway: main }\n`)
+
+  const parsed = parseFleet(`gateways: [{ id: main, base_url: 'http://127.0.0.1:1', token: env:X }]\n${agents}${others.join('')}`)
+
+  expect(parsed).toMatchObject({ fleet: { agents: [{ id: 'devops', delegation: [{ to: ['coordinator', 'project-tracker'] }, { job_types: ['summary.prepare', 'report.*'] }] }, {}, {}, {}] } })
 })
 
 test('the fleet file in the docs of standing orders is a valid one', async () => {
