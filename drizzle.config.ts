@@ -10,6 +10,8 @@ export default defineConfig({
     './ledger/schema/plumbing.ts',
     './ledger/schema/standing-orders.ts',
     './ledger/schema/inbox.ts',
+    './ledger/schema/handoffs.ts',
+    './ledger/schema/workflows.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

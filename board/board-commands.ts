@@ -118,7 +118,7 @@ export class BoardCommands {
       return
     }
     const job = await this.#ledger.getJob(jobId)
-    if (isTerminal(job.status) || job.status === 'blocked') await this.#forget(queue, entryId, job.target_agent, context)
+    if (isTerminal(job.status) || job.status === 'blocked') await this.#forget(queue, entryId, agentIdOf(queue.name), context)
     else await this.#ledger.jobs.cancel(context, jobId, 'removed at the board')
   }
 

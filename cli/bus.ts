@@ -15,6 +15,7 @@ import { HookClient } from '../openclaw/hook-client.js'
 import { renderHookBodies, renderWakeBody } from '../openclaw/render-hook.js'
 import { AgentWorkers } from '../processors/agent-workers.js'
 import { AttemptWatches } from '../processors/attempt-watches.js'
+import { HandOffs } from '../processors/hand-offs.js'
 import { Maintenance } from '../processors/maintenance.js'
 import { SlotKeeper } from '../processors/slot-keeper.js'
 import type { QueueBackend } from '../queues/backend.js'
@@ -134,6 +135,8 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   if (workers !== undefined) {
     await workers.maintenance.start()
     undo.push(() => workers.maintenance.stop())
+    workers.handOffs.start()
+    undo.push(() => workers.handOffs.stop())
     await workers.agents.start()
     undo.push(() => workers.agents.stop())
   }
@@ -146,7 +149,7 @@ type RenderInput = { readonly [K in 'job' | 'attempt' | 'target']: Parameters<Le
 function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { job, attempt, target }: RenderInput): RenderedPrompt {
   const token = ledger.attemptTokens.issue(attempt.id)
   const message = renderJobMessage({
-    job,
+    job: { ...job, target_agent: target.agentId },
     attempt: { id: attempt.id, attempt_no: attempt.attemptNo, max: job.max_attempts },
     attemptToken: token,
     apiUrl,
@@ -168,7 +171,7 @@ function buildWorkers(
   options: BusOptions,
   parts: { readonly ledger: Ledger; readonly queues: QueueRegistry; readonly prompts: HookPrompts; readonly workerId: string },
   undo: (() => Promise<unknown>)[],
-): { agents: AgentWorkers; maintenance: Maintenance } {
+): { agents: AgentWorkers; maintenance: Maintenance; handOffs: HandOffs } {
   const { settings, log } = options
   const hooks = new HookClient()
   undo.push(() => hooks.close())
@@ -208,5 +211,5 @@ function buildWorkers(
     breakerFailures: settings.breakerFailures,
     load: () => agents.load(),
   })
-  return { agents, maintenance }
+  return { agents, maintenance, handOffs: new HandOffs({ ledger: parts.ledger, log }) }
 }

@@ -185,7 +185,7 @@ export class Story {
     const histories = await Promise.all(jobs.map((job) => this.#ledger.jobHistory(job.id)))
     const news: { agent: string; row: TransitionView }[] = []
     for (const { job, transitions } of histories) {
-      for (const row of transitions.slice(this.#told.get(job.id) ?? 0)) news.push({ agent: job.target_agent, row })
+      for (const row of transitions.slice(this.#told.get(job.id) ?? 0)) news.push({ agent: job.target_agent ?? '?', row })
       this.#told.set(job.id, transitions.length)
     }
     // Each history is in the order of its seq; only between two of them does time decide.

@@ -1,6 +1,9 @@
 import { z } from 'zod'
+import { AGENT_STATES } from './agents.js'
+import { AuthorityConfig, BlockedConfig } from './authority.js'
 import { AgentId, GatewayId } from './ids.js'
 import { InboxConfig } from './inbox.js'
+import { ReactionsConfig, SubscriptionConfig } from './subscriptions.js'
 import { orderKey, StandingOrderConfig, StandingOrderView } from './standing-orders.js'
 import { isStorableText, storableText } from './text.js'
 
@@ -91,6 +94,11 @@ export const FleetFile = z
     standing_orders: z.array(StandingOrderConfig).max(50_000).default([]),
     /** Absent: what was applied before stays. */
     inbox: InboxConfig.optional(),
+    /** Absent: those that were applied before stay. Present: those it does not name are disabled. */
+    subscriptions: z.array(SubscriptionConfig).max(50_000).optional(),
+    reactions: ReactionsConfig.optional(),
+    blocked: BlockedConfig.optional(),
+    authority: AuthorityConfig.optional(),
   })
   .superRefine((fleet, ctx) => {
     const gateways = new Set<string>()
@@ -113,6 +121,21 @@ export const FleetFile = z
     }
     const coordinator = fleet.inbox?.coordinator
     if (coordinator !== undefined && !agents.has(coordinator)) ctx.addIssue({ code: 'custom', path: ['inbox', 'coordinator'], message: `agent ${coordinator} is not defined` })
+    const named = new Set<string>()
+    for (const [at, subscription] of (fleet.subscriptions ?? []).entries()) {
+      const name = `${subscription.namespace}/${subscription.name}`
+      if (named.has(name)) ctx.addIssue({ code: 'custom', path: ['subscriptions', at, 'name'], message: `subscription ${subscription.name} is defined twice` })
+      named.add(name)
+      if (!agents.has(subscription.agent)) ctx.addIssue({ code: 'custom', path: ['subscriptions', at, 'agent'], message: `agent ${subscription.agent} is not defined` })
+    }
+    if (fleet.blocked?.replan !== undefined && !agents.has(fleet.blocked.replan)) {
+      ctx.addIssue({ code: 'custom', path: ['blocked', 'replan'], message: `agent ${fleet.blocked.replan} is not defined` })
+    }
+    for (const [right, holders] of Object.entries(fleet.authority ?? {})) {
+      for (const [at, id] of holders.entries()) {
+        if (!agents.has(id)) ctx.addIssue({ code: 'custom', path: ['authority', right, at], message: `agent ${id} is not defined` })
+      }
+    }
     const topics = new Set<string>()
     for (const [at, policy] of (fleet.inbox?.policies ?? []).entries()) {
       if (topics.has(policy.topic)) ctx.addIssue({ code: 'custom', path: ['inbox', 'policies', at, 'topic'], message: `the policy for ${policy.topic} is defined twice` })
@@ -130,7 +153,7 @@ export type FleetFile = z.infer<typeof FleetFile>
 /** What is applied: a whole file, or one made in code that says nothing of standing orders. */
 export type Fleet = Omit<FleetFile, 'standing_orders'> & Partial<Pick<FleetFile, 'standing_orders'>>
 
-export const AgentState = z.enum(['offline', 'idle', 'assigned', 'working', 'blocked', 'disabled'])
+export const AgentState = z.enum(AGENT_STATES)
 export type AgentState = z.infer<typeof AgentState>
 
 const timestamp = z.iso.datetime({ offset: true })
@@ -152,6 +175,8 @@ export const AgentView = z
     enabled: z.boolean(),
     paused: z.boolean(),
     state: AgentState,
+    /** Since when, as far as the watch has seen it. */
+    state_since: timestamp.nullable(),
     queued: z.int(),
     open_attempts: z.int(),
     blocked: z.int(),
@@ -185,7 +210,7 @@ export type GatewayView = z.infer<typeof GatewayView>
 /** One line of what `agentbus apply` did or would do. */
 export const FleetChange = z
   .object({
-    kind: z.enum(['gateway', 'agent', 'standing_order', 'inbox']),
+    kind: z.enum(['gateway', 'agent', 'standing_order', 'inbox', 'subscription', 'policy']),
     id: z.string(),
     change: z.enum(['added', 'changed', 'disabled', 'unchanged']),
     fields: z.record(z.string(), z.object({ from: z.unknown(), to: z.unknown() })),

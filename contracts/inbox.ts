@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { AgentId } from './ids.js'
 import { TimeZone } from './standing-orders.js'
 import { storableText } from './text.js'
+import { TopicPattern } from './topics.js'
 
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const
 export const Weekday = z.enum(WEEKDAYS)
@@ -19,11 +20,6 @@ export const NagStep = z.strictObject({
   say: storableText({ min: 1, max: 1_000 }).optional(),
 })
 export type NagStep = z.infer<typeof NagStep>
-
-const TopicPattern = z
-  .string()
-  .regex(/^(\*|[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*(\.\*)?)$/, 'a topic, a pattern that ends in `.*`, or `*`')
-  .max(200)
 
 /** How a finding that repeats is raised: step after step, and after the last one no more. */
 export const NagPolicy = z.strictObject({

@@ -103,6 +103,10 @@ export const TRANSITION_REASONS = [
   'queue_entry_dropped',
   'outside_change',
   'duplicate_create',
+  'assigned',
+  'given_back',
+  'escalated',
+  'answered',
   'buried',
 ] as const
 export const TransitionReason = z.enum(TRANSITION_REASONS)

@@ -3,7 +3,10 @@ import { FileFindingBody } from './findings.js'
 import { AgentId, AttemptId, EventId, JobId, Namespace } from './ids.js'
 import { AttemptStatus, JobStatus, Lane, OnDependencyDeath, OnLost, TransitionReason } from './job-states.js'
 import { ActorKind } from './actor.js'
+import { askedApproval, ApprovalId } from './approvals.js'
+import { Filter } from './filters.js'
 import { JsonObject, storableText, Time } from './text.js'
+import { Topic, TopicPattern } from './topics.js'
 
 /** Limits on what one request may carry. Sizes are in characters unless named otherwise. */
 export const LIMITS = {
@@ -21,13 +24,21 @@ export const LIMITS = {
 
 const timestamp = z.iso.datetime({ offset: true })
 const key = storableText({ min: 1, max: LIMITS.key })
+const Capabilities = z
+  .array(storableText({ min: 1, max: 100 }))
+  .min(1)
+  .max(20)
+  .refine((list) => new Set(list).size === list.length, 'names one twice')
 const JobType = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits, dot, underscore, colon and hyphen; at most 100')
 
 /** The body of `POST /v1/jobs`. Field names are those of the source thread. */
 export const CreateJobBody = z
   .strictObject({
     namespace: Namespace.default('default'),
-    target_agent: AgentId,
+    /** Whose work it is. Or `capabilities`: then the bus chooses. */
+    target_agent: AgentId.optional(),
+    /** What the agent must be able to do; an able one with a free place gets it. */
+    capabilities: Capabilities.optional(),
     job_type: JobType.default('reactive'),
     subject: storableText({ min: 1, max: LIMITS.subject }),
     lane: Lane.default('reactive'),
@@ -52,6 +63,7 @@ export const CreateJobBody = z
     depends_on: z.array(JobId).max(LIMITS.dependencies).default([]),
     on_dependency_death: OnDependencyDeath.default('block'),
   })
+  .refine((body) => (body.target_agent === undefined) !== (body.capabilities === undefined), { error: 'name either target_agent or capabilities', path: ['target_agent'] })
   .meta({ id: 'CreateJob' })
 export type CreateJobBody = z.infer<typeof CreateJobBody>
 
@@ -60,7 +72,9 @@ export const JobView = z
   .object({
     id: JobId,
     namespace: Namespace,
-    target_agent: AgentId,
+    /** Null while a job that names capabilities waits for an agent. */
+    target_agent: AgentId.nullable(),
+    capabilities: z.array(z.string()),
     source_agent: AgentId.nullable(),
     job_type: z.string(),
     subject: z.string(),
@@ -96,6 +110,13 @@ export const JobView = z
     unblock_action: z.string().nullable(),
     look_again_at: timestamp.nullable(),
     waits_for: z.record(z.string(), z.unknown()).nullable(),
+    blocked_at: timestamp.nullable(),
+    escalate_at: timestamp.nullable(),
+    /** What it waited for and got. */
+    answer: z.record(z.string(), z.unknown()).nullable(),
+    /** How many reactions to events led to it, and to which event it is one. */
+    hops: z.int(),
+    source_event_id: EventId.nullable(),
     last_error: z.string().nullable(),
     last_error_code: z.string().nullable(),
     created_by: z.string(),
@@ -165,11 +186,6 @@ const runReference = {
   openclaw_session_key: storableText({ min: 1, max: 300 }).optional(),
 }
 
-const Topic = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$/, 'dot-separated words')
-  .max(200)
-
 /** An event emitted in the same transaction as a close. */
 export const EmitEventBody = z
   .strictObject({
@@ -193,7 +209,9 @@ export const inTheSameTransaction = {
 /** What a blocked job waits for. It is requeued when that arrives. */
 export const WaitsFor = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('job'), job_id: JobId }),
-  z.strictObject({ kind: z.literal('event'), topic: Topic }),
+  z.strictObject({ kind: z.literal('event'), topic: TopicPattern, filter: Filter.default({}) }),
+  z.strictObject({ kind: z.literal('approval'), approval_id: ApprovalId.optional(), ...askedApproval }),
+  z.strictObject({ kind: z.literal('agent'), agent: AgentId }),
   z.strictObject({ kind: z.literal('time') }),
   z.strictObject({ kind: z.literal('person') }),
 ])
@@ -212,6 +230,8 @@ export const BlockJobBody = z
     unblock_action: storableText({ min: 1, max: LIMITS.reason }).optional(),
     /** When to look again; after this the job is queued again by itself. */
     look_again_at: Time.optional(),
+    /** After so many seconds somebody is asked to plan anew; absent: as the fleet file says. */
+    patience_seconds: z.int().min(1).max(31_536_000).optional(),
     waits_for: WaitsFor.optional(),
     result: JsonObject.default({}),
     ...inTheSameTransaction,
@@ -242,6 +262,25 @@ export type RenewBody = z.infer<typeof RenewBody>
 
 export const ReasonBody = z.strictObject({ reason: storableText({ min: 1, max: LIMITS.reason }) }).meta({ id: 'Reason' })
 export type ReasonBody = z.infer<typeof ReasonBody>
+
+export const UnblockBody = z
+  .strictObject({
+    reason: storableText({ min: 1, max: LIMITS.reason }),
+    /** What the next attempt is told. */
+    answer: JsonObject.default({}),
+  })
+  .meta({ id: 'UnblockJob' })
+export type UnblockBody = z.infer<typeof UnblockBody>
+
+export const ListBlockedQuery = z
+  .strictObject({
+    namespace: Namespace.optional(),
+    agent: AgentId.optional(),
+    limit: z.coerce.number().int().min(1).max(LIMITS.page).default(50),
+    cursor: z.string().max(200).optional(),
+  })
+  .meta({ id: 'ListBlocked' })
+export type ListBlockedQuery = z.infer<typeof ListBlockedQuery>
 
 export const RetryBody = z
   .strictObject({
@@ -326,6 +365,7 @@ export const EventView = z
     dedupe_key: z.string().nullable(),
     correlation_key: z.string().nullable(),
     payload: z.record(z.string(), z.unknown()),
+    hops: z.int(),
     created_by: z.string(),
     created_at: timestamp,
   })

@@ -3,6 +3,8 @@
 -- types
 
 create type actor_kind as enum ('operator', 'agent', 'attempt', 'auditor', 'worker', 'relay', 'reaper', 'reconciler', 'prober', 'board', 'system');
+create type agent_state as enum ('offline', 'idle', 'assigned', 'working', 'blocked', 'disabled');
+create type approval_status as enum ('pending', 'approved', 'rejected', 'expired', 'withdrawn');
 create type attempt_status as enum ('leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released');
 create type breaker_state as enum ('closed', 'open');
 create type control_scope as enum ('everything', 'lane', 'gateway', 'agent');
@@ -16,14 +18,32 @@ create type observation_kind as enum ('refusal', 'late_answer', 'mend', 'drop', 
 create type on_dependency_death as enum ('block', 'cancel', 'run');
 create type on_lost as enum ('retry', 'block');
 create type outbox_kind as enum ('publish', 'remove');
+create type reaction_status as enum ('pending', 'made', 'joined', 'cut', 'refused', 'failed');
 create type session_mode as enum ('isolated', 'main');
 create type slot_status as enum ('expected', 'started', 'no_work', 'completed', 'blocked', 'failed', 'skipped', 'missed');
 create type token_role as enum ('operator', 'agent', 'auditor');
 create type transition_kind as enum ('move', 'note');
-create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'buried');
+create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'assigned', 'given_back', 'escalated', 'answered', 'buried');
+create type workflow_run_status as enum ('running', 'succeeded', 'failed', 'cancelled');
+create type workflow_step_status as enum ('pending', 'running', 'succeeded', 'failed', 'skipped', 'cancelled');
 
 -- tables
 
+create table agent_state_changes (
+  id bigint not null generated always as identity,
+  agent_id text not null,
+  from_state agent_state,
+  to_state agent_state not null,
+  reason text,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table agent_states (
+  agent_id text not null,
+  state agent_state not null,
+  since timestamp(6) with time zone not null,
+  last_assigned_at timestamp(6) with time zone,
+  assigned_count bigint not null default 0
+);
 create table agents (
   id text not null,
   gateway_id text not null,
@@ -49,6 +69,34 @@ create table api_tokens (
   created_at timestamp(6) with time zone not null default now(),
   expires_at timestamp(6) with time zone,
   revoked_at timestamp(6) with time zone
+);
+create table approval_transitions (
+  approval_id uuid not null,
+  seq integer not null,
+  to_status approval_status not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  note text,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table approvals (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  subject text not null,
+  details jsonb not null default '{}'::jsonb,
+  agent_id text,
+  job_id uuid,
+  workflow_run_id uuid,
+  step text,
+  correlation_key text,
+  status approval_status not null default 'pending'::approval_status,
+  last_seq integer not null default 1,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  expires_at timestamp(6) with time zone,
+  decided_at timestamp(6) with time zone,
+  decided_by text,
+  note text
 );
 create table controls (
   id bigint not null generated always as identity,
@@ -85,7 +133,8 @@ create table events (
   payload jsonb not null default '{}'::jsonb,
   hops integer not null default 0,
   created_by text not null,
-  created_at timestamp(6) with time zone not null default clock_timestamp()
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  lineage uuid[] not null default '{}'::uuid[]
 );
 create table finding_history (
   finding_id uuid not null,
@@ -231,7 +280,7 @@ create table jobs (
   flow_key text,
   correlation_key text,
   source_agent text,
-  target_agent text not null,
+  target_agent text,
   job_type text not null,
   subject text not null,
   lane lane not null default 'reactive'::lane,
@@ -268,7 +317,14 @@ create table jobs (
   buried_at timestamp(6) with time zone,
   awaited boolean not null default false,
   standing_order_run_id uuid,
-  session_mode session_mode not null default 'isolated'::session_mode
+  session_mode session_mode not null default 'isolated'::session_mode,
+  source_event_id bigint,
+  hops integer not null default 0,
+  lineage uuid[] not null default '{}'::uuid[],
+  capabilities text[] not null default '{}'::text[],
+  blocked_at timestamp(6) with time zone,
+  escalate_at timestamp(6) with time zone,
+  answer jsonb
 );
 create table ledger_meta (
   key text not null,
@@ -305,6 +361,31 @@ create table presence (
   seen_from timestamp(6) with time zone not null,
   seen_until timestamp(6) with time zone not null
 );
+create table project_log (
+  id bigint not null generated always as identity,
+  namespace text not null default 'default'::text,
+  project text not null,
+  entry text not null,
+  details jsonb not null default '{}'::jsonb,
+  agent_id text,
+  job_id uuid,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table project_statuses (
+  namespace text not null default 'default'::text,
+  project text not null,
+  version integer not null,
+  status text not null,
+  body text not null default ''::text,
+  agent_id text,
+  job_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
 create table prompts (
   hash text not null,
   body text not null,
@@ -319,6 +400,17 @@ create table queue_epochs (
   rebuilds integer not null default 0,
   rebuilding_until timestamp(6) with time zone,
   rebuilding_by text
+);
+create table reactions (
+  event_id bigint not null,
+  subscription_id uuid not null,
+  version integer not null,
+  status reaction_status not null default 'pending'::reaction_status,
+  job_id uuid,
+  finding_id uuid,
+  detail text,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  done_at timestamp(6) with time zone
 );
 create table standing_order_run_transitions (
   run_id uuid not null,
@@ -373,9 +465,74 @@ create table standing_orders (
   planned_until timestamp(6) with time zone not null,
   plan_at timestamp(6) with time zone not null
 );
+create table subscriptions (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  name text not null,
+  agent_id text not null,
+  topic text not null,
+  definition jsonb not null,
+  enabled boolean not null,
+  version integer not null,
+  updated_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table workflow_runs (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  workflow text not null,
+  version integer not null,
+  status workflow_run_status not null,
+  inputs jsonb not null,
+  outputs jsonb,
+  source_agent text,
+  dedupe_key text,
+  correlation_key text not null,
+  last_error text,
+  last_seq integer not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  finished_at timestamp(6) with time zone
+);
+create table workflow_steps (
+  run_id uuid not null,
+  step text not null,
+  status workflow_step_status not null default 'pending'::workflow_step_status,
+  job_id uuid,
+  approval_id uuid,
+  result jsonb,
+  reason text,
+  started_at timestamp(6) with time zone,
+  finished_at timestamp(6) with time zone
+);
+create table workflow_transitions (
+  run_id uuid not null,
+  seq integer not null,
+  step text,
+  from_status text,
+  to_status text not null,
+  reason text,
+  details jsonb not null default '{}'::jsonb,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table workflows (
+  namespace text not null default 'default'::text,
+  name text not null,
+  version integer not null,
+  definition jsonb not null,
+  hash text not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp()
+);
 
 -- constraints
 
+alter table agent_state_changes add constraint agent_state_changes_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table agent_state_changes add constraint agent_state_changes_pkey PRIMARY KEY (id);
+alter table agent_states add constraint agent_states_assigned_check CHECK ((assigned_count >= 0));
+alter table agent_states add constraint agent_states_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table agent_states add constraint agent_states_pkey PRIMARY KEY (agent_id);
 alter table agents add constraint agents_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 1000)));
 alter table agents add constraint agents_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'::text));
 alter table agents add constraint agents_seconds_check CHECK ((((timeout_seconds >= 1) AND (timeout_seconds <= 86400)) AND ((lease_seconds >= 5) AND (lease_seconds <= 86400))));
@@ -385,12 +542,20 @@ alter table api_tokens add constraint api_tokens_agent_check CHECK (((role = 'ag
 alter table api_tokens add constraint api_tokens_hash_check CHECK ((octet_length(hash) = 32));
 alter table api_tokens add constraint api_tokens_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table api_tokens add constraint api_tokens_pkey PRIMARY KEY (id);
+alter table approval_transitions add constraint approval_transitions_approval_id_approvals_id_fk FOREIGN KEY (approval_id) REFERENCES approvals(id);
+alter table approval_transitions add constraint approval_transitions_approval_id_seq_pk PRIMARY KEY (approval_id, seq);
+alter table approvals add constraint approvals_decided_check CHECK ((((status = 'pending'::approval_status) = (decided_at IS NULL)) AND ((status = 'pending'::approval_status) = (decided_by IS NULL))));
+alter table approvals add constraint approvals_step_check CHECK (((workflow_run_id IS NULL) = (step IS NULL)));
+alter table approvals add constraint approvals_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table approvals add constraint approvals_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table approvals add constraint approvals_workflow_run_id_workflow_runs_id_fk FOREIGN KEY (workflow_run_id) REFERENCES workflow_runs(id);
+alter table approvals add constraint approvals_pkey PRIMARY KEY (id);
 alter table controls add constraint controls_lifted_check CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)));
 alter table controls add constraint controls_target_check CHECK (((scope = 'everything'::control_scope) = (target = ''::text)));
 alter table controls add constraint controls_pkey PRIMARY KEY (id);
 alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_counts_check CHECK (((leases_owned >= 0) AND (busy_agents >= 0)));
 alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_namespace_dispatcher_id_pk PRIMARY KEY (namespace, dispatcher_id);
-alter table events add constraint events_hops_check CHECK ((hops >= 0));
+alter table events add constraint events_hops_check CHECK (((hops >= 0) AND (cardinality(lineage) <= hops)));
 alter table events add constraint events_source_attempt_id_job_attempts_id_fk FOREIGN KEY (source_attempt_id) REFERENCES job_attempts(id);
 alter table events add constraint events_source_job_id_jobs_id_fk FOREIGN KEY (source_job_id) REFERENCES jobs(id);
 alter table events add constraint events_pkey PRIMARY KEY (id);
@@ -408,7 +573,7 @@ alter table findings add constraint findings_seen_check CHECK ((last_seen_at >= 
 alter table findings add constraint findings_settled_check CHECK ((((status = 'settled'::finding_status) = (settled_at IS NOT NULL)) AND ((settled_at IS NULL) = (settled_as IS NULL)) AND COALESCE((settled_as = ANY (ARRAY['settled'::text, 'forgotten'::text, 'answered'::text])), true)));
 alter table findings add constraint findings_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table findings add constraint findings_pkey PRIMARY KEY (id);
-alter table fleet_versions add constraint fleet_versions_kind_check CHECK ((kind = ANY (ARRAY['gateway'::text, 'agent'::text, 'inbox'::text])));
+alter table fleet_versions add constraint fleet_versions_kind_check CHECK ((kind = ANY (ARRAY['gateway'::text, 'agent'::text, 'inbox'::text, 'subscription'::text, 'policy'::text])));
 alter table fleet_versions add constraint fleet_versions_kind_id_version_pk PRIMARY KEY (kind, id, version);
 alter table gateways add constraint gateways_failures_check CHECK (((failures >= 0) AND (reopened >= 0)));
 alter table gateways add constraint gateways_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'::text));
@@ -448,16 +613,19 @@ END);
 alter table job_transitions add constraint job_transitions_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
 alter table job_transitions add constraint job_transitions_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table job_transitions add constraint job_transitions_job_id_seq_pk PRIMARY KEY (job_id, seq);
+alter table jobs add constraint jobs_agent_or_capabilities CHECK (((target_agent IS NOT NULL) OR ((cardinality(capabilities) > 0) AND (current_attempt_id IS NULL))));
 alter table jobs add constraint jobs_attempts_check CHECK ((((attempt_count >= 0) AND (attempt_count <= max_attempts)) AND ((max_attempts >= 1) AND (max_attempts <= 10000))));
 alter table jobs add constraint jobs_blocked_iff_reason CHECK ((((status = 'blocked'::job_status) = (blocked_reason IS NOT NULL)) AND ((status = 'blocked'::job_status) = (blocked_owner IS NOT NULL))));
-alter table jobs add constraint jobs_blocked_waits CHECK (((status = 'blocked'::job_status) OR ((waits_for IS NULL) AND (look_again_at IS NULL) AND (unblock_action IS NULL))));
+alter table jobs add constraint jobs_blocked_waits CHECK (((status = 'blocked'::job_status) OR (num_nonnulls(waits_for, look_again_at, unblock_action, blocked_at, escalate_at) = 0)));
 alter table jobs add constraint jobs_buried_when_over CHECK (((buried_at IS NULL) OR (status = ANY (ARRAY['failed'::job_status, 'dead'::job_status]))));
 alter table jobs add constraint jobs_generation_check CHECK (((generation >= 1) AND (last_seq >= 1)));
+alter table jobs add constraint jobs_hops_check CHECK (((hops >= 0) AND (cardinality(lineage) <= hops)));
 alter table jobs add constraint jobs_leased_iff_attempt CHECK (((status = ANY (ARRAY['leased'::job_status, 'running'::job_status])) = (current_attempt_id IS NOT NULL)));
 alter table jobs add constraint jobs_not_own_parent CHECK ((parent_job_id IS DISTINCT FROM id));
 alter table jobs add constraint jobs_priority_check CHECK (((priority >= 1) AND (priority <= 1000)));
 alter table jobs add constraint jobs_terminal_iff_finished CHECK (((status = ANY (ARRAY['succeeded'::job_status, 'failed'::job_status, 'dead'::job_status, 'cancelled'::job_status])) = (finished_at IS NOT NULL)));
 alter table jobs add constraint jobs_parent_job_id_jobs_id_fk FOREIGN KEY (parent_job_id) REFERENCES jobs(id);
+alter table jobs add constraint jobs_source_event_id_fk FOREIGN KEY (source_event_id) REFERENCES events(id);
 alter table jobs add constraint jobs_standing_order_run_id_standing_order_runs_id_fk FOREIGN KEY (standing_order_run_id) REFERENCES standing_order_runs(id);
 alter table jobs add constraint jobs_target_agent_agents_id_fk FOREIGN KEY (target_agent) REFERENCES agents(id);
 alter table jobs add constraint jobs_pkey PRIMARY KEY (id);
@@ -467,10 +635,23 @@ alter table outbox add constraint outbox_job_id_jobs_id_fk FOREIGN KEY (job_id) 
 alter table outbox add constraint outbox_pkey PRIMARY KEY (id);
 alter table presence add constraint presence_order_check CHECK ((seen_until >= seen_from));
 alter table presence add constraint presence_pkey PRIMARY KEY (id);
+alter table project_log add constraint project_log_project_check CHECK ((project ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'::text));
+alter table project_log add constraint project_log_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table project_log add constraint project_log_pkey PRIMARY KEY (id);
+alter table project_statuses add constraint project_statuses_project_check CHECK (((project ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'::text) AND (version >= 1)));
+alter table project_statuses add constraint project_statuses_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table project_statuses add constraint project_statuses_namespace_project_version_pk PRIMARY KEY (namespace, project, version);
 alter table prompts add constraint prompts_hash_check CHECK ((hash ~ '^[0-9a-f]{64}$'::text));
 alter table prompts add constraint prompts_pkey PRIMARY KEY (hash);
 alter table queue_epochs add constraint queue_epochs_single_row CHECK (id);
 alter table queue_epochs add constraint queue_epochs_pkey PRIMARY KEY (id);
+alter table reactions add constraint reactions_detail_check CHECK (((status <> ALL (ARRAY['cut'::reaction_status, 'refused'::reaction_status, 'failed'::reaction_status])) OR (detail IS NOT NULL)));
+alter table reactions add constraint reactions_done_check CHECK (((status = 'pending'::reaction_status) = (done_at IS NULL)));
+alter table reactions add constraint reactions_made_check CHECK (((status <> ALL (ARRAY['made'::reaction_status, 'joined'::reaction_status])) OR (job_id IS NOT NULL) OR (finding_id IS NOT NULL)));
+alter table reactions add constraint reactions_event_id_events_id_fk FOREIGN KEY (event_id) REFERENCES events(id);
+alter table reactions add constraint reactions_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table reactions add constraint reactions_subscription_id_subscriptions_id_fk FOREIGN KEY (subscription_id) REFERENCES subscriptions(id);
+alter table reactions add constraint reactions_event_id_subscription_id_pk PRIMARY KEY (event_id, subscription_id);
 alter table standing_order_run_transitions add constraint standing_order_run_transitions_legal CHECK (slot_may_move(from_status, to_status));
 alter table standing_order_run_transitions add constraint standing_order_run_transitions_run_id_standing_order_runs_id_fk FOREIGN KEY (run_id) REFERENCES standing_order_runs(id);
 alter table standing_order_run_transitions add constraint standing_order_run_transitions_run_id_seq_pk PRIMARY KEY (run_id, seq);
@@ -490,11 +671,32 @@ alter table standing_orders add constraint standing_orders_name_check CHECK ((na
 alter table standing_orders add constraint standing_orders_version_check CHECK ((version >= 1));
 alter table standing_orders add constraint standing_orders_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table standing_orders add constraint standing_orders_pkey PRIMARY KEY (id);
+alter table subscriptions add constraint subscriptions_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,99}$'::text));
+alter table subscriptions add constraint subscriptions_version_check CHECK ((version >= 1));
+alter table subscriptions add constraint subscriptions_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
+alter table subscriptions add constraint subscriptions_pkey PRIMARY KEY (id);
+alter table workflow_runs add constraint workflow_runs_finished_check CHECK (((status = 'running'::workflow_run_status) = (finished_at IS NULL)));
+alter table workflow_runs add constraint workflow_runs_namespace_workflow_version_workflows_namespace_na FOREIGN KEY (namespace, workflow, version) REFERENCES workflows(namespace, name, version);
+alter table workflow_runs add constraint workflow_runs_pkey PRIMARY KEY (id);
+alter table workflow_steps add constraint workflow_steps_finished_check CHECK (((status = ANY (ARRAY['pending'::workflow_step_status, 'running'::workflow_step_status])) = (finished_at IS NULL)));
+alter table workflow_steps add constraint workflow_steps_started_check CHECK (((status <> 'running'::workflow_step_status) OR ((started_at IS NOT NULL) AND (num_nonnulls(job_id, approval_id) = 1))));
+alter table workflow_steps add constraint workflow_steps_approval_id_approvals_id_fk FOREIGN KEY (approval_id) REFERENCES approvals(id);
+alter table workflow_steps add constraint workflow_steps_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table workflow_steps add constraint workflow_steps_run_id_workflow_runs_id_fk FOREIGN KEY (run_id) REFERENCES workflow_runs(id);
+alter table workflow_steps add constraint workflow_steps_run_id_step_pk PRIMARY KEY (run_id, step);
+alter table workflow_transitions add constraint workflow_transitions_run_id_workflow_runs_id_fk FOREIGN KEY (run_id) REFERENCES workflow_runs(id);
+alter table workflow_transitions add constraint workflow_transitions_run_id_seq_pk PRIMARY KEY (run_id, seq);
+alter table workflows add constraint workflows_name_check CHECK (((name ~ '^[a-z0-9][a-z0-9._-]{0,99}$'::text) AND (version >= 1)));
+alter table workflows add constraint workflows_namespace_name_version_pk PRIMARY KEY (namespace, name, version);
 
 -- indexes
 
+CREATE INDEX agent_state_changes_agent_idx ON public.agent_state_changes USING btree (agent_id, id DESC NULLS LAST);
 CREATE INDEX agents_gateway_idx ON public.agents USING btree (gateway_id);
 CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
+CREATE INDEX approvals_expiry_idx ON public.approvals USING btree (expires_at) WHERE ((status = 'pending'::approval_status) AND (expires_at IS NOT NULL));
+CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (job_id IS NOT NULL);
+CREATE INDEX approvals_open_idx ON public.approvals USING btree (id DESC NULLS LAST) WHERE (status = 'pending'::approval_status);
 CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
 CREATE UNIQUE INDEX events_dedupe_idx ON public.events USING btree (namespace, topic, dedupe_key) WHERE (dedupe_key IS NOT NULL);
@@ -522,27 +724,38 @@ CREATE INDEX job_dependencies_on_idx ON public.job_dependencies USING btree (dep
 CREATE INDEX job_transitions_actor_idx ON public.job_transitions USING btree (actor, at);
 CREATE INDEX job_transitions_at_idx ON public.job_transitions USING btree (at);
 CREATE UNIQUE INDEX job_transitions_id_idx ON public.job_transitions USING btree (id);
-CREATE UNIQUE INDEX jobs_active_dedupe_idx ON public.jobs USING btree (namespace, target_agent, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL));
+CREATE UNIQUE INDEX jobs_active_dedupe_idx ON public.jobs USING btree (namespace, target_agent, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL) AND (cardinality(capabilities) = 0));
+CREATE INDEX jobs_blocked_idx ON public.jobs USING btree (blocked_at) WHERE (status = 'blocked'::job_status);
 CREATE INDEX jobs_blocked_look_idx ON public.jobs USING btree (look_again_at) WHERE ((status = 'blocked'::job_status) AND (look_again_at IS NOT NULL));
+CREATE INDEX jobs_blocked_on_agent_idx ON public.jobs USING btree (((waits_for ->> 'agent'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'agent'::text));
+CREATE INDEX jobs_blocked_on_approval_idx ON public.jobs USING btree (((waits_for ->> 'approval_id'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'approval'::text));
 CREATE INDEX jobs_blocked_on_event_idx ON public.jobs USING btree (((waits_for ->> 'topic'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'event'::text));
 CREATE INDEX jobs_blocked_on_job_idx ON public.jobs USING btree (((waits_for ->> 'job_id'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'job'::text));
 CREATE INDEX jobs_correlation_idx ON public.jobs USING btree (correlation_key, id DESC NULLS LAST) WHERE (correlation_key IS NOT NULL);
 CREATE INDEX jobs_created_idx ON public.jobs USING btree (namespace, id DESC NULLS LAST);
 CREATE INDEX jobs_dead_letters_idx ON public.jobs USING btree (finished_at DESC NULLS LAST) WHERE ((status = ANY (ARRAY['failed'::job_status, 'dead'::job_status])) AND (buried_at IS NULL));
+CREATE INDEX jobs_escalate_idx ON public.jobs USING btree (escalate_at) WHERE (escalate_at IS NOT NULL);
 CREATE INDEX jobs_flow_idx ON public.jobs USING btree (flow_key, id DESC NULLS LAST) WHERE (flow_key IS NOT NULL);
 CREATE INDEX jobs_handed_over_idx ON public.jobs USING btree (created_at) WHERE ((finished_at IS NULL) AND (source_agent IS NOT NULL));
 CREATE INDEX jobs_open_idx ON public.jobs USING btree (target_agent, status) WHERE (finished_at IS NULL);
 CREATE INDEX jobs_parent_idx ON public.jobs USING btree (parent_job_id) WHERE (parent_job_id IS NOT NULL);
 CREATE INDEX jobs_ready_idx ON public.jobs USING btree (target_agent, priority DESC NULLS LAST, run_after, id) WHERE (status = 'queued'::job_status);
+CREATE UNIQUE INDEX jobs_routed_dedupe_idx ON public.jobs USING btree (namespace, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL) AND (cardinality(capabilities) > 0));
+CREATE INDEX jobs_routed_idx ON public.jobs USING btree (target_agent) WHERE ((status = 'queued'::job_status) AND (cardinality(capabilities) > 0));
 CREATE UNIQUE INDEX jobs_standing_order_run_idx ON public.jobs USING btree (standing_order_run_id) WHERE (standing_order_run_id IS NOT NULL);
 CREATE INDEX jobs_status_created_idx ON public.jobs USING btree (status, id DESC NULLS LAST);
 CREATE INDEX jobs_target_created_idx ON public.jobs USING btree (target_agent, id DESC NULLS LAST);
+CREATE INDEX jobs_unassigned_idx ON public.jobs USING btree (priority DESC NULLS LAST, run_after, id) WHERE ((status = 'queued'::job_status) AND (target_agent IS NULL));
 CREATE INDEX observations_at_idx ON public.observations USING btree (at);
 CREATE INDEX observations_job_idx ON public.observations USING btree (job_id, id) WHERE (job_id IS NOT NULL);
 CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id);
 CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
+CREATE INDEX project_log_project_idx ON public.project_log USING btree (namespace, project, id DESC NULLS LAST);
+CREATE INDEX reactions_job_idx ON public.reactions USING btree (job_id) WHERE (job_id IS NOT NULL);
+CREATE INDEX reactions_pending_idx ON public.reactions USING btree (event_id, subscription_id) WHERE (status = 'pending'::reaction_status);
+CREATE INDEX reactions_subscription_idx ON public.reactions USING btree (subscription_id, event_id DESC NULLS LAST);
 CREATE INDEX standing_order_runs_finished_idx ON public.standing_order_runs USING btree (order_id, finished_at) WHERE (started_at IS NOT NULL);
 CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
@@ -550,9 +763,32 @@ CREATE INDEX standing_order_runs_slot_at_idx ON public.standing_order_runs USING
 CREATE UNIQUE INDEX standing_order_runs_slot_idx ON public.standing_order_runs USING btree (order_id, slot_at);
 CREATE UNIQUE INDEX standing_orders_name_idx ON public.standing_orders USING btree (namespace, agent_id, name);
 CREATE INDEX standing_orders_plan_idx ON public.standing_orders USING btree (plan_at) WHERE enabled;
+CREATE UNIQUE INDEX subscriptions_name_idx ON public.subscriptions USING btree (namespace, name);
+CREATE INDEX subscriptions_topic_idx ON public.subscriptions USING btree (namespace, topic) WHERE enabled;
+CREATE UNIQUE INDEX workflow_runs_dedupe_idx ON public.workflow_runs USING btree (namespace, workflow, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL));
+CREATE INDEX workflow_runs_open_idx ON public.workflow_runs USING btree (id) WHERE (finished_at IS NULL);
+CREATE INDEX workflow_runs_workflow_idx ON public.workflow_runs USING btree (namespace, workflow, id DESC NULLS LAST);
+CREATE UNIQUE INDEX workflow_steps_approval_idx ON public.workflow_steps USING btree (approval_id) WHERE (approval_id IS NOT NULL);
+CREATE UNIQUE INDEX workflow_steps_job_idx ON public.workflow_steps USING btree (job_id) WHERE (job_id IS NOT NULL);
 
 -- functions
 
+CREATE OR REPLACE FUNCTION public.approvals_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from approvals a where a.id = new.id and (
+      a.last_seq is distinct from (select count(*) from approval_transitions t where t.approval_id = a.id)
+      or not exists (select from approval_transitions t where t.approval_id = a.id and t.seq = a.last_seq and t.to_status = a.status)
+    )
+  ) then
+    raise exception 'approval % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.findings_have_history()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -787,9 +1023,50 @@ begin
   return null;
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.workflow_runs_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from workflow_runs r where r.id = new.id and (
+      not exists (select from workflow_transitions t where t.run_id = r.id and t.seq = r.last_seq)
+      or exists (select from workflow_transitions t where t.run_id = r.id and t.seq > r.last_seq)
+      or (r.last_seq > 1 and not exists (select from workflow_transitions t where t.run_id = r.id and t.seq = r.last_seq - 1))
+      or r.status::text is distinct from (
+        select t.to_status from workflow_transitions t where t.run_id = r.id and t.step is null order by t.seq desc limit 1)
+    )
+  ) then
+    raise exception 'workflow run % does not end where its history does', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.workflow_steps_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from workflow_steps s where s.run_id = new.run_id and s.step = new.step and s.status::text is distinct from coalesce((
+      select t.to_status from workflow_transitions t where t.run_id = s.run_id and t.step = s.step order by t.seq desc limit 1), 'pending')
+  ) then
+    raise exception 'step % of workflow run % is not what its history says', new.step, new.run_id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 
 -- triggers
 
+CREATE TRIGGER agent_state_changes_append_only BEFORE DELETE OR UPDATE ON public.agent_state_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER agent_state_changes_no_truncate BEFORE TRUNCATE ON public.agent_state_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER approval_transitions_append_only BEFORE DELETE OR UPDATE ON public.approval_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER approval_transitions_no_truncate BEFORE TRUNCATE ON public.approval_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER approvals_decided_are_final BEFORE UPDATE ON public.approvals FOR EACH ROW WHEN ((old.status <> 'pending'::approval_status)) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER approvals_have_history AFTER INSERT OR UPDATE ON public.approvals DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION approvals_have_history();
+CREATE TRIGGER approvals_no_delete BEFORE DELETE ON public.approvals FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER approvals_no_truncate BEFORE TRUNCATE ON public.approvals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER finding_history_append_only BEFORE DELETE OR UPDATE ON public.finding_history FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -820,8 +1097,15 @@ CREATE TRIGGER jobs_no_truncate BEFORE TRUNCATE ON public.jobs FOR EACH STATEMEN
 CREATE CONSTRAINT TRIGGER jobs_update_has_history AFTER UPDATE OF status, last_seq ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.last_seq IS DISTINCT FROM new.last_seq))) EXECUTE FUNCTION jobs_state_has_history();
 CREATE TRIGGER observations_append_only BEFORE DELETE OR UPDATE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER observations_no_truncate BEFORE TRUNCATE ON public.observations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER project_log_append_only BEFORE DELETE OR UPDATE ON public.project_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER project_log_no_truncate BEFORE TRUNCATE ON public.project_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER project_statuses_append_only BEFORE DELETE OR UPDATE ON public.project_statuses FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER project_statuses_no_truncate BEFORE TRUNCATE ON public.project_statuses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER prompts_append_only BEFORE DELETE OR UPDATE ON public.prompts FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER prompts_no_truncate BEFORE TRUNCATE ON public.prompts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER reactions_done_are_final BEFORE UPDATE ON public.reactions FOR EACH ROW WHEN ((old.status <> 'pending'::reaction_status)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER reactions_no_delete BEFORE DELETE ON public.reactions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER reactions_no_truncate BEFORE TRUNCATE ON public.reactions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER standing_order_run_transitions_append_only BEFORE DELETE OR UPDATE ON public.standing_order_run_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER standing_order_run_transitions_no_truncate BEFORE TRUNCATE ON public.standing_order_run_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE CONSTRAINT TRIGGER standing_order_runs_have_history AFTER INSERT OR UPDATE OF status, last_seq ON public.standing_order_runs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.status <> 'expected'::slot_status) OR (new.last_seq > 0))) EXECUTE FUNCTION slots_have_history();
@@ -830,9 +1114,56 @@ CREATE TRIGGER standing_order_runs_no_truncate BEFORE TRUNCATE ON public.standin
 CREATE TRIGGER standing_order_versions_append_only BEFORE DELETE OR UPDATE ON public.standing_order_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER standing_order_versions_no_truncate BEFORE TRUNCATE ON public.standing_order_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER standing_orders_no_delete BEFORE DELETE ON public.standing_orders FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER subscriptions_no_delete BEFORE DELETE ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER subscriptions_no_truncate BEFORE TRUNCATE ON public.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflow_runs_ended_are_final BEFORE UPDATE ON public.workflow_runs FOR EACH ROW WHEN ((old.status <> 'running'::workflow_run_status)) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER workflow_runs_have_history AFTER INSERT OR UPDATE ON public.workflow_runs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION workflow_runs_have_history();
+CREATE TRIGGER workflow_runs_no_delete BEFORE DELETE ON public.workflow_runs FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflow_runs_no_truncate BEFORE TRUNCATE ON public.workflow_runs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflow_steps_ended_are_final BEFORE UPDATE ON public.workflow_steps FOR EACH ROW WHEN ((old.status <> ALL (ARRAY['pending'::workflow_step_status, 'running'::workflow_step_status]))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER workflow_steps_have_history AFTER INSERT OR UPDATE ON public.workflow_steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION workflow_steps_have_history();
+CREATE TRIGGER workflow_steps_no_delete BEFORE DELETE ON public.workflow_steps FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflow_steps_no_truncate BEFORE TRUNCATE ON public.workflow_steps FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflow_transitions_append_only BEFORE DELETE OR UPDATE ON public.workflow_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflow_transitions_no_truncate BEFORE TRUNCATE ON public.workflow_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflows_append_only BEFORE DELETE OR UPDATE ON public.workflows FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workflows_no_truncate BEFORE TRUNCATE ON public.workflows FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- views
 
+create view agent_states_v as
+ SELECT a.id AS agent_id,
+    COALESCE(s.state, (
+        CASE
+            WHEN a.enabled THEN 'idle'::text
+            ELSE 'disabled'::text
+        END)::agent_state) AS state,
+    s.since,
+    a.gateway_id,
+    a.capabilities,
+    a.concurrency,
+    s.assigned_count,
+    s.last_assigned_at
+   FROM (agents a
+     LEFT JOIN agent_states s ON ((s.agent_id = a.id)));
+create view blocked_work_v as
+ SELECT id,
+    namespace,
+    target_agent,
+    source_agent,
+    subject,
+    blocked_at,
+    (now() - blocked_at) AS blocked_for,
+    blocked_reason,
+    blocked_owner,
+    (waits_for ->> 'kind'::text) AS waits_for,
+    waits_for AS waiting,
+    unblock_action,
+    look_again_at,
+    escalate_at
+   FROM jobs
+  WHERE (status = 'blocked'::job_status)
+  ORDER BY blocked_at;
 create view dispatcher_health_summary_v as
  SELECT namespace,
     dispatcher_id,
@@ -849,6 +1180,21 @@ create view dispatcher_health_summary_v as
             ELSE 'alive'::text
         END AS health
    FROM dispatcher_heartbeats;
+create view hand_offs_v as
+ SELECT id AS job_id,
+    source_agent,
+    target_agent,
+    subject,
+    status,
+    source_event_id,
+    parent_job_id,
+    correlation_key,
+    hops,
+    created_at,
+    finished_at,
+    (finished_at - created_at) AS took
+   FROM jobs
+  WHERE ((source_agent IS NOT NULL) AND (source_agent IS DISTINCT FROM target_agent));
 create view inbox_open_v as
  SELECT m.id AS message_id,
     m.agent_id,

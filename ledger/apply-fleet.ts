@@ -6,6 +6,8 @@ import type { Tx } from './database.js'
 import { differences } from './differences.js'
 import { hintAfterCommit } from './hints.js'
 import { applyInboxConfig } from './inbox-config.js'
+import { applyPolicies } from './policies.js'
+import { applySubscriptions } from './apply-subscriptions.js'
 
 type Spec = Record<string, unknown>
 
@@ -51,6 +53,8 @@ export async function applyFleet(
   if (what.prune) changes.push(...(await disableUnnamed(tx, fleet, agents, what)))
   if (fleet.standing_orders !== undefined) changes.push(...(await applyOrders(tx, fleet.standing_orders, what)))
   if (fleet.inbox !== undefined) changes.push(await applyInboxConfig(tx, fleet.inbox, what))
+  if (fleet.subscriptions !== undefined) changes.push(...(await applySubscriptions(tx, fleet.subscriptions, what)))
+  changes.push(...(await applyPolicies(tx, fleet, what)))
   if (!what.dryRun && changes.some((change) => change.change !== 'unchanged')) hintAfterCommit(tx, { fleet: true })
   return changes
 }

@@ -5,7 +5,7 @@ import type { ClaimJobsBody } from '../contracts/jobs.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import type { DeliveryTarget, LeaseRequest } from './lease-job.js'
-import type { AttemptRow, JobRow } from './rows.js'
+import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { adoptLocked, openAttempt, type LockedJob } from './transition.js'
 
 export interface Claimed {
@@ -56,7 +56,7 @@ async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claim
   const attemptNo = Number(agent['attempts_so_far']) + 1
   const owner = `pull:${request.body.lease_owner}`
   const target: DeliveryTarget = {
-    agentId: job.target_agent,
+    agentId: agentOf(job),
     gatewayAgentId: String(agent['gateway_agent_id']),
     gatewayId: String(agent['gateway_id']),
     baseUrl: '',

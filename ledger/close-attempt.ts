@@ -3,16 +3,20 @@ import type { Actor } from '../contracts/actor.js'
 import { AgentbusError, assertNever, type ErrorCode } from '../contracts/errors.js'
 import type { FileFindingBody } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
-import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/jobs.js'
+import type { ApprovalId } from '../contracts/approvals.js'
+import type { BlockJobBody, CompleteJobBody, FailJobBody, WaitsFor } from '../contracts/jobs.js'
+import { askApproval, type ApprovalRow } from './ask-approval.js'
 import { awaitJobs } from './await-jobs.js'
 import { createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import { fileFinding } from './file-finding.js'
 import { observe } from './observe.js'
-import { releaseDependents } from './release-dependents.js'
+import { decision } from './decide-approval.js'
+import { endedJob, releaseDependents } from './release-dependents.js'
 import { retryDelaySeconds } from './retry-policy.js'
 import type { AttemptRow, JobRow } from './rows.js'
+import { resume, resumeIfSeen } from './wake.js'
 import { lockJob, move, tryEnd, type AttemptEnd, type LockedJob, type Move } from './transition.js'
 
 /** A terminal write by the agent. */
@@ -85,7 +89,7 @@ async function refuse(tx: Tx, job: LockedJob, request: FenceCheck, what: string,
     actor: request.actor,
     jobId: job.id,
     attemptId: request.attemptId,
-    agentId: job.target_agent,
+    agentId: job.target_agent ?? undefined,
     detail: `${what}: ${detail}`,
     details: { what, job_status: job.status },
   })
@@ -153,7 +157,8 @@ function endOf(body: AnyBody, status: AttemptEnd['status'], outcome: string, err
 }
 
 async function block(tx: Tx, job: LockedJob, request: CloseRequest, body: BlockJobBody): Promise<LockedJob> {
-  const waitsFor = body.waits_for ?? (body.look_again_at === undefined ? { kind: 'person' as const } : { kind: 'time' as const })
+  const asked = body.waits_for ?? (body.look_again_at === undefined ? { kind: 'person' as const } : { kind: 'time' as const })
+  const waitsFor = asked.kind === 'approval' ? await namedApproval(tx, job, request, body, asked) : asked
   if (waitsFor.kind === 'time' && body.look_again_at === undefined) {
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'waits_for.kind "time" needs look_again_at.', { field: 'look_again_at' })
   }
@@ -169,12 +174,62 @@ async function block(tx: Tx, job: LockedJob, request: CloseRequest, body: BlockJ
       blocked_owner: body.blocked_owner,
       unblock_action: body.unblock_action ?? null,
       look_again_at: body.look_again_at ?? null,
+      ...(body.patience_seconds === undefined ? {} : { patience_seconds: body.patience_seconds }),
       waits_for: waitsFor,
       result: body.result,
       summary: body.summary,
     },
   })
-  return waitsFor.kind === 'job' ? resumeIfOver(tx, blocked, waitsFor.job_id) : blocked
+  switch (waitsFor.kind) {
+    case 'job':
+      return resumeIfOver(tx, blocked, waitsFor.job_id)
+    case 'event':
+      return resumeIfSeen(tx, blocked)
+    case 'approval':
+      return resumeIfDecided(tx, blocked, waitsFor.approval_id)
+    case 'agent':
+      return resumeIfOnline(tx, blocked, waitsFor.agent)
+    case 'time':
+    case 'person':
+      return blocked
+    default:
+      return assertNever(waitsFor)
+  }
+}
+
+type ApprovalWait = Extract<WaitsFor, { kind: 'approval' }>
+
+/** The approval it waits for: one that was asked before, or a new one. */
+async function namedApproval(tx: Tx, job: LockedJob, request: CloseRequest, body: BlockJobBody, asked: ApprovalWait): Promise<{ kind: 'approval'; approval_id: ApprovalId }> {
+  if (asked.approval_id !== undefined) return { kind: 'approval', approval_id: asked.approval_id }
+  const approval = await askApproval(tx, {
+    namespace: job.namespace,
+    subject: asked.subject ?? body.blocked_reason.slice(0, 500),
+    details: asked.details,
+    agentId: request.agentId,
+    jobId: job.id,
+    correlationKey: job.correlation_key ?? undefined,
+    expiresInSeconds: asked.expires_in_seconds,
+    actor: request.actor,
+    nowMs: request.nowMs,
+  })
+  return { kind: 'approval', approval_id: approval.id as ApprovalId }
+}
+
+/** Its row is locked, so that a decision is either seen here or sees this. */
+async function resumeIfDecided(tx: Tx, blocked: LockedJob, id: ApprovalId): Promise<LockedJob> {
+  const { rows } = await tx.execute(sql`select * from approvals where id = ${id}::uuid and namespace = ${blocked.namespace} for no key update`)
+  const approval = rows[0] as ApprovalRow | undefined
+  if (approval === undefined) throw new AgentbusError('AGENTBUS_APPROVAL_NOT_FOUND', `No approval has the id ${id} (waits_for.approval_id).`, { field: 'waits_for.approval_id' })
+  return approval.status === 'pending' ? blocked : resume(tx, blocked, decision(approval))
+}
+
+async function resumeIfOnline(tx: Tx, blocked: LockedJob, agent: AgentId): Promise<LockedJob> {
+  const { rows } = await tx.execute<{ online: boolean }>(sql`
+    select coalesce(s.state not in ('offline', 'disabled'), false) as online from agents a left join agent_states s on s.agent_id = a.id where a.id = ${agent}`)
+  const found = rows[0]
+  if (found === undefined) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${agent} (waits_for.agent).`, { field: 'waits_for.agent' })
+  return found.online ? resume(tx, blocked, { details: { agent }, answer: { kind: 'agent', agent, online: true } }) : blocked
 }
 
 /** What it waits for may have ended before it said so; then nothing would ever wake it. */
@@ -182,13 +237,7 @@ async function resumeIfOver(tx: Tx, blocked: LockedJob, otherId: JobId): Promise
   const [other] = await awaitJobs(tx, [otherId])
   if (other === undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${otherId} (waits_for.job_id).`, { field: 'waits_for.job_id' })
   if (!other.over) return blocked
-  return move(tx, blocked, {
-    to: 'queued',
-    reason: 'condition_met',
-    actor: { kind: 'system', id: 'agentbus' },
-    details: { ended_job_id: otherId, ended_as: other.status },
-    queue: 'publish',
-  })
+  return resume(tx, blocked, await endedJob(tx, otherId))
 }
 
 function retryLater(tx: Tx, job: LockedJob, request: CloseRequest, body: FailJobBody): Promise<LockedJob> {
@@ -278,7 +327,7 @@ async function writeFollowUps(tx: Tx, job: JobRow, request: CloseRequest, closin
     await emitEvent(
       tx,
       { ...event, source_agent: request.agentId, source_job_id: job.id as JobId, ...(correlation === undefined ? {} : { correlation_key: correlation }) },
-      { actor: request.actor, attemptId: request.attemptId },
+      { actor: request.actor, attemptId: request.attemptId, nowMs: request.nowMs },
     )
   }
   // In one order, so that two closings with the same findings do not wait for each other.

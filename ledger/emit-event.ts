@@ -2,25 +2,28 @@ import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import type { EmitEventBody } from '../contracts/jobs.js'
 import type { Tx } from './database.js'
-import type { EventRow, JobRow } from './rows.js'
-import { adoptLocked, move } from './transition.js'
+import { react, reactPending } from './react.js'
+import type { EventRow } from './rows.js'
+import { wakeForEvent } from './wake.js'
 
 export interface EventSource {
   readonly actor: Actor
+  readonly nowMs: number
   readonly attemptId?: string | undefined
-  readonly hops?: number
 }
 
 /**
- * Appends a fact and wakes what waited for its topic, in the caller's transaction.
- * With a dedupe key that the topic has seen, the first event is answered and nothing happens.
+ * Appends a fact; in the caller's transaction, what waited for it wakes and who subscribes to it reacts. It stands in the
+ * chain of reactions of the job it comes from. With a dedupe key that the topic has seen, the first event is answered and
+ * nothing happens.
  */
 export async function emitEvent(tx: Tx, body: EmitEventBody, source: EventSource): Promise<{ event: EventRow; created: boolean }> {
   const inserted = await tx.execute(sql`
-    insert into events (namespace, topic, source_agent, source_job_id, source_attempt_id, dedupe_key, correlation_key, payload, hops, created_by)
-    values (${body.namespace}, ${body.topic}, ${body.source_agent ?? null}, ${body.source_job_id ?? null}::uuid, ${source.attemptId ?? null}::uuid,
-      ${body.dedupe_key ?? null}, ${body.correlation_key ?? null}, ${JSON.stringify(body.payload)}::jsonb, ${source.hops ?? 0},
-      ${`${source.actor.kind}:${source.actor.id}`})
+    insert into events (namespace, topic, source_agent, source_job_id, source_attempt_id, dedupe_key, correlation_key, payload, hops, lineage, created_by)
+    select ${body.namespace}, ${body.topic}, ${body.source_agent ?? null}, ${body.source_job_id ?? null}::uuid, ${source.attemptId ?? null}::uuid,
+      ${body.dedupe_key ?? null}, coalesce(${body.correlation_key ?? null}, j.correlation_key), ${JSON.stringify(body.payload)}::jsonb,
+      coalesce(j.hops, 0), coalesce(j.lineage, '{}'), ${`${source.actor.kind}:${source.actor.id}`}
+    from (select 1) one left join jobs j on j.id = ${body.source_job_id ?? null}::uuid
     on conflict (namespace, topic, dedupe_key) where dedupe_key is not null do nothing
     returning *`)
   const row = inserted.rows[0]
@@ -29,24 +32,27 @@ export async function emitEvent(tx: Tx, body: EmitEventBody, source: EventSource
       select * from events where namespace = ${body.namespace} and topic = ${body.topic} and dedupe_key = ${body.dedupe_key ?? null}`)
     return { event: known.rows[0] as EventRow, created: false }
   }
-  await wakeWaiters(tx, row as EventRow)
-  return { event: row as EventRow, created: true }
+  const event = row as EventRow
+  await wakeForEvent(tx, event)
+  await react(tx, event, source.nowMs, emitCut(source.nowMs))
+  return { event, created: true }
 }
 
-async function wakeWaiters(tx: Tx, event: EventRow): Promise<void> {
-  const { rows } = await tx.execute(sql`
-    select * from jobs
-    where status = 'blocked' and waits_for ->> 'kind' = 'event' and waits_for ->> 'topic' = ${event.topic} and namespace = ${event.namespace}
-    order by id for update`)
-  for (const row of rows) {
-    const job = adoptLocked(row as JobRow)
-    await move(tx, job, {
-      to: 'queued',
-      reason: 'condition_met',
-      actor: SYSTEM_ACTOR,
-      note: `Event ${event.topic} arrived.`,
-      details: { event_id: String(event.id), topic: event.topic },
-      queue: 'publish',
-    })
+/** Makes a page of the reactions that a storm still owes. @returns how many */
+export function reactToStorm(tx: Tx, request: { readonly nowMs: number; readonly limit: number }): Promise<number> {
+  return reactPending(tx, request, emitCut(request.nowMs))
+}
+
+/** The event that says that a chain was cut: a fact of the same chain, so that nobody can start a new one with it. */
+function emitCut(nowMs: number) {
+  return async (tx: Tx, cause: EventRow, payload: Record<string, unknown>): Promise<void> => {
+    const { rows } = await tx.execute(sql`
+      insert into events (namespace, topic, source_job_id, correlation_key, payload, hops, lineage, created_by)
+      values (${cause.namespace}, 'reactions.cut', ${cause.source_job_id}::uuid, ${cause.correlation_key}, ${JSON.stringify(payload)}::jsonb, ${cause.hops},
+        ${sql.param(cause.lineage)}::uuid[], ${`${SYSTEM_ACTOR.kind}:${SYSTEM_ACTOR.id}`})
+      returning *`)
+    const event = rows[0] as EventRow
+    await wakeForEvent(tx, event)
+    await react(tx, event, nowMs, emitCut(nowMs))
   }
 }

@@ -22,11 +22,17 @@ export interface GatewayRow {
   readonly booted_at: string | null
 }
 
+/** Who tells, and when: milliseconds since the epoch. */
+interface By {
+  readonly actor: Actor
+  readonly nowMs: number
+}
+
 /**
  * Counts an undelivered post. At `threshold` in a row the breaker opens: a row, an event, and nothing is
  * posted to that gateway until a probe finds it ready. @returns failures in a row
  */
-export async function countUndelivered(tx: Tx, gatewayId: string, what: { readonly actor: Actor; readonly reason: string; readonly threshold: number }): Promise<number> {
+export async function countUndelivered(tx: Tx, gatewayId: string, what: By & { readonly reason: string; readonly threshold: number }): Promise<number> {
   const gateway = await lockGateway(tx, gatewayId)
   if (gateway === undefined) return 1
   const failures = gateway.failures + 1
@@ -45,19 +51,19 @@ async function lockGateway(tx: Tx, id: string): Promise<GatewayRow | undefined> 
   return rows[0] as GatewayRow | undefined
 }
 
-async function openBreaker(tx: Tx, gateway: GatewayRow, what: { readonly actor: Actor; readonly reason: string }): Promise<void> {
+async function openBreaker(tx: Tx, gateway: GatewayRow, what: By & { readonly reason: string }): Promise<void> {
   // Each time it opens without an admission in between, it stays open longer, so that a flapping gateway does not flap the queue.
   const patienceMs = Math.min(1_000 * 2 ** Math.min(gateway.reopened, 6), 60_000)
   await tx.execute(sql`
     update gateways set breaker = 'open', breaker_reason = ${what.reason}, breaker_changed_at = clock_timestamp(), reopened = reopened + 1,
       last_down_at = clock_timestamp(), probe_after = clock_timestamp() + make_interval(secs => ${patienceMs / 1000})
     where id = ${gateway.id}`)
-  await announce(tx, 'gateway.breaker_opened', gateway.id, what.actor, { reason: what.reason, patience_ms: patienceMs })
+  await announce(tx, 'gateway.breaker_opened', gateway.id, what, { reason: what.reason, patience_ms: patienceMs })
 }
 
-async function announce(tx: Tx, topic: string, gatewayId: string, actor: Actor, payload: Record<string, unknown>): Promise<void> {
+async function announce(tx: Tx, topic: string, gatewayId: string, { actor, nowMs }: By, payload: Record<string, unknown>): Promise<void> {
   const { rows } = await tx.execute<{ id: string }>(sql`select id from agents where gateway_id = ${gatewayId} order by id`)
-  await emitEvent(tx, { namespace: 'default', topic, payload: { gateway: gatewayId, agents: rows.map((row) => row.id), ...payload } }, { actor })
+  await emitEvent(tx, { namespace: 'default', topic, payload: { gateway: gatewayId, agents: rows.map((row) => row.id), ...payload } }, { actor, nowMs })
   hintAfterCommit(tx, { fleet: true })
 }
 
@@ -76,12 +82,12 @@ export type ProbeResult = { readonly ready: true; readonly bootedAtMs?: number |
 const BOOT_TOLERANCE_MS = 1_500
 
 /** Records what a probe found; opens or closes the breaker, and tells of a restart. */
-export async function recordProbe(tx: Tx, gatewayId: string, probe: ProbeResult, what: { readonly actor: Actor; readonly threshold: number }): Promise<void> {
+export async function recordProbe(tx: Tx, gatewayId: string, probe: ProbeResult, what: By & { readonly threshold: number }): Promise<void> {
   const gateway = await lockGateway(tx, gatewayId)
   if (gateway === undefined) return
   if (!probe.ready) {
     await tx.execute(sql`update gateways set failures = failures + 1, last_down_at = clock_timestamp() where id = ${gatewayId}`)
-    if (gateway.breaker === 'closed' && gateway.failures + 1 >= what.threshold) await openBreaker(tx, gateway, { actor: what.actor, reason: `probe: ${probe.reason}` })
+    if (gateway.breaker === 'closed' && gateway.failures + 1 >= what.threshold) await openBreaker(tx, gateway, { ...what, reason: `probe: ${probe.reason}` })
     return
   }
   const restarted = hasRestarted(gateway.booted_at, probe.bootedAtMs)
@@ -90,8 +96,8 @@ export async function recordProbe(tx: Tx, gatewayId: string, probe: ProbeResult,
     update gateways set last_ready_at = clock_timestamp(), failures = 0,
       booted_at = ${restarted || gateway.booted_at === null ? sql`coalesce(${bootedAt}::timestamptz, booted_at)` : sql`booted_at`}
     where id = ${gatewayId}`)
-  if (restarted) await announce(tx, 'gateway.restarted', gatewayId, what.actor, { booted_at: bootedAt, was: gateway.booted_at === null ? null : iso(gateway.booted_at) })
-  if (gateway.breaker === 'open') await closeBreaker(tx, gateway, what.actor)
+  if (restarted) await announce(tx, 'gateway.restarted', gatewayId, what, { booted_at: bootedAt, was: gateway.booted_at === null ? null : iso(gateway.booted_at) })
+  if (gateway.breaker === 'open') await closeBreaker(tx, gateway, what)
 }
 
 /** True when the probe shows a later boot than the one known. */
@@ -99,7 +105,7 @@ export function hasRestarted(knownBoot: string | null, bootedAtMs: number | unde
   return knownBoot !== null && bootedAtMs !== undefined && bootedAtMs > Date.parse(iso(knownBoot)) + BOOT_TOLERANCE_MS
 }
 
-async function closeBreaker(tx: Tx, gateway: GatewayRow, actor: Actor): Promise<void> {
+async function closeBreaker(tx: Tx, gateway: GatewayRow, by: By): Promise<void> {
   await tx.execute(sql`
     update gateways set breaker = 'closed', breaker_reason = null, breaker_changed_at = clock_timestamp(), failures = 0 where id = ${gateway.id}`)
   // What waited for its backoff only because the gateway was away is due now.
@@ -117,5 +123,5 @@ async function closeBreaker(tx: Tx, gateway: GatewayRow, actor: Actor): Promise<
     )
     select count(*)::int as n from due`)
   hintAfterCommit(tx, { outbox: true })
-  await announce(tx, 'gateway.breaker_closed', gateway.id, actor, { was: gateway.breaker_reason, made_due: rows[0]?.n ?? 0 })
+  await announce(tx, 'gateway.breaker_closed', gateway.id, by, { was: gateway.breaker_reason, made_due: rows[0]?.n ?? 0 })
 }

@@ -75,7 +75,7 @@ export class JobCommands {
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
         if (named.source_job_id !== undefined) await this.#mustExist(tx, named.source_job_id)
-        const { event, created } = await emitEvent(tx, named, { actor: actorOf(context.caller) })
+        const { event, created } = await emitEvent(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
         return { event: eventView(event), created }
       }),
     )

@@ -5,7 +5,7 @@ import { isTerminal } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { observe } from './observe.js'
 import type { ExpectedEntry } from './queue-parity.js'
-import type { AttemptRow, JobRow } from './rows.js'
+import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { adoptLocked, note, openAttempt, prefixed, withoutPrefixed, type LockedJob } from './transition.js'
 
 /** The bytes an attempt will send. `storedBody` is what the ledger keeps: the same, with the attempt's token cut out. */
@@ -89,7 +89,7 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
     await noteHold(tx, job, hold, request.actor)
     return { kind: 'hold', reason: hold, retryInMs: 2_000 }
   }
-  if (isBusy(agent)) return { kind: 'busy', retryInMs: 250, heldBy: await holdersOf(tx, job.target_agent) }
+  if (isBusy(agent)) return { kind: 'busy', retryInMs: 250, heldBy: await holdersOf(tx, agentOf(job)) }
   return start(tx, request, job, agent)
 }
 
@@ -200,7 +200,7 @@ async function takeOver(tx: Tx, request: LeaseRequest, job: LockedJob, agent: Ag
 
 function targetOf(job: JobRow, agent: AgentFacts): DeliveryTarget {
   return {
-    agentId: job.target_agent,
+    agentId: agentOf(job),
     gatewayAgentId: agent.gateway_agent_id,
     gatewayId: agent.gateway_id,
     baseUrl: agent.base_url,
@@ -221,7 +221,7 @@ async function drop(tx: Tx, request: LeaseRequest, job: JobRow | undefined, code
     code,
     actor: request.actor,
     jobId: request.jobId,
-    agentId: job?.target_agent,
+    agentId: job?.target_agent ?? undefined,
     detail,
     details: { entry_generation: request.generation },
   })

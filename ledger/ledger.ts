@@ -9,6 +9,7 @@ import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
 import { accountability } from './accountability.js'
 import { applyFleet } from './apply-fleet.js'
+import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
 import { pause, resume, type ControlScope } from './controls.js'
@@ -20,6 +21,9 @@ import { JobCommands } from './job-commands.js'
 import { JobWaits } from './job-waits.js'
 import { listLanes } from './lanes.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
+import { decideApproval, expiredApprovals } from './decide-approval.js'
+import { reactToStorm } from './emit-event.js'
+import { escalateBlocked } from './escalate.js'
 import { observe } from './observe.js'
 import { OrderCommands } from './order-commands.js'
 import { findingHistory, listFindings, listInbox } from './finding-queries.js'
@@ -31,6 +35,8 @@ import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
 import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
 import { tryAdmit } from './transition.js'
+import { resumeMet } from './wake.js'
+import { watchAgents } from './watch-agents.js'
 
 const REMEMBERED_TOKENS = 1_000
 
@@ -279,6 +285,51 @@ export class Ledger {
     const overdue = await this.run((tx) => watchPendingResults(tx, { nowMs, limit }))
     const raised = await this.run((tx) => raiseDue(tx, { actor: SYSTEM_ACTOR, nowMs }, limit))
     return { overdue, answered, raised }
+  }
+
+  /** What time brings to hand-offs: conditions that hold, approvals past their time, work that is blocked for too long. */
+  async keepBlocked(limit: number): Promise<{ resumed: number; expired: number; escalated: number }> {
+    const nowMs = this.nowMs()
+    const resumed = await this.run((tx) => resumeMet(tx, { limit }))
+    const expired = await this.run(async (tx) => {
+      const ids = await expiredApprovals(tx, limit)
+      for (const id of ids) await decideApproval(tx, id, { to: 'expired', actor: SYSTEM_ACTOR, note: 'Nobody decided in time.', nowMs })
+      return ids.length
+    })
+    const escalated = await this.run((tx) => escalateBlocked(tx, { nowMs, limit }))
+    return { resumed, expired, escalated }
+  }
+
+  /** Whether reactions of a storm are owed, and whether work that was or will be given by capability waits. */
+  async handOffsDue(): Promise<{ reactions: boolean; routed: boolean }> {
+    const { rows } = await this.#read((db) =>
+      db.execute<{ reactions: boolean; routed: boolean }>(sql`
+        select exists (select from reactions where status = 'pending') as reactions,
+          exists (select from jobs where status = 'queued' and cardinality(capabilities) > 0) as routed`),
+    )
+    return rows[0] ?? { reactions: false, routed: false }
+  }
+
+  /** Makes what a storm of reactions still owes, page by page. @returns how many */
+  async reactToStorm(limit: number): Promise<number> {
+    let made = 0
+    for (;;) {
+      const page = await this.run((tx) => reactToStorm(tx, { nowMs: this.nowMs(), limit }))
+      made += page
+      if (page < limit) return made
+    }
+  }
+
+  /** Gives work that names capabilities to agents with a free place, and takes back what its agent cannot start. */
+  async assign(limit: number): Promise<{ assigned: number; takenBack: number }> {
+    const takenBack = await this.run((tx) => takeBackJobs(tx, { limit }))
+    const assigned = await this.run((tx) => assignJobs(tx, { limit }))
+    return { assigned, takenBack }
+  }
+
+  /** Takes down what each agent does now. */
+  async watchAgents(): Promise<number> {
+    return (await this.run((tx) => watchAgents(tx, { nowMs: this.nowMs() }))).length
   }
 
   /** Whether the ledger answers and its schema is the one this build knows. */

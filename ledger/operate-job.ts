@@ -49,7 +49,8 @@ export async function retryJob(tx: Tx, job: LockedJob, by: { readonly actor: Act
 
 async function refuseSecondOpen(tx: Tx, job: LockedJob): Promise<void> {
   const { rows } = await tx.execute<{ id: string }>(sql`
-    select id from jobs where namespace = ${job.namespace} and target_agent = ${job.target_agent} and dedupe_key = ${job.dedupe_key} and finished_at is null`)
+    select id from jobs where namespace = ${job.namespace} and dedupe_key = ${job.dedupe_key} and finished_at is null
+      and ${job.capabilities.length > 0 ? sql`cardinality(capabilities) > 0` : sql`cardinality(capabilities) = 0 and target_agent = ${job.target_agent}`}`)
   const other = rows[0]
   if (other === undefined) return
   throw new AgentbusError('AGENTBUS_ILLEGAL_TRANSITION', `Job ${other.id} with the same dedupe key is open; a second one may not be.`, { job_id: job.id, open_job_id: other.id })
@@ -75,7 +76,7 @@ export async function buryJob(tx: Tx, job: LockedJob, by: { readonly actor: Acto
   }
   await tx.execute(sql`update jobs set buried_at = clock_timestamp() where id = ${dead.id}::uuid`)
   const buried = await note(tx, dead, { reason: 'buried', actor: by.actor, note: by.reason })
-  await observe(tx, { kind: 'operator_action', code: 'buried', actor: by.actor, jobId: job.id, agentId: job.target_agent, detail: by.reason })
+  await observe(tx, { kind: 'operator_action', code: 'buried', actor: by.actor, jobId: job.id, agentId: job.target_agent ?? undefined, detail: by.reason })
   return buried
 }
 

@@ -3,7 +3,7 @@ import { AgentbusError } from '../contracts/errors.js'
 import type { AgentView, GatewayView } from '../contracts/fleet.js'
 import { EventId, type AttemptId, type JobId } from '../contracts/ids.js'
 import type { AttemptView, EventView, JobView, ListEventsQuery, ListJobsQuery, TransitionView } from '../contracts/jobs.js'
-import type { Db } from './database.js'
+import type { Db, Tx } from './database.js'
 import { attemptView, eventView, iso, jobView, transitionView, type AttemptRow, type EventRow, type JobRow, type TransitionRow } from './rows.js'
 
 export interface Page<T> {
@@ -120,13 +120,14 @@ export async function listEvents(db: Db, query: ListEventsQuery): Promise<Page<E
 }
 
 /** Agents with their state, derived from probes, leases and what is open. */
-export async function listAgents(db: Db, only?: string): Promise<AgentView[]> {
+export async function listAgents(db: Db | Tx, only?: string): Promise<AgentView[]> {
   const { rows } = await db.execute(sql`
-    select a.*, g.breaker,
+    select a.*, g.breaker, s.state as known_state, s.since as known_since,
       exists (select from controls c where c.lifted_at is null
         and (c.scope = 'everything' or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = g.id))) as paused,
       coalesce(j.queued, 0)::int as queued, coalesce(j.leased, 0)::int as leased, coalesce(j.running, 0)::int as running, coalesce(j.blocked, 0)::int as blocked
     from agents a join gateways g on g.id = a.gateway_id
+    left join agent_states s on s.agent_id = a.id
     left join (
       select target_agent, count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'leased') as leased,
         count(*) filter (where status = 'running') as running, count(*) filter (where status = 'blocked') as blocked
@@ -148,6 +149,7 @@ export async function listAgents(db: Db, only?: string): Promise<AgentView[]> {
     enabled: row['enabled'] === true,
     paused: row['paused'] === true,
     state: stateOf(row),
+    state_since: row['known_state'] === stateOf(row) ? iso(String(row['known_since'])) : null,
     queued: Number(row['queued']),
     open_attempts: Number(row['leased']) + Number(row['running']),
     blocked: Number(row['blocked']),

@@ -50,7 +50,7 @@ export async function republish(db: Db, entry: ExpectedEntry, what: { readonly a
     const job = await lockJob(tx, entry.jobId as JobId)
     if (job.generation !== entry.generation || !['queued', 'leased', 'running'].includes(job.status)) return false
     await note(tx, job, { reason: 'requeued_by_reconciler', actor: what.actor, note: what.detail, details: { code: what.code }, republish: true })
-    await observe(tx, { kind: 'mend', code: what.code, actor: what.actor, jobId: job.id, agentId: job.target_agent, detail: what.detail })
+    await observe(tx, { kind: 'mend', code: what.code, actor: what.actor, jobId: job.id, agentId: job.target_agent ?? undefined, detail: what.detail })
     return true
   })
 }

@@ -4,6 +4,8 @@ import { isTerminal } from '../contracts/job-states.js'
 import type { Tx } from './database.js'
 import type { JobRow } from './rows.js'
 import { adoptLocked, move, type LockedJob } from './transition.js'
+import { withdrawApprovals } from './ask-approval.js'
+import { resume, type Condition } from './wake.js'
 
 /**
  * Rule of hand-off: in the transaction that ends `job`, everything that waited for it moves on.
@@ -19,6 +21,16 @@ export async function releaseDependents(tx: Tx, job: LockedJob): Promise<void> {
     order by j.id
     for update of j`)
   for (const row of rows) await releaseOne(tx, adoptLocked(row as JobRow), job)
+  await withdrawApprovals(tx, job.id, SYSTEM_ACTOR, `The job is ${job.status}.`)
+}
+
+/** A job that has ended, as what another one waited for. */
+export async function endedJob(tx: Tx, id: string): Promise<Condition> {
+  const { rows } = await tx.execute(sql`select id, status, summary, result, last_error, target_agent from jobs where id = ${id}::uuid`)
+  const ended = rows[0]
+  if (ended === undefined) throw new Error(`job ${id} has gone`)
+  const { status, summary, result, last_error, target_agent: agent } = ended
+  return { details: { ended_job_id: id, ended_as: status }, answer: { kind: 'job', job_id: id, agent, status, summary, result, last_error } }
 }
 
 async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promise<void> {
@@ -28,7 +40,7 @@ async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promi
     const dependencyBlocked = dependent.waits_for?.['because'] === 'dependency_died'
     if (dependencyBlocked && ended.status !== 'succeeded') return
     if (dependencyBlocked && !(await dependenciesMet(tx, dependent))) return
-    await move(tx, dependent, { to: 'queued', reason: 'condition_met', actor: SYSTEM_ACTOR, details, queue: 'publish' })
+    await resume(tx, dependent, await endedJob(tx, ended.id))
     return
   }
   if (dependent.status !== 'waiting') return

@@ -8,6 +8,12 @@ export type AttemptRow = InferSelectModel<typeof job_attempts>
 export type TransitionRow = InferSelectModel<typeof job_transitions>
 export type EventRow = InferSelectModel<typeof events>
 
+/** Whose job it is. @throws for one that waits for an agent: it can be neither leased nor in a queue */
+export function agentOf(job: Pick<JobRow, 'id' | 'target_agent'>): string {
+  if (job.target_agent === null) throw new Error(`job ${job.id} has no agent yet`)
+  return job.target_agent
+}
+
 /** PostgreSQL's text of a timestamptz as ISO 8601 in UTC, with milliseconds. */
 export function iso(text: string): string {
   return new Date(text).toISOString()
@@ -21,7 +27,8 @@ export function jobView(row: JobRow): JobView {
   return {
     id: row.id as JobId,
     namespace: row.namespace,
-    target_agent: row.target_agent as AgentId,
+    target_agent: row.target_agent as AgentId | null,
+    capabilities: row.capabilities,
     source_agent: row.source_agent as AgentId | null,
     job_type: row.job_type,
     subject: row.subject,
@@ -54,6 +61,11 @@ export function jobView(row: JobRow): JobView {
     unblock_action: row.unblock_action,
     look_again_at: isoOrNull(row.look_again_at),
     waits_for: row.waits_for,
+    blocked_at: isoOrNull(row.blocked_at),
+    escalate_at: isoOrNull(row.escalate_at),
+    answer: row.answer,
+    hops: row.hops,
+    source_event_id: row.source_event_id === null ? null : (String(row.source_event_id) as EventId),
     last_error: row.last_error,
     last_error_code: row.last_error_code,
     created_by: row.created_by,
@@ -122,6 +134,7 @@ export function eventView(row: EventRow): EventView {
     dedupe_key: row.dedupe_key,
     correlation_key: row.correlation_key,
     payload: row.payload,
+    hops: row.hops,
     created_by: row.created_by,
     created_at: iso(row.created_at),
   }

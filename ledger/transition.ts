@@ -5,7 +5,7 @@ import type { AttemptId, JobId } from '../contracts/ids.js'
 import { canMove, isTerminal, type AttemptStatus, type JobStatus, type TransitionReason } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
-import type { AttemptRow, JobRow } from './rows.js'
+import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { job_attempts } from './schema/index.js'
 
 declare const locked: unique symbol
@@ -61,6 +61,9 @@ export interface JobChanges {
   readonly unblock_action?: string | null
   readonly look_again_at?: string | null
   readonly waits_for?: Record<string, unknown> | null
+  /** After so many seconds of being blocked somebody is asked to plan anew. */
+  readonly patience_seconds?: number
+  readonly answer?: Record<string, unknown> | null
   readonly last_error?: string
   readonly last_error_code?: string
 }
@@ -154,6 +157,10 @@ async function writeMove(db: Db | Tx, job: Before, unchanged: SQL, to: Move): Pr
   return rows[0] as JobRow | undefined
 }
 
+/** How long work may be blocked before somebody is asked to plan anew, as the fleet file says; else four hours. */
+const PATIENCE_SECONDS = sql`coalesce((
+  select (v.spec ->> 'patience_minutes')::float8 * 60 from fleet_versions v where v.kind = 'policy' and v.id = 'blocked' order by v.version desc limit 1), 14400)`
+
 function assignments(job: Before, to: Move): SQL[] {
   const set = to.set ?? {}
   const parts: SQL[] = [
@@ -167,7 +174,7 @@ function assignments(job: Before, to: Move): SQL[] {
   if (to.burn === true) parts.push(sql`attempt_count = attempt_count + 1`)
   if (job.buried_at !== null) parts.push(sql`buried_at = null`)
   if (to.to !== 'blocked' && job.status === 'blocked') {
-    parts.push(sql`blocked_reason = null, blocked_owner = null, unblock_action = null, look_again_at = null, waits_for = null`)
+    parts.push(sql`blocked_reason = null, blocked_owner = null, unblock_action = null, look_again_at = null, waits_for = null, blocked_at = null, escalate_at = null`)
   }
   if (set.run_after !== undefined) parts.push(sql`run_after = ${set.run_after}`)
   if (set.result !== undefined) parts.push(sql`result = ${JSON.stringify(set.result)}::jsonb`)
@@ -178,6 +185,11 @@ function assignments(job: Before, to: Move): SQL[] {
   if (set.unblock_action !== undefined) parts.push(sql`unblock_action = ${set.unblock_action}`)
   if (set.look_again_at !== undefined) parts.push(sql`look_again_at = ${set.look_again_at}::timestamptz`)
   if (set.waits_for !== undefined) parts.push(sql`waits_for = ${set.waits_for === null ? null : JSON.stringify(set.waits_for)}::jsonb`)
+  if (to.to === 'blocked') {
+    parts.push(sql`blocked_at = clock_timestamp(), answer = null`)
+    parts.push(sql`escalate_at = clock_timestamp() + make_interval(secs => ${set.patience_seconds === undefined ? PATIENCE_SECONDS : sql`${set.patience_seconds}::float8`})`)
+  }
+  if (set.answer !== undefined) parts.push(sql`answer = ${set.answer === null ? null : JSON.stringify(set.answer)}::jsonb`)
   if (set.last_error !== undefined) parts.push(sql`last_error = ${set.last_error}`)
   if (set.last_error_code !== undefined) parts.push(sql`last_error_code = ${set.last_error_code}`)
   return parts
@@ -212,7 +224,7 @@ function attemptPart(job: Before, to: Move): SQL {
 function queuePart(queue: Move['queue']): SQL {
   if (queue === undefined) return sql``
   return sql`, queued as (
-    insert into outbox (kind, job_id, agent_id, generation) select ${queue}::outbox_kind, id, target_agent, generation from moved
+    insert into outbox (kind, job_id, agent_id, generation) select ${queue}::outbox_kind, id, target_agent, generation from moved where target_agent is not null
   )`
 }
 
@@ -262,7 +274,7 @@ const ATTEMPT_COLUMNS = sql.raw(
  */
 export async function openAttempt(db: Db | Tx, job: JobRow, a: NewAttempt): Promise<Opened> {
   for (let tries = 0; tries < SLOT_TRIES; tries += 1) {
-    const slot = freeSlot(a.concurrency, tries === 0 ? a.takenSlots : await takenSlots(db, job.target_agent))
+    const slot = freeSlot(a.concurrency, tries === 0 ? a.takenSlots : await takenSlots(db, agentOf(job)))
     if (slot === undefined) return { kind: 'busy' }
     const { rows } = await db.execute(sql`
       with held as (
@@ -317,6 +329,8 @@ export interface Note {
   readonly attemptId?: string | undefined
   /** Enqueue again under a new generation: the state is right, the queue is not. */
   readonly republish?: boolean
+  /** Gives a job that names capabilities to an agent, or takes it back with null. Goes with `republish`. */
+  readonly assignTo?: string | null
 }
 
 /** Appends a history row that changes no state: progress, renewals, re-attachment, mends. */
@@ -324,7 +338,9 @@ export async function note(tx: Tx, job: LockedJob, what: Note): Promise<LockedJo
   const republish = what.republish === true
   const { rows } = await tx.execute(sql`
     with noted as (
-      update jobs set last_seq = last_seq + 1, updated_at = clock_timestamp()${republish ? sql`, generation = generation + 1` : sql``}
+      update jobs set last_seq = last_seq + 1, updated_at = clock_timestamp()${republish ? sql`, generation = generation + 1` : sql``}${
+        what.assignTo === undefined ? sql`` : sql`, target_agent = ${what.assignTo}`
+      }
       where id = ${job.id} and last_seq = ${job.last_seq}
       returning *
     ), logged as (
@@ -332,7 +348,7 @@ export async function note(tx: Tx, job: LockedJob, what: Note): Promise<LockedJo
       select id, last_seq, 'note', status, status, ${what.reason}::transition_reason, ${what.note ?? null}, ${what.attemptId ?? job.current_attempt_id}::uuid,
         ${what.actor.kind}::actor_kind, ${what.actor.id}, ${JSON.stringify(what.details ?? {})}::jsonb
       from noted
-    )${republish ? sql`, queued as (insert into outbox (kind, job_id, agent_id, generation) select 'publish', id, target_agent, generation from noted)` : sql``}
+    )${republish ? sql`, queued as (insert into outbox (kind, job_id, agent_id, generation) select 'publish', id, target_agent, generation from noted where target_agent is not null)` : sql``}
     select * from noted`)
   const row = rows[0]
   if (row === undefined) throw new Error(`job ${job.id} changed under its lock`)

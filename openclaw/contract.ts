@@ -28,6 +28,8 @@ export interface JobForMessage {
   readonly correlation_key: string | null
   readonly payload: Readonly<Record<string, unknown>>
   readonly state: Readonly<Record<string, unknown>>
+  /** What it waited for while it was blocked, and got. */
+  readonly answer?: Readonly<Record<string, unknown>> | null
   /** Set for the run of a standing order: it is closed by what it found. */
   readonly standing_order_run_id?: string | null
 }
@@ -51,11 +53,12 @@ export interface MessageInput {
  */
 export function renderJobMessage(input: MessageInput): string {
   const { subject, correlation_key, payload, state } = input.job
-  const whole = render(input, { subject, correlation_key, payload, state }, undefined)
+  const answer = input.job.answer == null ? {} : { answer: input.job.answer }
+  const whole = render(input, { subject, correlation_key, payload, state, ...answer }, undefined)
   if (fits(whole)) return whole
-  const withoutState = render(input, { subject, correlation_key, payload }, 'state')
+  const withoutState = render(input, { subject, correlation_key, payload, ...answer }, 'state')
   if (fits(withoutState)) return withoutState
-  return render(input, { subject, correlation_key }, 'payload and state')
+  return render(input, { subject, correlation_key }, `payload${input.job.answer == null ? '' : ', answer'} and state`)
 }
 
 function fits(message: string): boolean {

@@ -149,7 +149,9 @@ async function checkStillAlive(d: Delivery): Promise<Step<void>> {
   if (!d.reattached) return go(undefined)
   const probe = await d.deps.hooks.probe({ baseUrl: d.target.baseUrl, deadlineMs: 3_000 })
   if (!probe.ready) {
-    await d.deps.ledger.run((tx) => countUndelivered(tx, d.target.gatewayId, { actor: d.report.actor, reason: `probe: ${probe.reason}`, threshold: d.deps.breakerFailures }))
+    await d.deps.ledger.run((tx) =>
+      countUndelivered(tx, d.target.gatewayId, { actor: d.report.actor, reason: `probe: ${probe.reason}`, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }),
+    )
     return end({ kind: 'delay', ms: 1_000, outcome: 'the gateway of an open attempt is away' })
   }
   if (!lostItsRuns(d.attempt, probe.bootedAtMs)) return go(undefined)
@@ -225,7 +227,9 @@ async function firstPost(d: Delivery, post: Post): Promise<AdmitOutcome> {
 }
 
 async function undelivered(d: Delivery, answer: { certain: boolean; reason: string; httpStatus?: number | undefined; retryAfterMs?: number | undefined }): Promise<DeliveryEnd> {
-  const failures = await d.deps.ledger.run((tx) => countUndelivered(tx, d.target.gatewayId, { actor: d.report.actor, reason: answer.reason, threshold: d.deps.breakerFailures }))
+  const failures = await d.deps.ledger.run((tx) =>
+    countUndelivered(tx, d.target.gatewayId, { actor: d.report.actor, reason: answer.reason, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }),
+  )
   d.deps.failing.add(d.target.gatewayId)
   // Re-attached: an earlier post with this key may have been admitted, so the key must be kept.
   if (answer.certain && !d.reattached) {
@@ -346,11 +350,11 @@ async function afterBreak(d: Delivery, reason: string, joinedAtMs: number): Prom
       // Both times by this machine's clock: it was up when we joined, so a later boot is another life of it.
       const bootedSince = probe.bootedAtMs !== undefined && probe.bootedAtMs > joinedAtMs
       const restarted = probe.bootedAtMs === undefined ? wasAway : bootedSince || lostItsRuns(d.attempt, probe.bootedAtMs)
-      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures }))
+      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }))
       if (restarted) return lost(d, `The gateway restarted in mid-run (${reason}).`)
     } else {
       wasAway = true
-      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures }))
+      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }))
     }
     const waited = await waitFor(d, 1_000)
     if (waited === 'closed') return endFromLedger(d)

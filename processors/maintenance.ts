@@ -26,6 +26,7 @@ const BATCH = 200
 const IDEMPOTENCY_HOURS = 48
 /** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
 const INBOX_TURN_SECONDS = 6
+const WATCH_TURN_SECONDS = 3
 
 /**
  * The work that time brings: reaping leases, waking what was blocked until now, probing gateways, saying that this
@@ -47,6 +48,7 @@ export class Maintenance {
     this.#every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
     this.#every(1_000, 'reaper', () => this.#reap())
     this.#every(500, 'look_again', () => this.#resume())
+    this.#every(1_000, 'agent_states', () => this.#watchAgents())
     this.#every(500, 'prober', () => this.#probe())
     this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())
@@ -88,7 +90,10 @@ export class Maintenance {
   }
 
   async #resume(): Promise<void> {
-    await this.#options.ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
+    const { ledger, log } = this.#options
+    await ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
+    const { escalated } = await ledger.keepBlocked(BATCH)
+    if (escalated > 0) log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
   }
 
   async #probe(): Promise<void> {
@@ -98,9 +103,16 @@ export class Maintenance {
       due.map(async (gateway) => {
         const probe = await hooks.probe({ baseUrl: gateway.base_url, deadlineMs: 3_000 })
         if (probe.ready) await seen(ledger.db, `gateway:${gateway.id}`, ledger.nowMs())
-        await ledger.run((tx) => recordProbe(tx, gateway.id, probe, { actor: this.#actor('prober'), threshold: breakerFailures }))
+        await ledger.run((tx) => recordProbe(tx, gateway.id, probe, { actor: this.#actor('prober'), threshold: breakerFailures, nowMs: ledger.nowMs() }))
       }),
     )
+  }
+
+  /** In one process at a time, so that each change is told once. */
+  async #watchAgents(): Promise<void> {
+    const { ledger, workerId } = this.#options
+    if (!(await claimTurn(ledger.db, { name: 'agent_states', by: workerId, seconds: WATCH_TURN_SECONDS }))) return
+    await ledger.watchAgents()
   }
 
   /** In one process at a time: the others would only find that it is done. */

@@ -129,7 +129,7 @@ export class Reconciler {
     const details = { reason, jobs: count, took_ms: tookMs, epoch }
     await ledger.run(async (tx) => {
       await observe(tx, { kind: 'mend', code: 'queue_rebuilt', actor: this.#actor, detail: `The queue store was rebuilt from the ledger: ${reason}.`, details })
-      await emitEvent(tx, { namespace: 'default', topic: 'queue.rebuilt', payload: details }, { actor: this.#actor })
+      await emitEvent(tx, { namespace: 'default', topic: 'queue.rebuilt', payload: details }, { actor: this.#actor, nowMs: ledger.nowMs() })
     })
     log.info({ event: 'queue.rebuilt', ...details }, 'the queue store was rebuilt from the ledger')
   }

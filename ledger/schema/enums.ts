@@ -1,7 +1,11 @@
 import { pgEnum } from 'drizzle-orm/pg-core'
 import { ACTOR_KINDS } from '../../contracts/actor.js'
+import { APPROVAL_STATUSES } from '../../contracts/approvals.js'
+import { AGENT_STATES } from '../../contracts/agents.js'
 import { FINDING_LEVELS, FINDING_MOVES, FINDING_STATUSES, MESSAGE_STATUSES } from '../../contracts/findings.js'
 import { ATTEMPT_STATUSES, JOB_STATUSES, LANES, TRANSITION_REASONS } from '../../contracts/job-states.js'
+import { REACTION_STATUSES } from '../../contracts/subscriptions.js'
+import { WORKFLOW_RUN_STATUSES, WORKFLOW_STEP_STATUSES } from '../../contracts/workflow-states.js'
 import { SLOT_STATUSES } from '../../contracts/standing-orders.js'
 
 export const jobStatus = pgEnum('job_status', JOB_STATUSES)
@@ -23,3 +27,8 @@ export const findingLevel = pgEnum('finding_level', FINDING_LEVELS)
 export const findingStatus = pgEnum('finding_status', FINDING_STATUSES)
 export const findingMove = pgEnum('finding_move', FINDING_MOVES)
 export const messageStatus = pgEnum('message_status', MESSAGE_STATUSES)
+export const reactionStatus = pgEnum('reaction_status', REACTION_STATUSES)
+export const approvalStatus = pgEnum('approval_status', APPROVAL_STATUSES)
+export const agentState = pgEnum('agent_state', AGENT_STATES)
+export const workflowRunStatus = pgEnum('workflow_run_status', WORKFLOW_RUN_STATUSES)
+export const workflowStepStatus = pgEnum('workflow_step_status', WORKFLOW_STEP_STATUSES)

@@ -91,7 +91,7 @@ export const fleet_versions = pgTable(
       .notNull()
       .default(sql`clock_timestamp()`),
   },
-  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox')`)],
+  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox', 'subscription', 'policy')`)],
 )
 
 /** What an operator has stopped: one open row per scope and target. */

@@ -75,13 +75,18 @@ export const events = pgTable(
     payload: jsonb('payload').notNull().default({}).$type<Json>(),
     /** How many reactions lie between this event and the first one. */
     hops: integer('hops').notNull().default(0),
+    /** By which subscriptions the way from the first event led here. */
+    lineage: uuid('lineage')
+      .array()
+      .notNull()
+      .default(sql`'{}'::uuid[]`),
     created_by: text('created_by').notNull(),
     created_at: instant('created_at')
       .notNull()
       .default(sql`clock_timestamp()`),
   },
   (t) => [
-    check('events_hops_check', sql`${t.hops} >= 0`),
+    check('events_hops_check', sql`${t.hops} >= 0 and cardinality(${t.lineage}) <= ${t.hops}`),
     uniqueIndex('events_dedupe_idx')
       .on(t.namespace, t.topic, t.dedupe_key)
       .where(sql`dedupe_key is not null`),

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid, type AnyPgColumn } from 'drizzle-orm/pg-core'
+import { bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid, type AnyPgColumn } from 'drizzle-orm/pg-core'
 import { instant } from './columns.js'
 import { attemptStatus, jobStatus, lane, onDependencyDeath, onLost, sessionMode } from './enums.js'
 import { agents, gateways } from './fleet.js'
@@ -16,13 +16,25 @@ export const jobs = pgTable(
     standing_order_run_id: uuid('standing_order_run_id').references((): AnyPgColumn => standing_order_runs.id),
     /** How the gateway is called: a run of its own, or a turn in the agent's main session. */
     session_mode: sessionMode('session_mode').notNull().default('isolated'),
+    /** The event that a subscription made it for. */
+    source_event_id: bigint('source_event_id', { mode: 'bigint' }),
+    /** How many reactions lie between it and the first event, and by which subscriptions. */
+    hops: integer('hops').notNull().default(0),
+    lineage: uuid('lineage')
+      .array()
+      .notNull()
+      .default(sql`'{}'::uuid[]`),
     parent_job_id: uuid('parent_job_id').references((): AnyPgColumn => jobs.id),
     flow_key: text('flow_key'),
     correlation_key: text('correlation_key'),
     source_agent: text('source_agent'),
-    target_agent: text('target_agent')
+    /** Null while a job that names capabilities waits for an agent that has them. */
+    target_agent: text('target_agent').references(() => agents.id),
+    /** What its agent must be able to do; empty when the job named its agent. */
+    capabilities: text('capabilities')
+      .array()
       .notNull()
-      .references(() => agents.id),
+      .default(sql`'{}'::text[]`),
     job_type: text('job_type').notNull(),
     subject: text('subject').notNull(),
     lane: lane('lane').notNull().default('reactive'),
@@ -54,6 +66,11 @@ export const jobs = pgTable(
     unblock_action: text('unblock_action'),
     look_again_at: instant('look_again_at'),
     waits_for: jsonb('waits_for').$type<Json>(),
+    blocked_at: instant('blocked_at'),
+    /** When somebody else is asked to plan anew, if it is still blocked then. */
+    escalate_at: instant('escalate_at'),
+    /** What it waited for and got; the next attempt is told. */
+    answer: jsonb('answer').$type<Json>(),
     last_error: text('last_error'),
     last_error_code: text('last_error_code'),
     created_by: text('created_by').notNull(),
@@ -73,12 +90,23 @@ export const jobs = pgTable(
     check('jobs_terminal_iff_finished', sql`(${t.status} in ('succeeded', 'failed', 'dead', 'cancelled')) = (${t.finished_at} is not null)`),
     check('jobs_leased_iff_attempt', sql`(${t.status} in ('leased', 'running')) = (${t.current_attempt_id} is not null)`),
     check('jobs_blocked_iff_reason', sql`(${t.status} = 'blocked') = (${t.blocked_reason} is not null) and (${t.status} = 'blocked') = (${t.blocked_owner} is not null)`),
-    check('jobs_blocked_waits', sql`${t.status} = 'blocked' or (${t.waits_for} is null and ${t.look_again_at} is null and ${t.unblock_action} is null)`),
+    check('jobs_blocked_waits', sql`${t.status} = 'blocked' or num_nonnulls(${t.waits_for}, ${t.look_again_at}, ${t.unblock_action}, ${t.blocked_at}, ${t.escalate_at}) = 0`),
+    check('jobs_agent_or_capabilities', sql`${t.target_agent} is not null or (cardinality(${t.capabilities}) > 0 and ${t.current_attempt_id} is null)`),
+    check('jobs_hops_check', sql`${t.hops} >= 0 and cardinality(${t.lineage}) <= ${t.hops}`),
     check('jobs_buried_when_over', sql`${t.buried_at} is null or ${t.status} in ('failed', 'dead')`),
     check('jobs_not_own_parent', sql`${t.parent_job_id} is distinct from ${t.id}`),
     uniqueIndex('jobs_active_dedupe_idx')
       .on(t.namespace, t.target_agent, t.dedupe_key)
-      .where(sql`dedupe_key is not null and finished_at is null`),
+      .where(sql`dedupe_key is not null and finished_at is null and cardinality(capabilities) = 0`),
+    uniqueIndex('jobs_routed_dedupe_idx')
+      .on(t.namespace, t.dedupe_key)
+      .where(sql`dedupe_key is not null and finished_at is null and cardinality(capabilities) > 0`),
+    index('jobs_unassigned_idx')
+      .on(t.priority.desc(), t.run_after, t.id)
+      .where(sql`status = 'queued' and target_agent is null`),
+    index('jobs_routed_idx')
+      .on(t.target_agent)
+      .where(sql`status = 'queued' and cardinality(capabilities) > 0`),
     index('jobs_ready_idx')
       .on(t.target_agent, t.priority.desc(), t.run_after, t.id)
       .where(sql`status = 'queued'`),
@@ -94,6 +122,18 @@ export const jobs = pgTable(
     index('jobs_blocked_on_event_idx')
       .on(sql`(waits_for ->> 'topic')`)
       .where(sql`status = 'blocked' and waits_for ->> 'kind' = 'event'`),
+    index('jobs_blocked_on_agent_idx')
+      .on(sql`(waits_for ->> 'agent')`)
+      .where(sql`status = 'blocked' and waits_for ->> 'kind' = 'agent'`),
+    index('jobs_blocked_on_approval_idx')
+      .on(sql`(waits_for ->> 'approval_id')`)
+      .where(sql`status = 'blocked' and waits_for ->> 'kind' = 'approval'`),
+    index('jobs_escalate_idx')
+      .on(t.escalate_at)
+      .where(sql`escalate_at is not null`),
+    index('jobs_blocked_idx')
+      .on(t.blocked_at)
+      .where(sql`status = 'blocked'`),
     index('jobs_dead_letters_idx')
       .on(t.finished_at.desc())
       .where(sql`status in ('failed', 'dead') and buried_at is null`),

@@ -176,7 +176,7 @@ describe('delegating', () => {
       await expect.poll(async () => (await api.t.ledger.listJobs({ target_agent: 'security' as never, status: 'queued', limit: 1 })).items.length).toBe(1)
       const [claimed] = (await api.t.ledger.claimJobs(OPERATOR, { namespace: 'default', lease_owner: 'x', lease_seconds: 60, limit: 1, target_agent: 'security' as never })).items
       if (claimed === undefined) throw new Error('nothing was claimed')
-      const as = { caller: { role: 'attempt' as const, attemptId: claimed.attempt.id, jobId: claimed.job.id, agentId: claimed.job.target_agent } }
+      const as = { caller: { role: 'attempt' as const, attemptId: claimed.attempt.id, jobId: claimed.job.id, agentId: claimed.attempt.agent_id } }
       const body = { result: { risk: 'low' }, findings: [], events: [], follow_ups: [] }
       await (how === 'complete' ? api.t.ledger.jobs.complete(as, claimed.job.id, body) : api.t.ledger.jobs.fail(as, claimed.job.id, { ...body, last_error: 'no access' }))
     }

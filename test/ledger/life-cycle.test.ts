@@ -79,7 +79,7 @@ describe('a job', () => {
     await t.ledger.jobs.block(waiting.as, waiting.id, {
       blocked_reason: 'waits for a review',
       blocked_owner: 'security',
-      waits_for: { kind: 'event', topic: 'security.review.completed' },
+      waits_for: { kind: 'event', filter: {}, topic: 'security.review.completed' },
       result: {},
       findings: [],
       events: [],

@@ -126,7 +126,7 @@ export async function aJob(ledger: Ledger, status: JobStatus, overrides: Record<
   const leased = await leaseAs(ledger, job.id, job.generation)
   if (leased.kind !== 'start') throw new Error(`the test job was not leased: ${JSON.stringify(leased)}`)
   const attemptId = leased.attempt.id as AttemptId
-  const as: CommandContext = { caller: attemptCaller(attemptId, job.id, job.target_agent) }
+  const as: CommandContext = { caller: attemptCaller(attemptId, job.id, body.target_agent ?? '') }
   const report = { jobId: job.id, attemptId, actor: { kind: 'worker' as const, id: 'w1' }, random: 0, retryBaseSeconds: 0 }
   const withAttempt = async (): Promise<TestJob> => ({ job: await ledger.getJob(job.id), id: job.id, attemptId, attemptToken: ledger.attemptTokens.issue(attemptId), as })
   if (status === 'leased') return withAttempt()
