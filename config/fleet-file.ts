@@ -4,6 +4,8 @@ import type { z } from 'zod'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { FleetFile } from '../contracts/fleet.js'
 import { SetStandingOrderBody } from '../contracts/standing-orders.js'
+import { SubscriptionConfig, type SetSubscriptionBody } from '../contracts/subscriptions.js'
+import { WorkflowDefinition } from '../contracts/workflows.js'
 import { faultsOfSchedules } from './schedule.js'
 
 /** Room for 10,000 gateways and 10,000 agents with comments. */
@@ -32,6 +34,26 @@ export async function loadOrderFile(path: string): Promise<SetStandingOrderBody>
   const parsed = parseChecked(await readBounded(path), ORDER)
   if ('value' in parsed) return parsed.value
   throw notValid(path, parsed.faults)
+}
+
+/** One subscription in a file of its own; its name may stand there or not. @throws AgentbusError AGENTBUS_CONFIG */
+export async function loadSubscriptionFile(path: string): Promise<SetSubscriptionBody & { readonly name?: string | undefined }> {
+  const parsed = parseChecked(await readBounded(path), SUBSCRIPTION)
+  if ('value' in parsed) return parsed.value
+  throw notValid(path, parsed.faults)
+}
+
+/** One workflow in a file of its own. @throws AgentbusError AGENTBUS_CONFIG */
+export async function loadWorkflowFile(path: string): Promise<WorkflowDefinition> {
+  const parsed = parseWorkflow(await readBounded(path))
+  if ('workflow' in parsed) return parsed.workflow
+  throw notValid(path, parsed.faults)
+}
+
+/** Either the workflow or all faults of the text, in its order. */
+export function parseWorkflow(text: string): { readonly workflow: WorkflowDefinition } | { readonly faults: readonly FleetFault[] } {
+  const parsed = parseChecked(text, WORKFLOW)
+  return 'value' in parsed ? { workflow: parsed.value } : parsed
 }
 
 /** Either the fleet or all faults of the text, in its order. */
@@ -65,6 +87,20 @@ const ORDER: FileKind<SetStandingOrderBody> = {
   name: 'order',
   mustBe: 'must be a mapping with `cron` or `every_seconds`, and `message`',
   more: (order) => faultsOfSchedules([order]).map(({ fault }) => ({ path: ['cron'], fault })),
+}
+
+const SUBSCRIPTION: FileKind<SetSubscriptionBody & { readonly name?: string | undefined }> = {
+  schema: SubscriptionConfig.partial({ name: true }),
+  name: 'subscription',
+  mustBe: 'must be a mapping with `agent` and `topic`',
+  more: () => [],
+}
+
+const WORKFLOW: FileKind<WorkflowDefinition> = {
+  schema: WorkflowDefinition,
+  name: 'workflow',
+  mustBe: 'must be a mapping with `name` and `steps`',
+  more: () => [],
 }
 
 function parseChecked<T>(text: string, kind: FileKind<T>): { readonly value: T } | { readonly faults: readonly FleetFault[] } {

@@ -87,3 +87,14 @@ export const ReactionView = z
   })
   .meta({ id: 'Reaction' })
 export type ReactionView = z.infer<typeof ReactionView>
+
+export const ListReactionsQuery = z
+  .strictObject({
+    event_id: EventId.optional(),
+    job_id: JobId.optional(),
+    status: ReactionStatus.optional(),
+    limit: z.coerce.number().int().min(1).max(200).default(50),
+    cursor: z.string().max(200).optional(),
+  })
+  .meta({ id: 'ListReactions' })
+export type ListReactionsQuery = z.infer<typeof ListReactionsQuery>

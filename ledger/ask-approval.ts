@@ -1,8 +1,7 @@
-import { sql } from 'drizzle-orm'
+import { sql, type InferSelectModel, type SQL } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { BusTopic } from '../contracts/bus-topics.js'
 import { uuidv7 } from '../contracts/ids.js'
-import type { InferSelectModel } from 'drizzle-orm'
 import type { Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import type { approvals } from './schema/index.js'
@@ -60,11 +59,20 @@ export async function tellApproval(tx: Tx, approval: ApprovalRow, topic: BusTopi
   )
 }
 
+/** Withdraws one that nobody has decided. */
+export async function withdrawApproval(tx: Tx, id: string, by: { readonly actor: Actor; readonly note: string; readonly nowMs: number }): Promise<void> {
+  await withdrawAll(tx, sql`id = ${id}::uuid`, by.actor, by.note)
+}
+
 /** Withdraws what a job has asked and nobody has decided: the job is over, or goes on without. */
 export async function withdrawApprovals(tx: Tx, jobId: string, actor: Actor, note: string): Promise<void> {
+  await withdrawAll(tx, sql`job_id = ${jobId}::uuid`, actor, note)
+}
+
+async function withdrawAll(tx: Tx, which: SQL, actor: Actor, note: string): Promise<void> {
   await tx.execute(sql`
     with open as (
-      select id from approvals where job_id = ${jobId}::uuid and status = 'pending' order by id for update
+      select id from approvals where ${which} and status = 'pending' order by id for update
     ), withdrawn as (
       update approvals a set status = 'withdrawn', decided_at = clock_timestamp(), decided_by = ${`${actor.kind}:${actor.id}`}, note = ${note}, last_seq = last_seq + 1
       from open where a.id = open.id returning a.id, a.last_seq

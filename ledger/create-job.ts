@@ -17,6 +17,8 @@ export interface Creator {
   readonly nowMs: number
   /** The slot of a standing order that the job is the run of. */
   readonly slot?: { readonly runId: string; readonly session: 'isolated' | 'main' } | undefined
+  /** Somebody surely waits for its end. */
+  readonly awaited?: boolean
   /** The chain of reactions that it is part of. Absent: that of its parent, or none. */
   readonly chain?: Chain | undefined
 }
@@ -81,14 +83,14 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
       with inserted as (
         insert into jobs (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, capabilities, job_type, subject, lane, priority,
           dedupe_key, payload, payload_hash, state, status, last_seq, run_after, max_attempts, timeout_seconds, lease_seconds, on_lost,
-          on_dependency_death, standing_order_run_id, session_mode, source_event_id, hops, lineage, created_by)
+          on_dependency_death, standing_order_run_id, session_mode, source_event_id, hops, lineage, awaited, created_by)
         select ${id}::uuid, ${body.namespace}, ${body.parent_job_id ?? null}::uuid, ${body.flow_key ?? null}, ${body.correlation_key ?? null},
           ${body.source_agent ?? null}, a.id, ${sql.param(capabilities)}::text[], ${body.job_type}, ${body.subject}, ${body.lane}::lane, ${body.priority}, ${body.dedupe_key ?? null},
           ${JSON.stringify(body.payload)}::jsonb, ${sha256(canonicalJson(body.payload))}, ${JSON.stringify(body.state)}::jsonb, ${status}::job_status, 1,
           coalesce(${body.run_after ?? null}::timestamptz, clock_timestamp()), ${body.max_attempts},
           coalesce(${body.timeout_seconds ?? null}::int, a.timeout_seconds, ${DEFAULT_SECONDS}), coalesce(${body.lease_seconds ?? null}::int, a.lease_seconds, ${DEFAULT_SECONDS}),
           ${body.on_lost}::on_lost, ${body.on_dependency_death}::on_dependency_death, ${by.slot?.runId ?? null}::uuid,
-          ${by.slot?.session ?? 'isolated'}::session_mode, ${by.chain?.eventId ?? null}::bigint, ${chainPart(body, by).hops}, ${chainPart(body, by).lineage}, ${`${by.actor.kind}:${by.actor.id}`}
+          ${by.slot?.session ?? 'isolated'}::session_mode, ${by.chain?.eventId ?? null}::bigint, ${chainPart(body, by).hops}, ${chainPart(body, by).lineage}, ${by.awaited === true}, ${`${by.actor.kind}:${by.actor.id}`}
         from ${routed ? sql`(select null::text as id, null::int as timeout_seconds, null::int as lease_seconds) a` : sql`agents a`}
           left join agents s on s.id = ${body.source_agent ?? null}
         where ${

@@ -2,6 +2,8 @@ import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { ApprovalId, ApprovalStatus } from '../contracts/approvals.js'
 import { AgentbusError } from '../contracts/errors.js'
+import { stepDecided } from './advance-workflow.js'
+import { cancelUnstarted } from './release-dependents.js'
 import { tellApproval, type ApprovalRow } from './ask-approval.js'
 import type { Tx } from './database.js'
 import type { JobRow } from './rows.js'
@@ -31,6 +33,7 @@ export async function decideApproval(tx: Tx, id: ApprovalId, what: Decision): Pr
   const waiting = await tx.execute(sql`
     select * from jobs where status = 'blocked' and waits_for ->> 'kind' = 'approval' and waits_for ->> 'approval_id' = ${id} order by id for update`)
   for (const row of waiting.rows) await resume(tx, adoptLocked(row as JobRow), { ...decision(decided), actor: what.actor })
+  await cancelUnstarted(tx, await stepDecided(tx, decided, what.nowMs), 'The workflow run fails.')
   return decided
 }
 

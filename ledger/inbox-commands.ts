@@ -1,4 +1,3 @@
-import { sql } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AcknowledgeBody, FiledView, FileFindingBody, FindingId, FindingView, InboxMessageView, ReadInboxBody, SettleFindingBody } from '../contracts/findings.js'
 import type { AgentId } from '../contracts/ids.js'
@@ -10,6 +9,7 @@ import { acknowledge, readInbox, type InboxReader } from './inbox.js'
 import { onceOnly } from './idempotency.js'
 import { settleAnswered } from './pending-results.js'
 import { settleFinding } from './settle-finding.js'
+import { mustBeOpen } from './tokens.js'
 
 export interface InboxCommandDeps {
   readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
@@ -95,10 +95,3 @@ export class InboxCommands {
 }
 
 const LEAVES_A_ROW = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_NOT_YOUR_MESSAGE'])
-
-/** The token of an attempt dies with it. Its row is locked, so that it cannot end in the middle of this. */
-async function mustBeOpen(tx: Tx, caller: Caller): Promise<void> {
-  if (caller.role !== 'attempt') return
-  const { rows } = await tx.execute(sql`select 1 from job_attempts where id = ${caller.attemptId}::uuid and finished_at is null for share`)
-  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNAUTHORIZED', 'The attempt of this token has ended.', { attempt_id: caller.attemptId })
-}

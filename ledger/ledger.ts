@@ -5,7 +5,11 @@ import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { FindingId, ListFindingsQuery, ListInboxQuery } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
-import type { ClaimedJob, ClaimJobsBody, JobView, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
+import type { ApprovalId, ListApprovalsQuery } from '../contracts/approvals.js'
+import type { ClaimedJob, ClaimJobsBody, JobView, ListBlockedQuery, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
+import type { TraceQuery } from '../contracts/trace.js'
+import type { ListReactionsQuery } from '../contracts/subscriptions.js'
+import type { ListWorkflowRunsQuery, WorkflowRunId } from '../contracts/workflows.js'
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
 import { accountability } from './accountability.js'
 import { applyFleet } from './apply-fleet.js'
@@ -15,6 +19,8 @@ import { claimByHand } from './claim-by-hand.js'
 import { pause, resume, type ControlScope } from './controls.js'
 import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
 import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-attempt.js'
+import { HandoffCommands } from './handoff-commands.js'
+import { approvalHistory, listApprovals, listBlocked, listReactions, listSubscriptions } from './handoff-queries.js'
 import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
@@ -34,9 +40,12 @@ import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, lis
 import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
 import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
+import { trace } from './trace.js'
 import { tryAdmit } from './transition.js'
 import { resumeMet } from './wake.js'
 import { watchAgents } from './watch-agents.js'
+import { WorkflowCommands } from './workflow-commands.js'
+import { getWorkflow, listWorkflowRuns, listWorkflows, runHistory } from './workflow-queries.js'
 
 const REMEMBERED_TOKENS = 1_000
 
@@ -58,6 +67,8 @@ export class Ledger {
   readonly inbox: InboxCommands
   readonly waits: JobWaits
   readonly orders: OrderCommands
+  readonly handOffs: HandoffCommands
+  readonly workflows: WorkflowCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -95,6 +106,9 @@ export class Ledger {
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
       nowMs: options.nowMs,
     })
+    const refused = (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => this.recordRefusal(caller, error, about)
+    this.workflows = new WorkflowCommands({ run: (work) => this.run(work), refused, nowMs: options.nowMs })
+    this.handOffs = new HandoffCommands({ run: (work) => this.run(work), refused, operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
 
@@ -161,6 +175,16 @@ export class Ledger {
   findingHistory = (id: FindingId) => this.#read((db) => findingHistory(db, id))
   listInbox = (query: ListInboxQuery) => this.#read((db) => listInbox(db, query))
   accountability = (query: AccountabilityQuery) => this.#read((db) => accountability(db, query, this.nowMs()))
+  listSubscriptions = (only: { readonly agent?: string | undefined; readonly namespace?: string | undefined } = {}) => this.#read((db) => listSubscriptions(db, only))
+  listReactions = (query: ListReactionsQuery) => this.#read((db) => listReactions(db, query))
+  listBlocked = (query: ListBlockedQuery) => this.#read((db) => listBlocked(db, query))
+  listApprovals = (query: ListApprovalsQuery) => this.#read((db) => listApprovals(db, query))
+  approvalHistory = (id: ApprovalId) => this.#read((db) => approvalHistory(db, id))
+  listWorkflows = () => this.#read(listWorkflows)
+  getWorkflow = (what: Parameters<typeof getWorkflow>[1]) => this.#read((db) => getWorkflow(db, what))
+  listWorkflowRuns = (query: ListWorkflowRunsQuery) => this.#read((db) => listWorkflowRuns(db, query))
+  runHistory = (id: WorkflowRunId) => this.#read((db) => runHistory(db, id))
+  trace = (query: TraceQuery) => this.#read((db) => trace(db, query))
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
 

@@ -3,7 +3,9 @@ import { SYSTEM_ACTOR } from '../contracts/actor.js'
 import { isTerminal } from '../contracts/job-states.js'
 import type { Tx } from './database.js'
 import type { JobRow } from './rows.js'
-import { adoptLocked, move, type LockedJob } from './transition.js'
+import type { JobId } from '../contracts/ids.js'
+import { stepJobEnded } from './advance-workflow.js'
+import { adoptLocked, lockJob, move, type LockedJob } from './transition.js'
 import { withdrawApprovals } from './ask-approval.js'
 import { resume, type Condition } from './wake.js'
 
@@ -22,6 +24,16 @@ export async function releaseDependents(tx: Tx, job: LockedJob): Promise<void> {
     for update of j`)
   for (const row of rows) await releaseOne(tx, adoptLocked(row as JobRow), job)
   await withdrawApprovals(tx, job.id, SYSTEM_ACTOR, `The job is ${job.status}.`)
+  await cancelUnstarted(tx, await stepJobEnded(tx, job), 'The workflow run fails.')
+}
+
+/** Cancels those of the jobs that nobody has started; what runs is left to end. */
+export async function cancelUnstarted(tx: Tx, ids: readonly JobId[], why: string): Promise<void> {
+  for (const id of ids.toSorted()) {
+    const job = await lockJob(tx, id)
+    if (job.status !== 'waiting' && job.status !== 'queued' && job.status !== 'blocked') continue
+    await releaseDependents(tx, await move(tx, job, { to: 'cancelled', reason: 'cancelled', actor: SYSTEM_ACTOR, note: why, queue: 'remove' }))
+  }
 }
 
 /** A job that has ended, as what another one waited for. */

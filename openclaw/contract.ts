@@ -5,7 +5,7 @@ import { fenceFor, sortedJson } from './data-fence.js'
  * Version of the text below and of the workspace files. A test pins the hash of both: change a word and the version
  * must rise, because every attempt names the version it was sent.
  */
-export const CONTRACT_VERSION = '1.3.0'
+export const CONTRACT_VERSION = '1.4.0'
 
 /** A message stays under this many bytes, so that the hook body around it stays under the gateway's limit. */
 export const MESSAGE_LIMIT = 200_000
@@ -94,6 +94,9 @@ attempt only; show it to nobody.
 
 ${isSlot(job) ? slotCommands(job.id) : jobCommands(job.id)}
 
+Blocked work comes back by itself, with the answer in its data, when you say what it waits for: --waits-for with
+  {"kind":"approval","subject":"<what a person must decide>"}, {"kind":"job","job_id":"<id>"}, {"kind":"agent","agent":"<id>"} or
+  {"kind":"event","topic":"<topic>","filter":{"<field>":"<value>"}}.
 On long work: agentbus renew-job-lease ${job.id} --lease-seconds 600, and agentbus progress-job ${job.id} --note "<where you are>".
 Follow-up work, events and findings go with the closing command: --follow-ups, --events, --findings, each '<json array>'.
 What others should know, say with: agentbus file-finding --topic <words> --subject-key <what> --level info|warning|urgent --body "<text>".

@@ -128,10 +128,12 @@ call starts afresh, so put the settings in front of each:
 | ask for more time | \`renew-job-lease <job> --lease-seconds 600\` |
 | close it as done | \`complete-job <job> --summary "..." --result '{"checked": 12, "found": 0}'\` |
 | close it because something is missing | \`block-job <job> --blocked-reason "..." --blocked-owner "..." --unblock-action "..."\` |
+| close it until something comes, by itself | \`block-job <job> --blocked-reason "..." --waits-for '{"kind": "approval", "subject": "May I ...?"}'\`; also \`job\`, \`event\`, \`agent\` |
 | close it and try again later | \`fail-job <job> --last-error "..." --retry-seconds 300\` |
 | close it for good | \`fail-job <job> --last-error "..."\` |
 | close the run of a standing order that found nothing | \`finish-standing-order <job> --outcome no_work --summary "..." --evidence '{"checked": 12, "found": 0}'\` |
 | close the run of a standing order otherwise | \`finish-standing-order <job> --outcome completed\` (or \`blocked\`, \`failed\`) \`--summary "..." --evidence '{...}'\` |
+| hand work to whoever is able, while closing | add \`--follow-ups '[{"capabilities": ["review"], "subject": "..."}]'\` |
 | hand work on while closing | add \`--follow-ups '[{"target_agent": "devops", "subject": "..."}]'\` |
 | say what was found, for the coordinator | \`file-finding --topic disk.full --subject-key host1 --level warning --body "..."\` |
 | read what others found, as the coordinator | \`read-inbox\`; each message says in which tone to pass it on |

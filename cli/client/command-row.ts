@@ -36,6 +36,17 @@ export type ShowKind =
   | 'finding-history'
   | 'inbox'
   | 'result'
+  | 'blocked'
+  | 'subscriptions'
+  | 'reactions'
+  | 'approval'
+  | 'approvals'
+  | 'approval-history'
+  | 'trace'
+  | 'workflow'
+  | 'workflows'
+  | 'workflow-run'
+  | 'workflow-runs'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {

@@ -13,6 +13,7 @@ import type { Json } from './json.js'
 import { print } from './print.js'
 import { hasMissed, show } from './show.js'
 import { registerSetOrder } from './set-order-command.js'
+import { registerDefineWorkflow, registerSetSubscription } from './hand-off-files.js'
 import { registerTokens } from './token-commands.js'
 import { registerWorkspace } from './workspace-command.js'
 
@@ -21,6 +22,8 @@ export function registerClientCommands(program: Command, io: Io): void {
   for (const row of COMMANDS) registerRow(program, row, io)
   registerApply(program, io)
   registerSetOrder(program, io)
+  registerSetSubscription(program, io)
+  registerDefineWorkflow(program, io)
   registerDelegate(program, io)
   registerTokens(program, io)
   registerWorkspace(program, io)

@@ -3,6 +3,8 @@ import { oneLine, printable } from '../printable.js'
 import type { ShowKind } from './command-row.js'
 import { difference } from './difference.js'
 import { asObject, rowsOf, type Json } from './json.js'
+import { blockedRow, runLines, traceLines, workflowLines } from './show-hand-offs.js'
+import { fields, table, text } from './tables.js'
 
 /** An answer as text for people. `--json` does not come here. */
 export function show(kind: ShowKind, body: Json): string {
@@ -61,6 +63,31 @@ export function show(kind: ShowKind, body: Json): string {
       return page(body, table(items, ['id', 'status', 'level', 'topic', 'subject_key', 'count', 'nag_level', 'last_seen_at', 'body']))
     case 'inbox':
       return page(body, table(items, ['id', 'status', 'level', 'tone', 'topic', 'subject_key', 'count', 'text']))
+    case 'blocked':
+      return page(body, table(items.map(blockedRow), ['id', 'agent', 'since', 'waits for', 'owner', 'reason', 'escalates']))
+    case 'subscriptions':
+      return table(items, ['name', 'topic', 'agent', 'as', 'job_type', 'lane', 'enabled', 'version'])
+    case 'reactions':
+      return page(body, table(items, ['event_id', 'topic', 'subscription', 'agent', 'status', 'job_id', 'finding_id', 'detail']))
+    case 'approval':
+      return fields(body, APPROVAL)
+    case 'approvals':
+      return page(body, table(items, ['id', 'status', 'agent', 'subject', 'created_at', 'expires_at', 'job_id', 'step']))
+    case 'approval-history':
+      return `${fields(asObject(body['approval']), APPROVAL)}\n${table(rowsOf(body['transitions']), ['seq', 'at', 'to_status', 'actor_kind', 'actor', 'note'])}`
+    case 'trace':
+      return traceLines(body)
+    case 'workflow':
+      return workflowLines(body)
+    case 'workflows':
+      return table(
+        items.map((item) => ({ ...item, steps: rowsOf(asObject(item['definition'])['steps']).length, description: asObject(item['definition'])['description'] })),
+        ['name', 'namespace', 'version', 'steps', 'description', 'created_at'],
+      )
+    case 'workflow-run':
+      return runLines(body)
+    case 'workflow-runs':
+      return page(body, table(items, ['id', 'workflow', 'workflow_version', 'status', 'created_at', 'finished_at', 'last_error']))
     case 'finding-history':
       return [
         fields(asObject(body['finding']), FINDING),
@@ -74,31 +101,8 @@ export function show(kind: ShowKind, body: Json): string {
   }
 }
 
-function text(value: unknown): string {
-  if (value === null || value === undefined) return '-'
-  return typeof value === 'string' ? value : JSON.stringify(value)
-}
-
-/** Columns as wide as their widest cell. */
-export function table(rows: readonly Json[], columns: readonly string[]): string {
-  if (rows.length === 0) return 'nothing\n'
-  const cells = rows.map((row) => columns.map((column) => oneLine(text(row[column]), 70)))
-  const widths = columns.map((column, at) => Math.max(column.length, ...cells.map((row) => row[at]?.length ?? 0)))
-  const line = (row: readonly string[]): string => {
-    const padded = row.map((cell, at) => cell.padEnd(widths[at] ?? 0))
-    return padded.join('  ').trimEnd()
-  }
-  return `${[line(columns), ...cells.map(line)].join('\n')}\n`
-}
-
 function page(body: Json, shown: string): string {
   return typeof body['next_cursor'] === 'string' ? `${shown}more: --cursor ${oneLine(body['next_cursor'])}\n` : shown
-}
-
-function fields(body: Json, names: readonly string[]): string {
-  const present = names.filter((name) => body[name] !== null && body[name] !== undefined)
-  const width = Math.max(...present.map((name) => name.length), 0)
-  return `${present.map((name) => `${name.padEnd(width)}  ${oneLine(text(body[name]), 500)}`).join('\n')}\n`
 }
 
 const FINDING = [
@@ -118,6 +122,8 @@ const FINDING = [
   'nag_level',
   'settled_as',
 ]
+
+const APPROVAL = ['id', 'status', 'subject', 'details', 'agent', 'job_id', 'workflow_run_id', 'step', 'expires_at', 'decided_by', 'decided_at', 'note']
 
 const JOB_HEAD = ['id', 'status', 'target_agent', 'subject', 'priority', 'attempt_count', 'max_attempts', 'run_after']
 const JOB_OUTCOME = ['blocked_reason', 'blocked_owner', 'unblock_action', 'look_again_at', 'last_error', 'summary', 'result']

@@ -3,7 +3,7 @@ import type { Io } from '../io.js'
 import { addConnection, addIdempotencyKey, clientOf, idempotencyKeyOf, pathId, type Values } from './connection.js'
 import { rowsOf } from './json.js'
 import { print } from './print.js'
-import { table } from './show.js'
+import { table } from './tables.js'
 
 /** `token create`, `token list` and `token revoke`. */
 export function registerTokens(program: Command, io: Io): void {

@@ -148,6 +148,16 @@ function readerOf(name: string): z.ZodType {
   return z.fromJSONSchema({ $schema: 'https://json-schema.org/draft/2020-12/schema', $ref: `#/$defs/${name}`, $defs: inDefs } as never)
 }
 
+const WORKFLOW = {
+  name: 'two-steps',
+  inputs: { what: { description: 'what it is about' }, how: { required: false, default: 'well' } },
+  steps: [
+    { id: 'one', agent: 'devops', subject: 'Do {{inputs.what}}', payload: { how: '{{inputs.how}}' } },
+    { id: 'gate', needs: ['one'], if: { 'steps.one.status': 'succeeded' }, approval: { subject: 'Go on?' } },
+  ],
+  outputs: { by: '{{steps.gate.result.decided_by}}' },
+}
+
 test('every route has been answered with success and matches the schema of its document', async () => {
   const { ledger } = api.t
   const attemptOf = async (verb: string, body: Json): Promise<Answer> => {
@@ -168,6 +178,19 @@ test('every route has been answered with success and matches the schema of its d
   const filed = await api.operate('POST', '/v1/findings', { body: { topic: 'disk.full', subject_key: 'h1', body: 'full', level: 'urgent', data: { used: 91 }, to: 'devops' } })
   const findingId = String((filed.body['finding'] as Json)['id'])
   const read = await api.operate('POST', '/v1/inbox/read', { body: { agent: 'devops' } })
+
+  const anApproval = async (status?: string): Promise<string> =>
+    String(((await api.operate('GET', `/v1/approvals${status === undefined ? '' : `?status=${status}`}`)).body['items'] as Json[])[0]?.['id'])
+  const decide = async (how: string, body: Json): Promise<Answer> => api.operate('POST', `/v1/approvals/${await anApproval()}/${how}`, { body })
+  const unblock = async (): Promise<Answer> => {
+    const items = (await api.operate('GET', '/v1/blocked?limit=200')).body['items'] as Json[]
+    const person = items.find((job) => (job['waits_for'] as Json)['kind'] === 'person')
+    return api.operate('POST', `/v1/jobs/${String(person?.['id'])}/unblock`, { body: { reason: 'here', answer: { a: 1 } } })
+  }
+  const aRun = async (method: string, verb: string, body?: Json): Promise<Answer> => {
+    const items = (await api.operate('GET', '/v1/workflow-runs')).body['items'] as Json[]
+    return api.operate(method, `/v1/workflow-runs/${String(items[0]?.['id'])}${verb}`, body === undefined ? {} : { body })
+  }
 
   const answers = [
     await api.operate('POST', '/v1/jobs', { body: aBody({ payload: { a: [1, null] }, state: { s: 1 }, flow_key: 'f', correlation_key: 'c', source_agent: 'security' }) }),
@@ -222,6 +245,30 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/findings?topic=disk.full'),
     await api.operate('GET', `/v1/findings/${findingId}`),
     await api.operate('POST', `/v1/findings/${findingId}/settle`, { body: { note: 'over' } }),
+    await api.operate('PUT', '/v1/subscriptions/alerts', {
+      body: { agent: 'devops', topic: 'alert.*', filter: { level: ['high'], n: { gte: 2 } }, payload: { host: '{{payload.host}}' } },
+    }),
+    await api.operate('GET', '/v1/subscriptions?agent=devops'),
+    await api.operate('POST', '/v1/events', { body: { topic: 'alert.disk', payload: { level: 'high', n: 3, host: 'h1' } } }),
+    await api.operate('GET', '/v1/reactions?status=made'),
+    await api.operate('DELETE', '/v1/subscriptions/alerts'),
+    await attemptOf('block', { blocked_reason: 'who?', waits_for: { kind: 'approval', subject: 'May I?' } }),
+    await attemptOf('block', { blocked_reason: 'who?', waits_for: { kind: 'approval', subject: 'And now?', expires_in_seconds: 60 } }),
+    await attemptOf('block', { blocked_reason: 'who?' }),
+    await api.operate('GET', '/v1/blocked'),
+    await api.operate('GET', '/v1/approvals'),
+    await decide('approve', {}),
+    await decide('reject', { note: 'no' }),
+    await api.operate('GET', `/v1/approvals/${await anApproval('rejected')}`),
+    await unblock(),
+    await api.operate('GET', `/v1/trace?job_id=${failed.id}`),
+    await api.operate('POST', '/v1/workflows', { body: WORKFLOW }),
+    await api.operate('GET', '/v1/workflows'),
+    await api.operate('GET', '/v1/workflows/two-steps?version=1'),
+    await api.operate('POST', '/v1/workflows/two-steps/runs', { body: { inputs: { what: 'it' } } }),
+    await api.operate('GET', '/v1/workflow-runs?status=running'),
+    await aRun('GET', ''),
+    await aRun('POST', '/cancel', { reason: 'x' }),
   ]
 
   expect(answers.map((answer) => answer.status).filter((status) => status > 201)).toEqual([])

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { routes } from '../../api/routes/index.js'
+import { BlockJobBody } from '../../contracts/jobs.js'
+import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { aJob, aSlot, OPERATOR, type TestJob } from '../support/ledger.js'
 import { aBody, startApi, type TestApi } from './support.js'
@@ -7,6 +9,8 @@ import { aBody, startApi, type TestApi } from './support.js'
 let api: TestApi
 let slotId = ''
 let findingId = ''
+let approvalId = ''
+let runId = ''
 let tokens: Record<'operator' | 'auditor' | 'agent' | 'attempt' | 'ended', string>
 let mine: TestJob
 let foreign: TestJob
@@ -24,6 +28,12 @@ beforeAll(async () => {
     attempt: mine.attemptToken ?? '',
     ended: closed.attemptToken ?? '',
   }
+  const asks = await aJob(api.t.ledger, 'running', { target_agent: 'security' })
+  await api.t.ledger.jobs.block(asks.as, asks.id, BlockJobBody.parse({ blocked_reason: 'x', waits_for: { kind: 'approval' } }))
+  approvalId = String((await api.t.ledger.listApprovals({ limit: 1 })).items[0]?.id)
+  const workflow = WorkflowDefinition.parse({ name: 'w', steps: [{ id: 'a', agent: 'security' }] })
+  await api.t.ledger.workflows.define(OPERATOR, workflow)
+  runId = (await api.t.ledger.workflows.start(OPERATOR, workflow, StartWorkflowBody.parse({}))).run.run.id
   slotId = (await aSlot(api.t.ledger, { name: 'nightly' })).slotId
   findingId = (await api.t.ledger.inbox.file(OPERATOR, FileFindingBody.parse({ topic: 'a.b', subject_key: 'x', body: 'x', to: 'security' }))).finding.id
 })
@@ -105,12 +115,38 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['acknowledgeInbox', 'POST', '/v1/inbox/acknowledge', { ids: ['0192f0c4-1111-7000-8000-00000000000a'] }, { operator: 404, auditor: 403, agent: 404, attempt: 404, ended: 401 }],
   ['settleFinding', 'POST', '/v1/findings/FINDING/settle', { note: 'x' }, { ...nobody, operator: 200, ended: 401 }],
   ['finishStandingOrder', 'POST', '/v1/jobs/MINE/finish-standing-order', { outcome: 'no_work' }, { ...nobody, attempt: 409 }],
+  ['listSubscriptions', 'GET', '/v1/subscriptions', undefined, readers],
+  ['setSubscription', 'PUT', '/v1/subscriptions/s1', { agent: 'devops', topic: 'never.said' }, { ...operators, operator: 201 }],
+  ['disableSubscription', 'DELETE', '/v1/subscriptions/s1', undefined, operators],
+  ['listReactions', 'GET', '/v1/reactions', undefined, readers],
+  ['trace', 'GET', '/v1/trace?job_id=MINE', undefined, overseers],
+  ['listBlocked', 'GET', '/v1/blocked', undefined, readers],
+  ['listBlocked', 'GET', '/v1/blocked?agent=security', undefined, { ...readers, agent: 403 }],
+  ['unblockJob', 'POST', '/v1/jobs/MINE/unblock', { reason: 'x' }, { ...nobody, operator: 409, ended: 401 }],
+  ['listApprovals', 'GET', '/v1/approvals', undefined, readers],
+  ['getApproval', 'GET', '/v1/approvals/APPROVAL', undefined, readers],
+  ['approve', 'POST', '/v1/approvals/APPROVAL/approve', {}, { ...nobody, operator: 200, ended: 401 }],
+  ['reject', 'POST', '/v1/approvals/APPROVAL/reject', { note: 'x' }, { ...nobody, operator: 409, ended: 401 }],
+  ['listWorkflows', 'GET', '/v1/workflows', undefined, readers],
+  ['defineWorkflow', 'POST', '/v1/workflows', { name: 'other', steps: [{ id: 'a', agent: 'devops' }] }, { ...nobody, operator: 201, ended: 401 }],
+  ['getWorkflow', 'GET', '/v1/workflows/w', undefined, readers],
+  ['startWorkflow', 'POST', '/v1/workflows/w/runs', {}, { ...nobody, operator: 201, ended: 401 }],
+  ['listWorkflowRuns', 'GET', '/v1/workflow-runs', undefined, readers],
+  ['getWorkflowRun', 'GET', '/v1/workflow-runs/WORKFLOW_RUN', undefined, readers],
+  ['cancelWorkflowRun', 'POST', '/v1/workflow-runs/WORKFLOW_RUN/cancel', { reason: 'x' }, { ...nobody, operator: 200, ended: 401 }],
 ]
 
 function pathOf(path: string): string {
   const isAttempt = path.startsWith('/v1/attempts/')
   const idOf = (job: TestJob): string => String(isAttempt ? job.attemptId : job.id)
-  return path.replace('MINE', idOf(mine)).replace('FOREIGN', idOf(foreign)).replace('CLOSED', idOf(closed)).replace('SLOT', slotId).replace('FINDING', findingId)
+  return path
+    .replace('MINE', idOf(mine))
+    .replace('FOREIGN', idOf(foreign))
+    .replace('CLOSED', idOf(closed))
+    .replace('SLOT', slotId)
+    .replace('FINDING', findingId)
+    .replace('APPROVAL', approvalId)
+    .replace('WORKFLOW_RUN', runId)
 }
 
 describe('what each kind of token may do', () => {

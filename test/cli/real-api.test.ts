@@ -52,6 +52,89 @@ async function claimed(namespace: string): Promise<{ id: string; token: string }
   return { id: item.job.id, token: item.attempt_token }
 }
 
+describe('hand-offs, from the shell', () => {
+  test('a subscription is set from a file, reacts, and is disabled', async () => {
+    await writeFile(path.join(folder, 'on-alert.yaml'), 'agent: devops\ntopic: alert.*\nfilter: { level: high }\nsubject: "Alert on {{payload.host}}"\n')
+    await writeFile(path.join(folder, 'broken-subscription.yaml'), 'agent: devops\ntopic: alert.*\nas: poem\n')
+    const broken = await cli(['set-subscription', 'on-alert', '--file', 'broken-subscription.yaml'])
+    const planned = await cli(['set-subscription', 'on-alert', '--file', 'on-alert.yaml', '--dry-run'])
+    const set = await answer(['set-subscription', 'on-alert', '--file', 'on-alert.yaml'])
+
+    const event = await answer(['emit-event', '--topic', 'alert.disk', '--payload', '{"level":"high","host":"web-1"}'])
+    const { items } = (await answer(['reactions', '--event-id', String(event['id'])])) as { items: { job_id: string; status: string }[] }
+    const listed = await cli(['subscriptions', '--agent', 'devops'])
+    const off = await answer(['disable-subscription', 'on-alert', '--if-version', '1'])
+
+    expect([broken.code, broken.stderr.split('\n')[0]]).toEqual([2, expect.stringContaining('broken-subscription.yaml:3:5: as:')])
+    expect([planned.code, planned.stdout]).toEqual([0, expect.stringContaining('on-alert')])
+    expect(set).toMatchObject({ change: { change: 'added' } })
+    expect(items).toMatchObject([{ status: 'made' }])
+    expect((await api.t.ledger.getJob(items[0]?.job_id as JobId)).subject).toBe('Alert on web-1')
+    expect(listed.stdout).toMatch(/on-alert +alert\.\* +devops +job/)
+    expect(off).toMatchObject({ change: { change: 'disabled' }, subscription: { enabled: false, version: 2 } })
+  })
+
+  test('what is blocked is listed, answered, approved or rejected, and its story told', async () => {
+    const [asks, waits, person] = [await claimed('asks'), await claimed('waits'), await claimed('person')]
+    for (const { id, token } of [asks, waits]) {
+      await answer(['block-job', id, '--blocked-reason', 'may I?', '--waits-for', '{"kind":"approval","subject":"Ship it?"}'], { env: { AGENTBUS_TOKEN: token } })
+    }
+    await answer(['block-job', person.id, '--blocked-reason', 'which one?', '--patience-seconds', '60'], { env: { AGENTBUS_TOKEN: person.token } })
+
+    const { items } = (await answer(['approvals'])) as { items: { id: string; job_id: string }[] }
+    const idOf = (job: string): string => items.find((one) => one.job_id === job)?.id ?? ''
+    const list = await cli(['blocked', '--namespace', 'person'])
+    const approved = await answer(['approve', idOf(asks.id), '--note', 'go'])
+    const rejected = await answer(['reject', idOf(waits.id), '--note', 'not yet'])
+    const again = await cli(['approve', idOf(waits.id)])
+    const shown = await cli(['approval', idOf(waits.id)])
+    const answered = await answer(['unblock-job', person.id, '--reason', 'the blue one', '--answer', '{"colour":"blue"}'])
+    const story = await cli(['trace', '--job-id', waits.id])
+
+    expect(list.stdout).toMatch(new RegExp(`${person.id} +devops +\\S+ +person +operator +which one\\?`))
+    expect([approved['status'], rejected['status'], again.code]).toEqual(['approved', 'rejected', 5])
+    expect(shown.stdout).toContain('not yet')
+    expect(answered).toMatchObject({ status: 'queued', answer: { answer: { colour: 'blue' } } })
+    for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id]) expect(story.stdout).toContain(part)
+  })
+
+  test('a workflow is checked, defined, started, looked at and cancelled', async () => {
+    await writeFile(
+      path.join(folder, 'flow.yaml'),
+      'name: shell-flow\ninputs: { what: {} }\nsteps:\n  - { id: a, agent: devops, subject: "{{inputs.what}}" }\n  - { id: b, needs: [a], approval: {} }\n',
+    )
+    await writeFile(path.join(folder, 'bad-flow.yaml'), 'name: shell-flow\nsteps:\n  - id: a\n    agent: devops\n    needs: [z]\n')
+
+    const bad = await cli(['define-workflow', '--file', 'bad-flow.yaml'])
+    const fine = await cli(['define-workflow', '--file', 'flow.yaml', '--check'])
+    const defined = await answer(['define-workflow', '--file', 'flow.yaml'])
+    const run = await answer(['start-workflow', 'shell-flow', '--inputs', '{"what":"it"}', '--correlation-key', 'shell-1'])
+    const id = String((run['run'] as { id: string }).id)
+    const shown = await cli(['workflow-run', id])
+    const flow = await cli(['workflow', 'shell-flow'])
+    const flows = await cli(['workflows'])
+    const runs = await cli(['workflow-runs', '--workflow', 'shell-flow'])
+    const cancelled = await answer(['cancel-workflow', id, '--reason', 'enough', '--running', 'cancel'])
+    const late = await cli(['cancel-workflow', id, '--reason', 'enough'])
+
+    expect([bad.code, bad.stderr.split('\n')[0]]).toEqual([2, expect.stringContaining('bad-flow.yaml:5:13: steps[0].needs[0]: step z is not defined')])
+    expect(fine).toMatchObject({ code: 0, stdout: 'workflow shell-flow: 2 steps, no fault\n' })
+    expect(defined).toMatchObject({ name: 'shell-flow', version: 1 })
+    expect(shown.stdout).toMatch(/a +running +devops +queued/)
+    expect(flow.stdout).toMatch(/b +approval +a/)
+    expect([flows.stdout, runs.stdout]).toEqual([expect.stringContaining('shell-flow'), expect.stringContaining(id)])
+    expect(cancelled).toMatchObject({ run: { status: 'cancelled', last_error: 'enough' }, still_running: [] })
+    expect(late.code).toBe(5)
+  })
+
+  test('work for whoever is able names what it takes, or is refused', async () => {
+    const refused = await cli(['enqueue-job', '--subject', 'fly', '--capability', 'flying'])
+
+    expect(refused.code).not.toBe(0)
+    expect(refused.stderr).toContain('No enabled agent has all of: flying.')
+  })
+})
+
 describe('a job, from the shell', () => {
   test('is enqueued with everything the options name', async () => {
     const parent = await aJob(api.t.ledger, 'queued', { namespace: 'shell' })
@@ -562,7 +645,18 @@ test('the token of an attempt that nobody opened is refused with 4 and not repea
 })
 
 test('every client command was run above against the real API', () => {
-  const all = [...COMMANDS.map((command) => command.name), 'apply', 'delegate', 'set-standing-order', 'workspace', 'token create', 'token list', 'token revoke']
+  const all = [
+    ...COMMANDS.map((command) => command.name),
+    'apply',
+    'delegate',
+    'set-standing-order',
+    'set-subscription',
+    'define-workflow',
+    'workspace',
+    'token create',
+    'token list',
+    'token revoke',
+  ]
 
   expect(all.filter((name) => !used.has(name))).toEqual([])
 })

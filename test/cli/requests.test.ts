@@ -30,6 +30,16 @@ const closingBody = {
   findings: [{ topic: 'disk.full', subject_key: 'h1', body: 'full' }],
 }
 
+/** Options that exclude others of the same command. */
+const INSTEAD: Readonly<Record<string, Sends>> = {
+  'enqueue-job': {
+    argv: ['--subject', 'look', '--capability', 'code', '--capability', 'review'],
+    method: 'POST',
+    path: '/v1/jobs',
+    body: { subject: 'look', capabilities: ['code', 'review'] },
+  },
+}
+
 /** Every command with every option it has, and the request it must make. */
 const EXPECTED: Readonly<Record<string, Sends>> = {
   'enqueue-job': {
@@ -63,11 +73,15 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   'block-job': {
     argv: [
       ...[ID, '--blocked-reason', 'no key', '--blocked-owner', 'ops', '--unblock-action', 'send it', '--look-again-at', LATER, '--waits-for', '{"kind":"event","topic":"k.sent"}'],
+      ...['--patience-seconds', '600'],
       ...closingFlags,
     ],
     method: 'POST',
     path: `/v1/jobs/${ID}/block`,
-    body: { ...closingBody, blocked_reason: 'no key', blocked_owner: 'ops', unblock_action: 'send it', look_again_at: LATER, waits_for: { kind: 'event', topic: 'k.sent' } },
+    body: {
+      ...closingBody,
+      ...{ blocked_reason: 'no key', blocked_owner: 'ops', unblock_action: 'send it', look_again_at: LATER, waits_for: { kind: 'event', topic: 'k.sent' }, patience_seconds: 600 },
+    },
   },
   'fail-job': {
     argv: [ID, '--last-error', 'broken', '--retry-seconds', '30', ...closingFlags],
@@ -140,6 +154,39 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     },
   },
   'standing-orders': { argv: ['--agent', 'devops'], method: 'GET', path: '/v1/standing-orders?agent=devops' },
+  blocked: { argv: ['--namespace', 'ns', '--agent', 'devops', '--limit', '5', '--cursor', 'x'], method: 'GET', path: '/v1/blocked?namespace=ns&agent=devops&limit=5&cursor=x' },
+  'unblock-job': { argv: [ID, '--reason', 'why', '--answer', '{"a":1}'], method: 'POST', path: `/v1/jobs/${ID}/unblock`, body: { reason: 'why', answer: { a: 1 } } },
+  subscriptions: { argv: ['--agent', 'devops', '--namespace', 'ns'], method: 'GET', path: '/v1/subscriptions?agent=devops&namespace=ns' },
+  'disable-subscription': { argv: ['on-alert'], method: 'DELETE', path: '/v1/subscriptions/on-alert' },
+  reactions: {
+    argv: ['--event-id', '7', '--job-id', ID, '--status', 'cut', '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: `/v1/reactions?event_id=7&job_id=${ID}&status=cut&limit=5&cursor=x`,
+  },
+  approvals: {
+    argv: ['--namespace', 'ns', '--status', 'expired', '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: '/v1/approvals?namespace=ns&status=expired&limit=5&cursor=x',
+  },
+  approval: { argv: [ID], method: 'GET', path: `/v1/approvals/${ID}` },
+  approve: { argv: [ID, '--note', 'go'], method: 'POST', path: `/v1/approvals/${ID}/approve`, body: { note: 'go' } },
+  reject: { argv: [ID, '--note', 'no'], method: 'POST', path: `/v1/approvals/${ID}/reject`, body: { note: 'no' } },
+  trace: { argv: ['--job-id', ID, '--correlation-key', 'c'], method: 'GET', path: `/v1/trace?job_id=${ID}&correlation_key=c` },
+  workflows: { argv: [], method: 'GET', path: '/v1/workflows' },
+  workflow: { argv: ['release', '--version', '2', '--namespace', 'ns'], method: 'GET', path: '/v1/workflows/release?version=2&namespace=ns' },
+  'start-workflow': {
+    argv: ['release', '--inputs', '{"v":1}', '--version', '2', '--dedupe-key', 'd', '--correlation-key', 'c', '--source-agent', 'auditor'],
+    method: 'POST',
+    path: '/v1/workflows/release/runs',
+    body: { inputs: { v: 1 }, version: 2, dedupe_key: 'd', correlation_key: 'c', source_agent: 'auditor' },
+  },
+  'workflow-runs': {
+    argv: ['--namespace', 'ns', '--workflow', 'release', '--status', 'failed', '--limit', '5', '--cursor', 'x'],
+    method: 'GET',
+    path: '/v1/workflow-runs?namespace=ns&workflow=release&status=failed&limit=5&cursor=x',
+  },
+  'workflow-run': { argv: [ID], method: 'GET', path: `/v1/workflow-runs/${ID}` },
+  'cancel-workflow': { argv: [ID, '--reason', 'why', '--running', 'cancel'], method: 'POST', path: `/v1/workflow-runs/${ID}/cancel`, body: { reason: 'why', running: 'cancel' } },
   'disable-standing-order': { argv: ['devops/disk-check'], method: 'DELETE', path: '/v1/standing-orders/devops/disk-check' },
   slots: {
     argv: ['--order', 'devops/x', '--agent', 'devops', '--status', 'missed', '--from', LATER, '--to', LATER, '--limit', '5', '--cursor', 'x'],
@@ -215,14 +262,15 @@ describe('every command', () => {
 
   for (const row of COMMANDS) {
     test(`${row.name}: the table here uses all its options`, () => {
-      const used = new Set(EXPECTED[row.name]?.argv.filter((word) => word.startsWith('--')))
+      const words = [...(EXPECTED[row.name]?.argv ?? []), ...(INSTEAD[row.name]?.argv ?? [])]
+      const used = new Set(words.filter((word) => word.startsWith('--')))
 
       expect([...used].sort()).toEqual(row.options.map((option) => `--${option.flag}`).sort())
     })
   }
 
-  for (const [name, sends] of Object.entries(EXPECTED)) {
-    test(`${name} sends ${sends.method} ${sends.path.split('?')[0]}, and the API takes it`, async ({ api, cli }) => {
+  for (const [name, sends] of [...Object.entries(EXPECTED), ...Object.entries(INSTEAD)]) {
+    test(`${[name, ...sends.argv].join(' ').slice(0, 40)} sends ${sends.method} ${sends.path.split('?')[0]}, and the API takes it`, async ({ api, cli }) => {
       const ran = await cli([name, ...sends.argv, '--json'])
 
       expect(ran).toMatchObject({ code: 0, stderr: '' })
@@ -233,6 +281,9 @@ describe('every command', () => {
       expect(seen === undefined ? undefined : faultsByTheApi(seen)).toEqual([])
     })
 
+  }
+
+  for (const [name, sends] of Object.entries(EXPECTED)) {
     test(`${name} --json writes the answer as JSON and nothing else`, async ({ api, cli }) => {
       const answer = { id: ID, items: [{ id: ID, text: 'a\u001b[31m\u009bred' }], next_cursor: null }
       api.always({ status: 200, body: answer })

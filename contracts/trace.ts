@@ -1,0 +1,51 @@
+import { z } from 'zod'
+import { ActorKind } from './actor.js'
+import { AgentId, JobId } from './ids.js'
+import { JobStatus } from './job-states.js'
+import { storableText } from './text.js'
+
+/** What a trace is about: one job with its whole lineage, everything under one correlation key, or both together. */
+export const TraceQuery = z
+  .strictObject({ job_id: JobId.optional(), correlation_key: storableText({ min: 1, max: 200 }).optional() })
+  .refine((query) => query.job_id !== undefined || query.correlation_key !== undefined, { error: 'name job_id or correlation_key, or both', path: ['job_id'] })
+  .meta({ id: 'TraceQuery' })
+export type TraceQuery = z.infer<typeof TraceQuery>
+
+const timestamp = z.iso.datetime({ offset: true })
+
+export const TraceView = z
+  .object({
+    correlation_key: z.string().nullable(),
+    jobs: z.array(
+      z.object({
+        id: JobId,
+        parent_job_id: JobId.nullable(),
+        /** How many hand-offs below the first job. */
+        depth: z.int(),
+        source_agent: AgentId.nullable(),
+        target_agent: AgentId.nullable(),
+        subject: z.string(),
+        status: JobStatus,
+        created_at: timestamp,
+        finished_at: timestamp.nullable(),
+      }),
+    ),
+    /** Everything that happened, in order of time; within a job in the order of its history. */
+    entries: z.array(
+      z.object({
+        at: timestamp,
+        kind: z.enum(['job', 'event', 'approval', 'workflow']),
+        job_id: JobId.nullable(),
+        /** The agent it is about. */
+        agent: AgentId.nullable(),
+        what: z.string(),
+        by: z.object({ kind: ActorKind, id: z.string() }).nullable(),
+        note: z.string().nullable(),
+        details: z.record(z.string(), z.unknown()),
+      }),
+    ),
+    /** Whether there is more than one answer holds. */
+    truncated: z.boolean(),
+  })
+  .meta({ id: 'Trace' })
+export type TraceView = z.infer<typeof TraceView>

@@ -1,0 +1,145 @@
+import type { ApprovalId, ApprovalView } from '../contracts/approvals.js'
+import { sql } from 'drizzle-orm'
+import { AgentbusError } from '../contracts/errors.js'
+import type { FleetChange } from '../contracts/fleet.js'
+import type { JobId } from '../contracts/ids.js'
+import type { JobView, UnblockBody } from '../contracts/jobs.js'
+import { SubscriptionConfig, type SubscriptionView } from '../contracts/subscriptions.js'
+import { lockDefinitions } from './apply-fleet.js'
+import { applySubscriptions, knownSubscriptions, subscriptionKey } from './apply-subscriptions.js'
+import { actorOf, type Caller, type CommandContext } from './caller.js'
+import type { Tx } from './database.js'
+import { decideApproval } from './decide-approval.js'
+import { approvalView, listSubscriptions } from './handoff-queries.js'
+import { onceOnly } from './idempotency.js'
+import { requireRight } from './policies.js'
+import { jobView } from './rows.js'
+import { mustBeOpen } from './tokens.js'
+import { lockJob, move, type LockedJob } from './transition.js'
+
+export interface HandoffCommandDeps {
+  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
+  readonly operatorOnly: (caller: Caller) => Promise<void>
+  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
+  readonly nowMs: () => number
+}
+
+export interface SubscriptionChange {
+  readonly change: FleetChange
+  readonly subscription: SubscriptionView | null
+}
+
+/** Subscriptions, decisions, and answers for blocked work. */
+export class HandoffCommands {
+  readonly #deps: HandoffCommandDeps
+
+  constructor(deps: HandoffCommandDeps) {
+    this.#deps = deps
+  }
+
+  /** Brings one subscription to this definition, and leaves all others alone. @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_VERSION_MISMATCH */
+  async setSubscription(context: CommandContext, definition: SubscriptionConfig, { dryRun }: { readonly dryRun: boolean }): Promise<SubscriptionChange & { replayed?: boolean }> {
+    await this.#deps.operatorOnly(context.caller)
+    return this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        await lockDefinitions(tx)
+        await mustBeAgent(tx, definition.agent)
+        mustBeAtVersion(definition, (await knownSubscriptions(tx)).get(subscriptionKey(definition))?.version, context.ifVersion)
+        const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
+        const [change] = await applySubscriptions(tx, [definition], { ...by, dryRun, prune: false })
+        if (change === undefined) throw new Error('applying one subscription is one change')
+        return { change, subscription: await viewOf(tx, definition) }
+      }),
+    )
+  }
+
+  /** Disables a subscription; what it made stays explained. @throws AGENTBUS_SUBSCRIPTION_NOT_FOUND, AGENTBUS_VERSION_MISMATCH */
+  async disableSubscription(context: CommandContext, key: { readonly namespace: string; readonly name: string }): Promise<SubscriptionChange & { replayed?: boolean }> {
+    await this.#deps.operatorOnly(context.caller)
+    return this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        await lockDefinitions(tx)
+        const known = (await knownSubscriptions(tx)).get(subscriptionKey(key))
+        if (known === undefined) throw new AgentbusError('AGENTBUS_SUBSCRIPTION_NOT_FOUND', `No subscription has the name ${subscriptionKey(key)}.`)
+        mustBeAtVersion(key, known.version, context.ifVersion)
+        const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
+        const [change] = await applySubscriptions(tx, [{ ...known.definition, enabled: false }], { ...by, dryRun: false, prune: false })
+        if (change === undefined) throw new Error('applying one subscription is one change')
+        return { change: change.change === 'changed' ? { ...change, change: 'disabled' as const } : change, subscription: await viewOf(tx, key) }
+      }),
+    )
+  }
+
+  /** Decides an approval: for operators, and agents to whom the fleet file gives the right. @throws AGENTBUS_APPROVAL_NOT_FOUND, AGENTBUS_APPROVAL_DECIDED */
+  async decide(context: CommandContext, id: ApprovalId, to: 'approved' | 'rejected', note: string | undefined): Promise<{ approval: ApprovalView; replayed?: boolean }> {
+    return this.#asAllowed(context, {}, async (tx) => {
+      await requireRight(tx, context.caller, 'approve', 'decide approvals')
+      const approval = await decideApproval(tx, id, { to, note, actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+      return { approval: approvalView(approval) }
+    })
+  }
+
+  /**
+   * Answers a blocked job: it is queued again and its next attempt is told. For operators, whoever it names as its owner,
+   * whoever sent it, and agents to whom the fleet file gives the right. @throws AGENTBUS_ILLEGAL_TRANSITION
+   */
+  async unblock(context: CommandContext, id: JobId, body: UnblockBody): Promise<{ job: JobView; replayed?: boolean }> {
+    return this.#asAllowed(context, { jobId: id }, async (tx) => {
+      const job = await lockJob(tx, id)
+      await mayAnswer(tx, context.caller, job)
+      if (job.status !== 'blocked') {
+        throw new AgentbusError('AGENTBUS_ILLEGAL_TRANSITION', `Job ${id} is ${job.status}, not blocked.`, { job_id: id, from: job.status, to: 'queued' })
+      }
+      const actor = actorOf(context.caller)
+      const moved = await move(tx, job, {
+        to: 'queued',
+        reason: 'unblocked',
+        actor,
+        note: body.reason,
+        set: { answer: { kind: 'person', by: `${actor.kind}:${actor.id}`, reason: body.reason, answer: body.answer }, run_after: sql`clock_timestamp()` },
+        queue: 'publish',
+      })
+      return { job: jobView(moved) }
+    })
+  }
+
+  /** One transaction in the caller's name. Refusals leave a row. */
+  async #asAllowed<T extends Record<string, unknown>>(context: CommandContext, about: { jobId?: string }, work: (tx: Tx) => Promise<T>): Promise<T & { replayed?: boolean }> {
+    const { caller } = context
+    try {
+      return await this.#deps.run((tx) =>
+        onceOnly(tx, context, async () => {
+          await mustBeOpen(tx, caller)
+          return work(tx)
+        }),
+      )
+    } catch (error) {
+      if (error instanceof AgentbusError && LEAVES_A_ROW.has(error.code)) await this.#deps.refused(caller, error, about)
+      throw error
+    }
+  }
+}
+
+const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_APPROVAL_DECIDED', 'AGENTBUS_ILLEGAL_TRANSITION'])
+
+async function mayAnswer(tx: Tx, caller: Caller, job: LockedJob): Promise<void> {
+  if (caller.role === 'agent' || caller.role === 'attempt') {
+    if (job.blocked_owner === caller.agentId || (job.source_agent === caller.agentId && job.target_agent !== caller.agentId)) return
+  }
+  await requireRight(tx, caller, 'unblock', `answer job ${job.id}`)
+}
+
+async function mustBeAgent(tx: Tx, id: string): Promise<void> {
+  const { rows } = await tx.execute(sql`select 1 from agents where id = ${id}`)
+  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${id}.`, { agent_id: id })
+}
+
+function mustBeAtVersion(key: { readonly namespace: string; readonly name: string }, known: number | undefined, version: number | undefined): void {
+  if (version === undefined || version === known) return
+  const stands = known === undefined ? 'does not exist' : `is at version ${known}`
+  throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `Subscription ${subscriptionKey(key)} ${stands}, not at ${version}.`, { version: known ?? null })
+}
+
+async function viewOf(tx: Tx, { name, namespace }: { readonly namespace: string; readonly name: string }): Promise<SubscriptionView | null> {
+  return (await listSubscriptions(tx, { name, namespace }))[0] ?? null
+}

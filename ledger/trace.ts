@@ -1,0 +1,95 @@
+import { sql, type SQL } from 'drizzle-orm'
+import { AgentbusError } from '../contracts/errors.js'
+import type { TraceQuery, TraceView } from '../contracts/trace.js'
+import type { Db } from './database.js'
+import { iso } from './rows.js'
+
+const MOST_JOBS = 500
+const MOST_ENTRIES = 5_000
+/** A lineage is followed so far up; what is above came from elsewhere. */
+const MOST_GENERATIONS = 200
+
+type TracedJob = TraceView['jobs'][number]
+
+/**
+ * The story of a job with all it came from and all that came of it, or of a correlation key: jobs, their histories, events,
+ * decisions and workflow runs, in order of time. @throws AGENTBUS_JOB_NOT_FOUND
+ */
+export async function trace(db: Db, query: TraceQuery): Promise<TraceView> {
+  const jobs = await tracedJobs(db, query)
+  const ids = jobs.map((job) => job.id)
+  const correlation = query.correlation_key ?? (await commonCorrelation(db, ids))
+  const entries = await entriesOf(db, ids)
+  return { correlation_key: correlation, jobs, entries: entries.slice(0, MOST_ENTRIES), truncated: jobs.length >= MOST_JOBS || entries.length > MOST_ENTRIES }
+}
+
+async function tracedJobs(db: Db, query: TraceQuery): Promise<TracedJob[]> {
+  const seeds: SQL[] = []
+  if (query.job_id !== undefined) seeds.push(sql`(${rootOf(query.job_id)})`)
+  if (query.correlation_key !== undefined) seeds.push(sql`(select id from jobs where correlation_key = ${query.correlation_key} order by id limit ${MOST_JOBS})`)
+  const { rows } = await db.execute(sql`
+    with recursive seed as (${sql.join(seeds, sql` union `)}), tree as (
+      select id, 0 as depth from seed
+      union
+      select j.id, t.depth + 1 from jobs j join tree t on j.parent_job_id = t.id where t.depth < ${MOST_GENERATIONS}
+    ), found as (select id, max(depth) as depth from tree group by id order by id limit ${MOST_JOBS})
+    select j.id, j.parent_job_id, f.depth, j.source_agent, j.target_agent, j.subject, j.status, j.created_at, j.finished_at
+    from found f join jobs j on j.id = f.id order by j.created_at, j.id`)
+  if (rows.length === 0 && query.job_id !== undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${query.job_id}.`, { job_id: query.job_id })
+  return rows.map((row) => ({
+    ...(row as unknown as TracedJob),
+    depth: Number(row['depth']),
+    created_at: iso(String(row['created_at'])),
+    finished_at: row['finished_at'] === null ? null : iso(String(row['finished_at'])),
+  }))
+}
+
+function rootOf(id: string): SQL {
+  return sql`
+    select id from (
+      with recursive up as (
+        select id, parent_job_id, 0 as height from jobs where id = ${id}::uuid
+        union all
+        select p.id, p.parent_job_id, u.height + 1 from jobs p join up u on p.id = u.parent_job_id where u.height < ${MOST_GENERATIONS}
+      )
+      select id, height from up order by height desc limit 1
+    ) root`
+}
+
+async function commonCorrelation(db: Db, ids: readonly string[]): Promise<string | null> {
+  const { rows } = await db.execute<{ correlation_key: string | null }>(sql`
+    select distinct correlation_key from jobs where id = any(${sql.param(ids)}::uuid[]) and correlation_key is not null limit 2`)
+  return rows.length === 1 ? (rows[0]?.correlation_key ?? null) : null
+}
+
+async function entriesOf(db: Db, ids: readonly string[]): Promise<TraceView['entries']> {
+  const mine = sql`any(${sql.param(ids)}::uuid[])`
+  const { rows } = await db.execute(sql`
+    select * from (
+      select t.at, 'job' as kind, t.job_id, j.target_agent as agent, case when t.kind = 'note' then t.reason::text else t.to_status::text || ' (' || t.reason::text || ')' end as what,
+        t.actor_kind::text, t.actor, t.note, t.details, t.seq::bigint as ord
+      from job_transitions t join jobs j on j.id = t.job_id where t.job_id = ${mine}
+      union all
+      select e.created_at, 'event', e.source_job_id, e.source_agent, e.topic, split_part(e.created_by, ':', 1), substr(e.created_by, strpos(e.created_by, ':') + 1), null, e.payload, e.id
+      from events e where e.source_job_id = ${mine}
+      union all
+      select t.at, 'approval', a.job_id, a.agent_id, t.to_status::text || ': ' || a.subject, t.actor_kind::text, t.actor, t.note,
+        jsonb_build_object('approval_id', a.id, 'workflow_run_id', a.workflow_run_id, 'step', a.step), t.seq
+      from approvals a join approval_transitions t on t.approval_id = a.id
+      where a.job_id = ${mine} or a.workflow_run_id in (select r.id from workflow_runs r join workflow_steps s on s.run_id = r.id where s.job_id = ${mine})
+      union all
+      select t.at, 'workflow', s.job_id, null, r.workflow || coalesce(' / ' || t.step, '') || ': ' || t.to_status, t.actor_kind::text, t.actor, t.reason, t.details, t.seq
+      from workflow_runs r join workflow_transitions t on t.run_id = r.id left join workflow_steps s on s.run_id = r.id and s.step = t.step
+      where r.id in (select s2.run_id from workflow_steps s2 where s2.job_id = ${mine})
+    ) story order by at, ord limit ${MOST_ENTRIES + 1}`)
+  return rows.map((row) => ({
+    at: iso(String(row['at'])),
+    kind: row['kind'] as TraceView['entries'][number]['kind'],
+    job_id: row['job_id'] as TracedJob['id'] | null,
+    agent: row['agent'] as TracedJob['target_agent'],
+    what: String(row['what']),
+    by: row['actor'] === null ? null : { kind: row['actor_kind'] as never, id: String(row['actor']) },
+    note: row['note'] as string | null,
+    details: row['details'] as Record<string, unknown>,
+  }))
+}
