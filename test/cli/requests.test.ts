@@ -280,7 +280,6 @@ describe('every command', () => {
       expect(seen?.headers.authorization).toBe(`Bearer ${TOKEN}`)
       expect(seen === undefined ? undefined : faultsByTheApi(seen)).toEqual([])
     })
-
   }
 
   for (const [name, sends] of Object.entries(EXPECTED)) {
