@@ -3,7 +3,8 @@ import { fleetRoutes } from './fleet.js'
 import { inboxRoutes } from './inbox.js'
 import { jobRoutes } from './jobs.js'
 import { laneRoutes } from './lanes.js'
+import { projectRoutes } from './projects.js'
 import { standingOrderRoutes } from './standing-orders.js'
 
 /** Every route of the API: what the server mounts and what the OpenAPI document describes. */
-export const routes: readonly Route[] = [...jobRoutes, ...fleetRoutes, ...standingOrderRoutes, ...inboxRoutes, ...laneRoutes]
+export const routes: readonly Route[] = [...jobRoutes, ...fleetRoutes, ...standingOrderRoutes, ...inboxRoutes, ...laneRoutes, ...projectRoutes]

@@ -105,6 +105,12 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['acknowledgeInbox', 'POST', '/v1/inbox/acknowledge', { ids: ['0192f0c4-1111-7000-8000-00000000000a'] }, { operator: 404, auditor: 403, agent: 404, attempt: 404, ended: 401 }],
   ['settleFinding', 'POST', '/v1/findings/FINDING/settle', { note: 'x' }, { ...nobody, operator: 200, ended: 401 }],
   ['finishStandingOrder', 'POST', '/v1/jobs/MINE/finish-standing-order', { outcome: 'no_work' }, { ...nobody, attempt: 409 }],
+  ['listProjects', 'GET', '/v1/projects', undefined, { ...readers, attempt: 200 }],
+  ['appendProjectLog', 'POST', '/v1/projects/shop/log', { entry: 'x' }, { operator: 201, auditor: 403, agent: 201, attempt: 201, ended: 401 }],
+  ['listProjectLog', 'GET', '/v1/projects/shop/log', undefined, { ...readers, attempt: 200 }],
+  ['setProjectStatus', 'PUT', '/v1/projects/shop/status', { status: 'x' }, { ...nobody, operator: 201, ended: 401 }],
+  ['getProjectStatus', 'GET', '/v1/projects/shop/status', undefined, { ...readers, attempt: 200 }],
+  ['listProjectStatuses', 'GET', '/v1/projects/shop/statuses', undefined, { ...readers, attempt: 200 }],
 ]
 
 function pathOf(path: string): string {
