@@ -1,12 +1,13 @@
 import type { ApprovalId, ApprovalView } from '../contracts/approvals.js'
 import { sql } from 'drizzle-orm'
-import { AgentbusError } from '../contracts/errors.js'
+import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import type { FleetChange } from '../contracts/fleet.js'
 import type { JobId } from '../contracts/ids.js'
 import type { JobView, UnblockBody } from '../contracts/jobs.js'
 import { SubscriptionConfig, type SubscriptionView } from '../contracts/subscriptions.js'
 import { lockDefinitions } from './apply-fleet.js'
 import { applySubscriptions, knownSubscriptions, subscriptionKey } from './apply-subscriptions.js'
+import { asCaller, type CallerDeps } from './as-caller.js'
 import { actorOf, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
 import { decideApproval } from './decide-approval.js'
@@ -14,14 +15,11 @@ import { approvalView, listSubscriptions } from './handoff-queries.js'
 import { onceOnly } from './idempotency.js'
 import { requireRight } from './policies.js'
 import { jobView } from './rows.js'
-import { mustBeOpen } from './tokens.js'
 import { lockJob, move, type LockedJob } from './transition.js'
 
-export interface HandoffCommandDeps {
-  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
+export interface HandoffCommandDeps extends CallerDeps {
+  /** @throws AGENTBUS_FORBIDDEN, with a row */
   readonly operatorOnly: (caller: Caller) => Promise<void>
-  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
-  readonly nowMs: () => number
 }
 
 export interface SubscriptionChange {
@@ -72,7 +70,7 @@ export class HandoffCommands {
 
   /** Decides an approval: for operators, and agents to whom the fleet file gives the right. @throws AGENTBUS_APPROVAL_NOT_FOUND, AGENTBUS_APPROVAL_DECIDED */
   async decide(context: CommandContext, id: ApprovalId, to: 'approved' | 'rejected', note: string | undefined): Promise<{ approval: ApprovalView; replayed?: boolean }> {
-    return this.#asAllowed(context, {}, async (tx) => {
+    return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
       await requireRight(tx, context.caller, 'approve', 'decide approvals')
       const approval = await decideApproval(tx, id, { to, note, actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
       return { approval: approvalView(approval) }
@@ -84,7 +82,7 @@ export class HandoffCommands {
    * whoever sent it, and agents to whom the fleet file gives the right. @throws AGENTBUS_ILLEGAL_TRANSITION
    */
   async unblock(context: CommandContext, id: JobId, body: UnblockBody): Promise<{ job: JobView; replayed?: boolean }> {
-    return this.#asAllowed(context, { jobId: id }, async (tx) => {
+    const work = async (tx: Tx): Promise<{ job: JobView }> => {
       const job = await lockJob(tx, id)
       await mayAnswer(tx, context.caller, job)
       if (job.status !== 'blocked') {
@@ -100,27 +98,12 @@ export class HandoffCommands {
         queue: 'publish',
       })
       return { job: jobView(moved) }
-    })
-  }
-
-  /** One transaction in the caller's name. Refusals leave a row. */
-  async #asAllowed<T extends Record<string, unknown>>(context: CommandContext, about: { jobId?: string }, work: (tx: Tx) => Promise<T>): Promise<T & { replayed?: boolean }> {
-    const { caller } = context
-    try {
-      return await this.#deps.run((tx) =>
-        onceOnly(tx, context, async () => {
-          await mustBeOpen(tx, caller)
-          return work(tx)
-        }),
-      )
-    } catch (error) {
-      if (error instanceof AgentbusError && LEAVES_A_ROW.has(error.code)) await this.#deps.refused(caller, error, about)
-      throw error
     }
+    return asCaller(this.#deps, context, LEAVES_A_ROW, work, { jobId: id })
   }
 }
 
-const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_APPROVAL_DECIDED', 'AGENTBUS_ILLEGAL_TRANSITION'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_APPROVAL_DECIDED', 'AGENTBUS_ILLEGAL_TRANSITION'])
 
 async function mayAnswer(tx: Tx, caller: Caller, job: LockedJob): Promise<void> {
   if (caller.role === 'agent' || caller.role === 'attempt') {

@@ -1,27 +1,20 @@
-import { AgentbusError } from '../contracts/errors.js'
+import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import type { AcknowledgeBody, FiledView, FileFindingBody, FindingId, FindingView, InboxMessageView, ReadInboxBody, SettleFindingBody } from '../contracts/findings.js'
 import type { AgentId } from '../contracts/ids.js'
-import { actorOf, callerKey, type Caller, type CommandContext } from './caller.js'
+import { asCaller, type CallerDeps, type CallerRun } from './as-caller.js'
+import type { Caller, CommandContext } from './caller.js'
 import type { Tx } from './database.js'
 import { fileFinding } from './file-finding.js'
 import { findingView, lockFinding } from './finding-rows.js'
-import { acknowledge, readInbox, type InboxReader } from './inbox.js'
-import { onceOnly } from './idempotency.js'
+import { acknowledge, readInbox } from './inbox.js'
 import { settleAnswered } from './pending-results.js'
 import { settleFinding } from './settle-finding.js'
-import { mustBeOpen } from './tokens.js'
-
-export interface InboxCommandDeps {
-  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
-  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
-  readonly nowMs: () => number
-}
 
 /** The commands on findings and inboxes. An attempt may use them for its agent as long as it is open. */
 export class InboxCommands {
-  readonly #deps: InboxCommandDeps
+  readonly #deps: CallerDeps
 
-  constructor(deps: InboxCommandDeps) {
+  constructor(deps: CallerDeps) {
     this.#deps = deps
   }
 
@@ -58,21 +51,8 @@ export class InboxCommands {
     })
   }
 
-  /** One transaction in the caller's name; an attempt stays open while it runs. Refusals leave a row. */
-  async #as<T extends Record<string, unknown>>(context: CommandContext, work: (tx: Tx, by: InboxReader) => Promise<T>): Promise<T & { replayed?: boolean }> {
-    const { caller } = context
-    try {
-      return await this.#deps.run((tx) =>
-        onceOnly(tx, context, async () => {
-          await mustBeOpen(tx, caller)
-          const attempt = caller.role === 'attempt' ? { attemptId: caller.attemptId, jobId: caller.jobId } : {}
-          return work(tx, { ...attempt, key: callerKey(caller), actor: actorOf(caller), nowMs: this.#deps.nowMs() })
-        }),
-      )
-    } catch (error) {
-      if (error instanceof AgentbusError && LEAVES_A_ROW.has(error.code)) await this.#deps.refused(caller, error, caller.role === 'attempt' ? { jobId: caller.jobId } : {})
-      throw error
-    }
+  #as<T extends Record<string, unknown>>(context: CommandContext, work: (tx: Tx, by: CallerRun) => Promise<T>): Promise<T & { replayed?: boolean }> {
+    return asCaller(this.#deps, context, LEAVES_A_ROW, work)
   }
 
   /** The agent the caller speaks for; undefined for an operator, who speaks for anybody. */
@@ -94,4 +74,4 @@ export class InboxCommands {
   }
 }
 
-const LEAVES_A_ROW = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_NOT_YOUR_MESSAGE'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_NOT_YOUR_MESSAGE'])

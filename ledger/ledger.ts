@@ -10,9 +10,11 @@ import type { ClaimedJob, ClaimJobsBody, JobView, ListBlockedQuery, ListEventsQu
 import type { TraceQuery } from '../contracts/trace.js'
 import type { ListReactionsQuery } from '../contracts/subscriptions.js'
 import type { ListWorkflowRunsQuery, WorkflowRunId } from '../contracts/workflows.js'
+import type { ListProjectLogQuery, ListProjectsQuery, ListProjectStatusesQuery, ProjectName } from '../contracts/projects.js'
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
 import { accountability } from './accountability.js'
 import { applyFleet } from './apply-fleet.js'
+import type { CallerDeps } from './as-caller.js'
 import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
@@ -36,6 +38,8 @@ import { findingHistory, listFindings, listInbox } from './finding-queries.js'
 import { InboxCommands } from './inbox-commands.js'
 import { raiseDue } from './file-finding.js'
 import { settleAnswered, watchPendingResults } from './pending-results.js'
+import { ProjectCommands } from './project-commands.js'
+import { listProjectLog, listProjects, listProjectStatuses, projectStatus } from './projects.js'
 import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
 import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
@@ -65,6 +69,7 @@ export class Ledger {
   readonly hints = new HintBus()
   readonly jobs: JobCommands
   readonly inbox: InboxCommands
+  readonly projects: ProjectCommands
   readonly waits: JobWaits
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
@@ -101,14 +106,11 @@ export class Ledger {
       random: options.random,
       retryBaseSeconds: options.retryBaseSeconds,
     })
-    this.inbox = new InboxCommands({
-      run: (work) => this.run(work),
-      refused: (caller, error, about) => this.recordRefusal(caller, error, about),
-      nowMs: options.nowMs,
-    })
-    const refused = (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => this.recordRefusal(caller, error, about)
-    this.workflows = new WorkflowCommands({ run: (work) => this.run(work), refused, nowMs: options.nowMs })
-    this.handOffs = new HandoffCommands({ run: (work) => this.run(work), refused, operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
+    const asCaller: CallerDeps = { run: (work) => this.run(work), refused: (caller, error, about) => this.recordRefusal(caller, error, about), nowMs: options.nowMs }
+    this.inbox = new InboxCommands(asCaller)
+    this.projects = new ProjectCommands(asCaller)
+    this.workflows = new WorkflowCommands(asCaller)
+    this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
 
@@ -153,7 +155,7 @@ export class Ledger {
     }
   }
 
-  // Reads. An attempt's token reads its own job and nothing else. @throws AGENTBUS_UNAVAILABLE when the ledger is away
+  // Reads. An attempt's token reads its own job and projects, and nothing else. @throws AGENTBUS_UNAVAILABLE when the ledger is away
   getJob = (id: JobId) => this.#read((db) => getJob(db, id))
   listJobs = (query: ListJobsQuery) => this.#read((db) => listJobs(db, query))
   jobHistory = (id: JobId) => this.#read((db) => jobHistory(db, id))
@@ -174,6 +176,10 @@ export class Ledger {
   listFindings = (query: ListFindingsQuery) => this.#read((db) => listFindings(db, query))
   findingHistory = (id: FindingId) => this.#read((db) => findingHistory(db, id))
   listInbox = (query: ListInboxQuery) => this.#read((db) => listInbox(db, query))
+  listProjects = (query: ListProjectsQuery) => this.#read((db) => listProjects(db, query))
+  listProjectLog = (project: ProjectName, query: ListProjectLogQuery) => this.#read((db) => listProjectLog(db, project, query))
+  projectStatus = (project: ProjectName, namespace: string) => this.#read((db) => projectStatus(db, project, namespace))
+  listProjectStatuses = (project: ProjectName, query: ListProjectStatusesQuery) => this.#read((db) => listProjectStatuses(db, project, query))
   accountability = (query: AccountabilityQuery) => this.#read((db) => accountability(db, query, this.nowMs()))
   listSubscriptions = (only: { readonly agent?: string | undefined; readonly namespace?: string | undefined } = {}) => this.#read((db) => listSubscriptions(db, only))
   listReactions = (query: ListReactionsQuery) => this.#read((db) => listReactions(db, query))

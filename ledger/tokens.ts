@@ -162,10 +162,3 @@ export async function assertSameSecret(db: Db, attemptTokens: AttemptTokens): Pr
     'AGENTBUS_SECRET is not the one this ledger was first used with; attempts opened by other processes could not be verified. Give every process the same AGENTBUS_SECRET.',
   )
 }
-
-/** The token of an attempt dies with it. Its row is locked, so that it cannot end in the middle of this. @throws AGENTBUS_UNAUTHORIZED */
-export async function mustBeOpen(tx: Tx, caller: Caller): Promise<void> {
-  if (caller.role !== 'attempt') return
-  const { rows } = await tx.execute(sql`select 1 from job_attempts where id = ${caller.attemptId}::uuid and finished_at is null for share`)
-  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNAUTHORIZED', 'The attempt of this token has ended.', { attempt_id: caller.attemptId })
-}

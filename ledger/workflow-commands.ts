@@ -1,31 +1,24 @@
 import { sql } from 'drizzle-orm'
-import { AgentbusError } from '../contracts/errors.js'
+import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import { uuidv7, type AgentId, type JobId } from '../contracts/ids.js'
 import type { CancelWorkflowBody, StartWorkflowBody, WorkflowDefinition, WorkflowRunHistory, WorkflowRunId, WorkflowView } from '../contracts/workflows.js'
 import { advance, end, giveUp } from './advance-workflow.js'
 import { canonicalJson, sha256 } from './canonical.js'
+import { asCaller, type CallerDeps } from './as-caller.js'
 import { actorOf, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
-import { onceOnly } from './idempotency.js'
 import { cancelJob } from './operate-job.js'
 import { requireRight } from './policies.js'
 import { cancelUnstarted } from './release-dependents.js'
-import { mustBeOpen } from './tokens.js'
 import { lockJob, note } from './transition.js'
 import { runHistory, workflowView, type WorkflowRow } from './workflow-queries.js'
 import { lockRun, moveStep } from './workflow-rows.js'
 
-export interface WorkflowCommandDeps {
-  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
-  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
-  readonly nowMs: () => number
-}
-
 /** Defining, starting and cancelling workflows: for operators, and agents to whom the fleet file gives the right. */
 export class WorkflowCommands {
-  readonly #deps: WorkflowCommandDeps
+  readonly #deps: CallerDeps
 
-  constructor(deps: WorkflowCommandDeps) {
+  constructor(deps: CallerDeps) {
     this.#deps = deps
   }
 
@@ -112,23 +105,15 @@ export class WorkflowCommands {
     })
   }
 
-  async #once<T extends Record<string, unknown>>(context: CommandContext, what: string, work: (tx: Tx) => Promise<T>): Promise<T & { replayed?: boolean }> {
-    try {
-      return await this.#deps.run((tx) =>
-        onceOnly(tx, context, async () => {
-          await mustBeOpen(tx, context.caller)
-          await requireRight(tx, context.caller, 'workflow', what)
-          return work(tx)
-        }),
-      )
-    } catch (error) {
-      if (error instanceof AgentbusError && LEAVES_A_ROW.has(error.code)) await this.#deps.refused(context.caller, error, {})
-      throw error
-    }
+  #once<T extends Record<string, unknown>>(context: CommandContext, what: string, work: (tx: Tx) => Promise<T>): Promise<T & { replayed?: boolean }> {
+    return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
+      await requireRight(tx, context.caller, 'workflow', what)
+      return work(tx)
+    })
   }
 }
 
-const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_WORKFLOW_OVER', 'AGENTBUS_DELEGATION_REFUSED'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_WORKFLOW_OVER', 'AGENTBUS_DELEGATION_REFUSED'])
 
 function by(context: CommandContext): string {
   const { kind, id } = actorOf(context.caller)

@@ -43,10 +43,10 @@ function api(): string {
 
 Made from the route table. The full description with all schemas is served at \`/v1/openapi.json\` (OpenAPI 3.1).
 
-- **Sign-in**: \`Authorization: Bearer <token>\`. Roles are operator, agent and auditor; the token of an attempt opens its own job only.
+- **Sign-in**: \`Authorization: Bearer <token>\`. Roles are operator, agent and auditor; the token of an attempt opens its own job, and findings, inbox and projects in the name of its agent.
   Without a token only \`/healthz\` and \`/readyz\` answer. \`/metrics\` needs an operator or auditor.
 - **Repeats**: POST, PUT and DELETE take \`Idempotency-Key\`; the same key and request are carried out once and answered alike for 48 hours.
-- **Two writers**: the version of a job or a standing order is its \`ETag\`; \`If-Match\` makes cancel, retry, bury and promote, and what sets or disables an order, conditional.
+- **Two writers**: the version of a job, a standing order or a project's status is its \`ETag\`; \`If-Match\` makes cancel, retry, bury and promote, and what sets or disables an order or writes a status, conditional.
 - **Pages**: lists answer \`items\` and \`next_cursor\`; give it back as \`cursor\`.
 - **Errors**: problem documents, see [errors.md](errors.md).
 - **Limits**: a body has at most 256 KiB (a fleet 16 MiB), a JSON object 128 KiB, 32 levels and 5,000 keys. Text with U+0000 or a lone surrogate is refused.

@@ -4,8 +4,9 @@ import { handOffRoutes } from './hand-offs.js'
 import { inboxRoutes } from './inbox.js'
 import { jobRoutes } from './jobs.js'
 import { laneRoutes } from './lanes.js'
+import { projectRoutes } from './projects.js'
 import { standingOrderRoutes } from './standing-orders.js'
 import { workflowRoutes } from './workflows.js'
 
 /** Every route of the API: what the server mounts and what the OpenAPI document describes. */
-export const routes: readonly Route[] = [...jobRoutes, ...fleetRoutes, ...standingOrderRoutes, ...inboxRoutes, ...laneRoutes, ...handOffRoutes, ...workflowRoutes]
+export const routes: readonly Route[] = [...jobRoutes, ...fleetRoutes, ...standingOrderRoutes, ...inboxRoutes, ...laneRoutes, ...handOffRoutes, ...workflowRoutes, ...projectRoutes]

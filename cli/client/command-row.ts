@@ -47,15 +47,20 @@ export type ShowKind =
   | 'workflows'
   | 'workflow-run'
   | 'workflow-runs'
+  | 'projects'
+  | 'project-log'
+  | 'project-entry'
+  | 'project-status'
+  | 'project-statuses'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {
   readonly name: string
   readonly group: string
   readonly help: string
-  /** The name of the positional argument, placed into `{id}` of the path; `agent/name` into `{agent}/{name}`. */
+  /** The name of the positional argument, placed where the path has its parameter; `agent/name` into `{agent}/{name}`. */
   readonly argument?: string
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly path: string
   readonly options: readonly OptionRow[]
   readonly show: ShowKind

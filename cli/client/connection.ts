@@ -72,7 +72,7 @@ export function idempotencyKeyOf(values: Values): string | undefined {
  */
 export function pathId(name: string, value: string): string {
   if (/^(aat|abt)_[A-Za-z0-9_-]{20,}$/.test(value)) throw new CliError(`<${name}> is a token, not an id. Give the id here, and the token with --token.`, EXIT.usage)
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(value)) throw new CliError(`<${name}> is not an id: letters, digits, dot, underscore and hyphen, at most 63.`, EXIT.usage)
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(value)) throw new CliError(`<${name}> is not an id: letters, digits, dot, underscore and hyphen, at most 100.`, EXIT.usage)
   return value
 }
 

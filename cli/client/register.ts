@@ -61,7 +61,7 @@ async function run(row: CommandRow, id: string | undefined, values: Values, io: 
   const request: ApiRequest = {
     method: row.method,
     path,
-    ...(row.method === 'GET' ? { query: queryOf(input) } : row.method === 'POST' ? { body: input } : {}),
+    ...(row.method === 'GET' ? { query: queryOf(input) } : row.method === 'DELETE' ? {} : { body: input }),
     idempotencyKey,
     ifVersion,
   }
@@ -72,7 +72,7 @@ async function run(row: CommandRow, id: string | undefined, values: Values, io: 
 }
 
 function pathOf(row: CommandRow, id: string): string {
-  return row.argument === 'agent/name' ? row.path.replace('{agent}/{name}', orderPath(id)) : row.path.replace('{id}', pathId(row.argument ?? 'id', id))
+  return row.argument === 'agent/name' ? row.path.replace('{agent}/{name}', orderPath(id)) : row.path.replace(/\{\w+\}/, pathId(row.argument ?? 'id', id))
 }
 
 async function collect(options: readonly OptionRow[], values: Values, io: Io): Promise<Json> {

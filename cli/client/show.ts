@@ -96,6 +96,16 @@ export function show(kind: ShowKind, body: Json): string {
         'History',
         table(rowsOf(body['history']), ['seq', 'at', 'kind', 'actor', 'message_id', 'details']),
       ].join('\n')
+    case 'projects':
+      return page(body, table(items, ['namespace', 'project', 'status', 'version', 'status_at', 'last_log_at']))
+    case 'project-log':
+      return page(body, items.length === 0 ? 'nothing\n' : items.map(entryLines).join(''))
+    case 'project-entry':
+      return entryLines(body)
+    case 'project-status':
+      return statusLines(body)
+    case 'project-statuses':
+      return page(body, table(items, ['version', 'at', 'actor', 'status', 'job_id']))
     default:
       return assertNever(kind)
   }
@@ -177,6 +187,25 @@ function orderRow(order: Json): Json {
     last: last['slot_at'],
     outcome: [last['status'], last['cause']].filter((part) => typeof part === 'string').join(': ') || '-',
   }
+}
+
+/** An entry whole; indented, so that no line of it can pass for the head of another. */
+function entryLines(entry: Json): string {
+  const details = asObject(entry['details'])
+  const head = [entry['id'], entry['at'], entry['actor_kind'], entry['actor'], entry['job_id'], ...(Object.keys(details).length === 0 ? [] : [details])]
+  return `${head
+    .filter((part) => part !== null && part !== undefined)
+    .map((part) => oneLine(text(part), 500))
+    .join('  ')}\n${indented(text(entry['entry']))}\n`
+}
+
+function statusLines(status: Json): string {
+  const head = fields(status, ['project', 'status', 'version', 'at', 'actor', 'job_id'])
+  return typeof status['body'] === 'string' && status['body'] !== '' ? `${head}\n${indented(status['body'])}\n` : head
+}
+
+function indented(lines: string): string {
+  return printable(lines).replace(/^/gm, '    ')
 }
 
 const COUNTS = ['expected', 'no_work', 'completed', 'unstated', 'blocked', 'failed', 'skipped', 'missed', 'running', 'pending', 'unaccounted']

@@ -269,6 +269,12 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/workflow-runs?status=running'),
     await aRun('GET', ''),
     await aRun('POST', '/cancel', { reason: 'x' }),
+    await api.operate('POST', '/v1/projects/shop/log', { body: { entry: 'shipped', details: { version: '2.0' } } }),
+    await api.operate('GET', '/v1/projects/shop/log'),
+    await api.operate('PUT', '/v1/projects/shop/status', { body: { status: 'on track', body: '# Shop' } }),
+    await api.operate('GET', '/v1/projects/shop/status'),
+    await api.operate('GET', '/v1/projects/shop/statuses'),
+    await api.operate('GET', '/v1/projects'),
   ]
 
   expect(answers.map((answer) => answer.status).filter((status) => status > 201)).toEqual([])

@@ -134,6 +134,12 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['listWorkflowRuns', 'GET', '/v1/workflow-runs', undefined, readers],
   ['getWorkflowRun', 'GET', '/v1/workflow-runs/WORKFLOW_RUN', undefined, readers],
   ['cancelWorkflowRun', 'POST', '/v1/workflow-runs/WORKFLOW_RUN/cancel', { reason: 'x' }, { ...nobody, operator: 200, ended: 401 }],
+  ['listProjects', 'GET', '/v1/projects', undefined, { ...readers, attempt: 200 }],
+  ['appendProjectLog', 'POST', '/v1/projects/shop/log', { entry: 'x' }, { operator: 201, auditor: 403, agent: 201, attempt: 201, ended: 401 }],
+  ['listProjectLog', 'GET', '/v1/projects/shop/log', undefined, { ...readers, attempt: 200 }],
+  ['setProjectStatus', 'PUT', '/v1/projects/shop/status', { status: 'x' }, { ...nobody, operator: 201, ended: 401 }],
+  ['getProjectStatus', 'GET', '/v1/projects/shop/status', undefined, { ...readers, attempt: 200 }],
+  ['listProjectStatuses', 'GET', '/v1/projects/shop/statuses', undefined, { ...readers, attempt: 200 }],
 ]
 
 function pathOf(path: string): string {

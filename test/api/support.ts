@@ -39,7 +39,7 @@ export interface TestApi {
   call(method: string, path: string, options?: CallOptions): Promise<Answer>
   /** The same, signed in as operator. */
   operate(method: string, path: string, options?: CallOptions): Promise<Answer>
-  count(table: 'jobs' | 'events' | 'observations' | 'api_tokens' | 'job_transitions'): Promise<number>
+  count(table: 'jobs' | 'events' | 'observations' | 'api_tokens' | 'job_transitions' | 'project_log' | 'project_statuses'): Promise<number>
   /** The codes of the refusals recorded since the number of rows was `since`. */
   refusals(since: number): Promise<string[]>
   close(): Promise<void>

@@ -381,6 +381,33 @@ describe('the inbox', () => {
   })
 })
 
+describe('projects', () => {
+  test('have a log that everyone appends to and a status that one role writes', async () => {
+    const run = await aJob(api.t.ledger, 'running')
+    const env = { AGENTBUS_TOKEN: run.attemptToken ?? '' }
+
+    await answer(['append-project-log', 'shop', '--entry', 'The parser is done.', '--details', '{"commit": "1f3a"}'], { env })
+    const refused = await cli(['set-project-status', 'shop', '--status', 'done'], { env })
+    const first = await answer(['set-project-status', 'shop', '--status', 'on track', '--body', '# Shop\n\nThe parser is done.'])
+    const second = await answer(['set-project-status', 'shop', '--status', 'late', '--if-version', '1'])
+    const late = await cli(['set-project-status', 'shop', '--status', 'on track', '--if-version', '1'])
+    const log = await answer(['project-log', 'shop'], { env })
+    const shown = await cli(['project-log', 'shop'])
+    const status = await answer(['project-status', 'shop'], { env })
+    const statuses = await answer(['project-statuses', 'shop', '--all'])
+    const { items } = await answer(['projects'])
+    const missing = await cli(['project-status', 'nothing'])
+
+    expect([refused.code, late.code, missing.code]).toEqual([4, 5, 3])
+    expect(refused.stderr).toContain('authority.project_status says: no agent may')
+    expect([first['version'], second['version'], status['status']]).toEqual([1, 2, 'late'])
+    expect(log['items']).toMatchObject([{ entry: 'The parser is done.', details: { commit: '1f3a' }, job_id: run.id, attempt_id: run.attemptId }])
+    expect(shown.stdout).toMatch(/^\d+ {2}\S+ {2}attempt {2}devops .*\n {4}The parser is done\.\n$/)
+    expect((statuses['items'] as { version: number }[]).map(({ version }) => version)).toEqual([2, 1])
+    expect(items).toMatchObject([{ project: 'shop', status: 'late', version: 2, last_log_at: expect.any(String) }])
+  })
+})
+
 describe('looking', () => {
   test('every list and view answers, as JSON and for people', async () => {
     const job = await aJob(api.t.ledger, 'running')

@@ -235,6 +235,26 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     path: '/v1/findings?agent=devops&topic=disk.full&subject_key=h1&status=open&limit=5&cursor=x',
   },
   finding: { argv: [ID], method: 'GET', path: `/v1/findings/${ID}` },
+  'append-project-log': {
+    argv: ['shop', '--namespace', 'ns', '--entry', 'shipped', '--details', '{"version":"2.0"}'],
+    method: 'POST',
+    path: '/v1/projects/shop/log',
+    body: { namespace: 'ns', entry: 'shipped', details: { version: '2.0' } },
+  },
+  'project-log': { argv: ['shop', '--namespace', 'ns', '--limit', '5', '--cursor', '7'], method: 'GET', path: '/v1/projects/shop/log?namespace=ns&limit=5&cursor=7' },
+  'set-project-status': {
+    argv: ['shop', '--namespace', 'ns', '--status', 'on track', '--body', '# Shop'],
+    method: 'PUT',
+    path: '/v1/projects/shop/status',
+    body: { namespace: 'ns', status: 'on track', body: '# Shop' },
+  },
+  'project-status': { argv: ['shop', '--namespace', 'ns'], method: 'GET', path: '/v1/projects/shop/status?namespace=ns' },
+  'project-statuses': { argv: ['shop', '--namespace', 'ns', '--limit', '5', '--cursor', '7'], method: 'GET', path: '/v1/projects/shop/statuses?namespace=ns&limit=5&cursor=7' },
+  projects: {
+    argv: ['--namespace', 'ns', '--limit', '5', '--cursor', 'ns/shop'],
+    method: 'GET',
+    path: '/v1/projects?namespace=ns&limit=5&cursor=ns%2Fshop',
+  },
   agents: { argv: [], method: 'GET', path: '/v1/agents' },
   gateways: { argv: [], method: 'GET', path: '/v1/gateways' },
   lanes: { argv: [], method: 'GET', path: '/v1/lanes' },
@@ -311,7 +331,7 @@ describe('every command', () => {
     for (const [name, sends] of Object.entries(EXPECTED)) await cli([name, ...sends.argv])
 
     const keyed = api.seen.filter((seen) => seen.headers['idempotency-key'] !== undefined)
-    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST', 'DELETE']))
+    expect(new Set(keyed.map((seen) => seen.method))).toEqual(new Set(['POST', 'PUT', 'DELETE']))
     expect(keyed.length).toBe(Object.values(EXPECTED).filter((sends) => sends.method !== 'GET').length)
     expect(new Set(keyed.map((seen) => seen.headers['idempotency-key'])).size).toBe(keyed.length)
   })
@@ -322,6 +342,12 @@ describe('headers and addresses', () => {
     await cli(['cancel-job', ID, '--reason', 'why', '--idempotency-key', 'mine-1', '--if-version', '7'])
 
     expect(api.seen[0]?.headers).toMatchObject({ 'idempotency-key': 'mine-1', 'if-match': '"7"' })
+  })
+
+  test('--if-version becomes a header of a PUT too', async ({ api, cli }) => {
+    await cli(['set-project-status', 'shop', '--status', 'on track', '--if-version', '7'])
+
+    expect(api.seen[0]).toMatchObject({ method: 'PUT', headers: { 'if-match': '"7"' }, body: { status: 'on track' } })
   })
 
   test('--url and --token win over the environment', async ({ api, cli }) => {
@@ -357,6 +383,26 @@ for (const key of ['devops', 'devops/', '/x', 'devops/a/b', '../x', 'devops/..',
     expect(api.seen).toEqual([])
   })
 }
+
+for (const project of ['..', 'a/b', '', '-x', 'p'.repeat(101), TOKEN]) {
+  test(`${JSON.stringify(project.slice(0, 12))} as a project is refused before anything is sent`, async ({ api, cli }) => {
+    const ran = await cli(['append-project-log', '--entry', 'x', '--', project])
+
+    expect(ran.code).toBe(2)
+    expect(ran.stderr).toContain('<project> is')
+    expect(ran.stderr).not.toContain(TOKEN)
+    expect(api.seen).toEqual([])
+  })
+}
+
+test('an entry is shown whole, and no line of it can pass for the head of another', async ({ api, cli }) => {
+  const entry = { id: '7', at: LATER, actor_kind: 'agent', actor: 'devops', job_id: null, details: {}, entry: `${'long '.repeat(200)}\n8  ${LATER}  operator  anna` }
+  api.always({ status: 200, body: { items: [entry], next_cursor: null } })
+
+  const { stdout } = await cli(['project-log', 'shop'])
+
+  expect(stdout).toBe(`7  ${LATER}  agent  devops\n    ${'long '.repeat(200)}\n    8  ${LATER}  operator  anna\n`)
+})
 
 describe('pages', () => {
   test('--all follows the cursors to the end and keeps the filters', async ({ api, cli }) => {

@@ -52,6 +52,13 @@ test('the pilot has four agents and the five orders of week 1, each as in the re
 test.each([
   ['reference', reference],
   ['pilot', pilot],
+])('the %s fleet lets one agent write the status of projects', (_name, { authority }) => {
+  expect(authority?.project_status).toEqual(['coordinator'])
+})
+
+test.each([
+  ['reference', reference],
+  ['pilot', pilot],
 ])('the %s fleet says who reads findings, and how what repeats is raised', (_name, { inbox }) => {
   expect(inbox).toMatchObject({ coordinator: 'coordinator', pending_result: { enabled: true, after_minutes: 15 } })
   expect(inbox?.policies.map(({ topic, steps }) => [topic, steps.map(({ tone, after_days }) => `${tone} from day ${after_days}`)])).toEqual([

@@ -2,12 +2,14 @@ import { readFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../cli/client/command-table.js'
+import { PROJECT_COMMANDS } from '../../cli/client/project-rows.js'
 import { parseFleet } from '../../config/fleet-file.js'
 import { LEGAL_MOVES } from '../../contracts/job-states.js'
 import { generatedDocs } from '../../scripts/write-docs.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { FileFindingBody } from '../../contracts/findings.js'
+import { AppendProjectLogBody, ProjectName, SetProjectStatusBody } from '../../contracts/projects.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 async function pages(): Promise<{ file: string; text: string }[]> {
@@ -97,6 +99,20 @@ describe('every query in the docs', () => {
     expect(found).toMatchObject([[{ subject: 'first' }], [{ actor: 'auditor' }]])
   })
 
+  test('about projects runs, and finds the rows it is about', async () => {
+    const run = await aJob(t.ledger, 'running', { subject: 'read the new format' })
+    const shop = ProjectName.parse('shop')
+    await t.ledger.projects.append(run.as, shop, AppendProjectLogBody.parse({ entry: 'The parser reads it.' }))
+    await t.ledger.projects.setStatus(run.as, shop, SetProjectStatusBody.parse({ status: 'done' })).catch(() => undefined)
+    const text = await readFile('docs/projects.md', 'utf8')
+    const queries = [...text.matchAll(/```sql\n([\s\S]*?)```/g)].map((match) => match[1] ?? '')
+
+    const found: unknown[] = []
+    for (const query of queries) found.push((await t.database.pool.query(query)).rows)
+
+    expect(found).toMatchObject([[{ actor: 'devops' }], [{ actor: 'devops', entry: 'The parser reads it.', subject: 'read the new format' }]])
+  })
+
   test('about standing orders runs, and finds the slots it is about', async () => {
     const { slotId } = await aSlot(t.ledger, { name: 'asked-about', cron: '0 * * * *', every_seconds: undefined })
     await t.database.pool.query(`update standing_order_runs set slot_at = now() - interval '3 hours', grace_until = now() - interval '2 hours' where id = $1`, [slotId])
@@ -138,6 +154,23 @@ test('the fleet file in the docs of hand-offs is a valid one', async () => {
   const parsed = parseFleet(`gateways: [{ id: main, base_url: 'http://127.0.0.1:1', token: env:X }]\n${agents}${others.join('')}`)
 
   expect(parsed).toMatchObject({ fleet: { agents: [{ id: 'devops', delegation: [{ to: ['coordinator', 'project-tracker'] }, { job_types: ['summary.prepare', 'report.*'] }] }, {}, {}, {}] } })
+})
+
+test('the fleet file in the docs of projects is a valid one', async () => {
+  const text = await readFile('docs/projects.md', 'utf8')
+  const authority = /```yaml\n([\s\S]*?)```/.exec(text)?.[1] ?? ''
+
+  const parsed = parseFleet(`gateways: [{ id: g, base_url: 'http://127.0.0.1:1', token: env:X }]\nagents: [{ id: coordinator, gateway: g }]\n${authority}`)
+
+  expect(parsed).toMatchObject({ fleet: { authority: { project_status: ['coordinator'] } } })
+})
+
+test('every command about projects has its example in the docs', async () => {
+  const text = await readFile('docs/projects.md', 'utf8')
+
+  const shown = new Set([...text.matchAll(/^ {4}agentbus ([a-z-]+)/gm)].map((match) => match[1]))
+
+  expect([...shown].sort()).toEqual(PROJECT_COMMANDS.map(({ name }) => name).sort())
 })
 
 test('the fleet file in the docs of standing orders is a valid one', async () => {

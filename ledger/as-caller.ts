@@ -1,0 +1,60 @@
+import { sql } from 'drizzle-orm'
+import type { Actor } from '../contracts/actor.js'
+import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
+import { actorOf, callerKey, type Caller, type CommandContext } from './caller.js'
+import type { Tx } from './database.js'
+import { onceOnly } from './idempotency.js'
+
+export interface CallerDeps {
+  readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
+  readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
+  readonly nowMs: () => number
+}
+
+/** Who a command's rows name, and for which run. */
+export interface CallerRun {
+  readonly key: string
+  readonly actor: Actor
+  readonly jobId?: string
+  readonly attemptId?: string
+  readonly nowMs: number
+}
+
+/**
+ * One transaction in the caller's name, once per Idempotency-Key; an attempt stays open while it runs. A refusal with one
+ * of the codes in `leavesARow` leaves a row.
+ * @throws AGENTBUS_UNAUTHORIZED for the token of an attempt that has ended
+ */
+export async function asCaller<T extends Record<string, unknown>>(
+  deps: CallerDeps,
+  context: CommandContext,
+  leavesARow: ReadonlySet<ErrorCode>,
+  work: (tx: Tx, by: CallerRun) => Promise<T>,
+  /** What a refusal is about; for an attempt its own job when left out. */
+  about?: { readonly jobId?: string },
+): Promise<T & { replayed?: boolean }> {
+  const { caller } = context
+  const attempt = caller.role === 'attempt' ? { attemptId: caller.attemptId, jobId: caller.jobId } : {}
+  try {
+    return await deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        await mustBeOpen(tx, caller)
+        return work(tx, { ...attempt, key: callerKey(caller), actor: actorOf(caller), nowMs: deps.nowMs() })
+      }),
+    )
+  } catch (error) {
+    if (error instanceof AgentbusError && leavesARow.has(error.code)) await deps.refused(caller, error, about ?? (caller.role === 'attempt' ? { jobId: caller.jobId } : {}))
+    throw error
+  }
+}
+
+/**
+ * The token of an attempt dies with it. Its row is locked, so that it cannot end in the middle of this. The job's is first,
+ * as in a close: rows that name the job lock it anyway, and taken after the attempt the two would wait for each other.
+ */
+async function mustBeOpen(tx: Tx, caller: Caller): Promise<void> {
+  if (caller.role !== 'attempt') return
+  await tx.execute(sql`select 1 from jobs where id = ${caller.jobId}::uuid for key share`)
+  const { rows } = await tx.execute(sql`select 1 from job_attempts where id = ${caller.attemptId}::uuid and finished_at is null for share`)
+  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNAUTHORIZED', 'The attempt of this token has ended.', { attempt_id: caller.attemptId })
+}
