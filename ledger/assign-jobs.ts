@@ -14,8 +14,8 @@ interface FreeAgent {
   load: number
   /** Milliseconds since the epoch; 0 for never. */
   readonly last_assigned: number
-  /** When it was given something in this pass, by count; 0 for not yet. */
-  turn: number
+  /** How much it was ever given. */
+  assigned: number
 }
 
 /** What stops work: of one agent, of its gateway, or of everything. */
@@ -24,8 +24,8 @@ const STOPPED = sql`exists (select from controls c where c.lifted_at is null and
 
 /**
  * Gives jobs that name capabilities to agents that have them and a free place: the most urgent first, then the oldest; of
- * the agents the one with the least to do for its size, then the one that waited longest. One process at a time, so that a
- * place is not given twice. @returns how many jobs were given to an agent
+ * the agents the one with the least to do for its size, then the one that was given least, then the one that waited longest.
+ * One process at a time, so that a place is not given twice. @returns how many jobs were given to an agent
  */
 export async function assignJobs(tx: Tx, request: { readonly limit: number }): Promise<number> {
   const { rows: waiting } = await tx.execute(sql`select 1 from jobs where status = 'queued' and target_agent is null and run_after <= clock_timestamp() limit 1`)
@@ -35,7 +35,7 @@ export async function assignJobs(tx: Tx, request: { readonly limit: number }): P
   if (agents.size === 0) return 0
   const jobs = await waitingJobs(tx, [...agents.keys()], request.limit)
   const counts = new Map<string, number>()
-  let turn = 0
+  let given = 0
   for (const { job, able } of jobs) {
     const chosen = choose(able.flatMap((id) => agents.get(id) ?? []))
     if (chosen === undefined) continue
@@ -48,23 +48,25 @@ export async function assignJobs(tx: Tx, request: { readonly limit: number }): P
       assignTo: chosen.id,
     })
     chosen.load += 1
-    chosen.turn = turn += 1
+    chosen.assigned += 1
+    given += 1
     counts.set(chosen.id, (counts.get(chosen.id) ?? 0) + 1)
   }
   await countAssigned(tx, counts)
-  return turn
+  return given
 }
 
 async function freeAgents(tx: Tx): Promise<Map<string, FreeAgent>> {
   const { rows } = await tx.execute(sql`
-    select a.id, a.concurrency, count(j.id)::int as load, coalesce(extract(epoch from s.last_assigned_at) * 1000, 0)::float8 as last_assigned
+    select a.id, a.concurrency, count(j.id)::int as load, coalesce(s.assigned_count, 0) as assigned,
+      coalesce(extract(epoch from s.last_assigned_at) * 1000, 0)::float8 as last_assigned
     from agents a join gateways g on g.id = a.gateway_id
       left join agent_states s on s.agent_id = a.id
       left join jobs j on j.target_agent = a.id and j.finished_at is null
         and (j.status in ('leased', 'running') or (j.status = 'queued' and j.run_after <= clock_timestamp()))
     where a.enabled and cardinality(a.capabilities) > 0 and g.breaker = 'closed' and not ${STOPPED}
-    group by a.id, s.last_assigned_at having count(j.id) < a.concurrency`)
-  return new Map((rows as unknown as Omit<FreeAgent, 'turn'>[]).map((row) => [row.id, { ...row, turn: 0 }]))
+    group by a.id, s.assigned_count, s.last_assigned_at having count(j.id) < a.concurrency`)
+  return new Map((rows as unknown as FreeAgent[]).map((row) => [row.id, { ...row, assigned: Number(row.assigned) }]))
 }
 
 /** The next jobs that one of these agents can do, with the agents that can and to whom the sender may delegate. */
@@ -81,9 +83,14 @@ async function waitingJobs(tx: Tx, free: readonly string[], limit: number): Prom
   return rows.map(({ f_able, ...job }) => ({ job: job as unknown as JobRow, able: f_able as string[] }))
 }
 
+/** How far an agent that is new, or was away, may be behind the others and still be preferred for it. */
+const MOST_BEHIND = 4
+
 function choose(able: readonly FreeAgent[]): FreeAgent | undefined {
   const free = able.filter((agent) => agent.load < agent.concurrency)
-  return free.sort((a, b) => a.load / a.concurrency - b.load / b.concurrency || a.turn - b.turn || a.last_assigned - b.last_assigned || (a.id < b.id ? -1 : 1))[0]
+  const most = Math.max(...free.map((agent) => agent.assigned))
+  const share = (agent: FreeAgent): number => Math.max(agent.assigned, most - MOST_BEHIND)
+  return free.sort((a, b) => a.load / a.concurrency - b.load / b.concurrency || share(a) - share(b) || a.last_assigned - b.last_assigned || (a.id < b.id ? -1 : 1))[0]
 }
 
 async function countAssigned(tx: Tx, counts: ReadonlyMap<string, number>): Promise<void> {

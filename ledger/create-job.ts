@@ -91,7 +91,12 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
           coalesce(${body.timeout_seconds ?? null}::int, a.timeout_seconds, ${DEFAULT_SECONDS}), coalesce(${body.lease_seconds ?? null}::int, a.lease_seconds, ${DEFAULT_SECONDS}),
           ${body.on_lost}::on_lost, ${body.on_dependency_death}::on_dependency_death, ${by.slot?.runId ?? null}::uuid,
           ${by.slot?.session ?? 'isolated'}::session_mode, ${by.chain?.eventId ?? null}::bigint, ${chainPart(body, by).hops}, ${chainPart(body, by).lineage}, ${by.awaited === true}, ${`${by.actor.kind}:${by.actor.id}`}
-        from ${routed ? sql`(select null::text as id, null::int as timeout_seconds, null::int as lease_seconds) a` : sql`agents a`}
+        from ${
+          routed
+            ? sql`(select null::text as id, max(able.timeout_seconds) as timeout_seconds, max(able.lease_seconds) as lease_seconds
+            from agents able where able.enabled and able.capabilities @> ${sql.param(capabilities)}::text[]) a`
+            : sql`agents a`
+        }
           left join agents s on s.id = ${body.source_agent ?? null}
         where ${
           routed
@@ -133,7 +138,7 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
   }
 }
 
-/** Seconds for a job that has no agent yet whose settings could hold. */
+/** Seconds for a job whose settings come from nowhere else; one that names capabilities has the longest of any able agent. */
 const DEFAULT_SECONDS = 600
 
 /** Where the job stands in a chain of reactions: what the creator says, else where its parent stands. */

@@ -11,7 +11,7 @@ import { inject } from 'vitest'
 import { createLogger } from '../../config/logger.js'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
-import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
+import { BlockJobBody, CompleteJobBody, CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { isCode } from '../../contracts/errors.js'
 import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { findRedisServer } from '../../embedded/private-redis.js'
@@ -97,6 +97,10 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
+/** Closes the job as the agent: done unless told otherwise. */
+export type Close = (how?: { readonly complete?: Partial<CompleteJobBody>; readonly block?: Partial<BlockJobBody> }) => Promise<void>
+export type ClusterBehaviour = (run: SimulatedRun, close: Close, attemptNo: number) => Promise<void>
+
 export interface Cluster {
   readonly ledger: Ledger
   readonly database: Database
@@ -104,7 +108,7 @@ export interface Cluster {
   readonly gateway: Simulator
   readonly env: Record<string, string>
   /** What agents do with their order, from now on. */
-  behave(behaviour: (run: SimulatedRun, close: () => Promise<void>, attemptNo: number) => Promise<void>): void
+  behave(behaviour: ClusterBehaviour): void
   /** Starts a real `agentbus worker` or `agentbus api` and waits until it works. */
   spawn(role: 'worker' | 'api', env?: Record<string, string>): Promise<ChildProcess>
   enqueue(overrides?: Record<string, unknown>): Promise<JobView>
@@ -144,7 +148,7 @@ export async function startCluster(
   }
   const database = openDatabase({ url: databaseUrl, poolSize: 10, applicationName: 'crash-test', onError: () => undefined })
   const ledger = new Ledger({ database, secret: TEST_SECRET, retryBaseSeconds: 1, nowMs: () => Date.now(), random: () => 0.5, render: renderForTests })
-  let behaviour: (run: SimulatedRun, close: () => Promise<void>, attemptNo: number) => Promise<void> = async (_run, close) => close()
+  let behaviour: ClusterBehaviour = async (_run, close) => close()
   const gateway = createSimulator({
     hookToken: 'test-hook-token',
     agents: 'any',
@@ -152,7 +156,7 @@ export async function startCluster(
     behave: async (run) => {
       const order = readOrder(run.message)
       if (order === undefined) return { status: 'error' }
-      await behaviour(run, () => closeAsAgent(ledger, run, order), order.attemptNo)
+      await behaviour(run, (how) => closeAsAgent(ledger, run, order, how ?? {}), order.attemptNo)
       return { status: 'ok' }
     },
   })
@@ -210,12 +214,14 @@ async function started(child: ChildProcess): Promise<void> {
 }
 
 /** Closes as the agent's CLI would: again and again while the ledger is away, and not at all once the job is not its own. */
-async function closeAsAgent(ledger: Ledger, run: SimulatedRun, order: { token: string; jobId: string }): Promise<void> {
+async function closeAsAgent(ledger: Ledger, run: SimulatedRun, order: { token: string; jobId: string }, how: Parameters<Close>[0] & object): Promise<void> {
+  const jobId = order.jobId as JobId
   for (;;) {
     try {
       const caller = await ledger.authenticate(order.token)
       if (caller === undefined) return
-      await ledger.jobs.complete({ caller }, order.jobId as JobId, { result: {}, findings: [], events: [], follow_ups: [] })
+      if (how.block === undefined) await ledger.jobs.complete({ caller }, jobId, CompleteJobBody.parse(how.complete ?? {}))
+      else await ledger.jobs.block({ caller }, jobId, BlockJobBody.parse(how.block))
       return
     } catch (error) {
       if (isCode(error, 'AGENTBUS_ALREADY_CLOSED') || isCode(error, 'AGENTBUS_STALE_ATTEMPT') || isCode(error, 'AGENTBUS_LEASE_EXPIRED')) return
