@@ -41,7 +41,11 @@ export const ERRORS = {
   AGENTBUS_LEASE_EXPIRED: { status: 409, title: 'The lease of this attempt has run out', next: 'Stop working on it: the job was or will be given to another attempt.' },
   AGENTBUS_IDEMPOTENCY_MISMATCH: { status: 422, title: 'The Idempotency-Key was used with another request', next: 'Use a new key for a new request; the first one stands.' },
   AGENTBUS_VERSION_MISMATCH: { status: 412, title: 'It has changed since the version in If-Match', next: 'Read it again and repeat the change on the newest version.' },
-  AGENTBUS_DEPENDENCY_CYCLE: { status: 422, title: 'The dependencies form a cycle', next: 'Remove one of the named dependencies.' },
+  AGENTBUS_DEPENDENCY_CYCLE: {
+    status: 422,
+    title: 'The dependencies form a cycle',
+    next: 'Remove one of the named dependencies, or wait for something else; nothing was changed.',
+  },
   AGENTBUS_UNKNOWN_DEPENDENCY: { status: 422, title: 'A job it depends on does not exist', next: 'Create that job first, in the same namespace.' },
   AGENTBUS_TOKEN_SHOWN: { status: 409, title: 'The token was shown already', next: 'If its answer was lost, revoke it and make another with a new Idempotency-Key.' },
   AGENTBUS_NOT_A_SLOT: { status: 409, title: 'The job is not the run of a standing order', next: 'Close it with complete, block or fail.' },

@@ -67,6 +67,27 @@ export const CreateJobBody = z
   .meta({ id: 'CreateJob' })
 export type CreateJobBody = z.infer<typeof CreateJobBody>
 
+const GraphKey = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, dot, underscore and hyphen; at most 100')
+
+/** A job of a graph: with a key of its own, by which the others name it. */
+const GraphJob = z.strictObject({ key: GraphKey, needs: z.array(GraphKey).max(LIMITS.dependencies).default([]), ...CreateJobBody.shape })
+export type GraphJob = z.infer<typeof GraphJob>
+
+/** The body of `POST /v1/job-graphs`: jobs that depend on each other, created together. */
+export const CreateGraphBody = z
+  .strictObject({ jobs: z.array(GraphJob).min(1).max(LIMITS.page) })
+  .superRefine(({ jobs }, ctx) => {
+    const keys = new Set<string>()
+    for (const [at, { key, target_agent: agent, capabilities }] of jobs.entries()) {
+      if (keys.has(key)) ctx.addIssue({ code: 'custom', path: ['jobs', at, 'key'], message: `${key} is used twice` })
+      keys.add(key)
+      if ((agent === undefined) === (capabilities === undefined))
+        ctx.addIssue({ code: 'custom', path: ['jobs', at, 'target_agent'], message: 'name either target_agent or capabilities' })
+    }
+  })
+  .meta({ id: 'CreateJobGraph' })
+export type CreateGraphBody = z.infer<typeof CreateGraphBody>
+
 /** A job as the API shows it. Times are ISO 8601 in UTC. */
 export const JobView = z
   .object({

@@ -236,8 +236,28 @@ async function resumeIfOnline(tx: Tx, blocked: LockedJob, agent: AgentId): Promi
 async function resumeIfOver(tx: Tx, blocked: LockedJob, otherId: JobId): Promise<LockedJob> {
   const [other] = await awaitJobs(tx, [otherId])
   if (other === undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${otherId} (waits_for.job_id).`, { field: 'waits_for.job_id' })
-  if (!other.over) return blocked
+  if (!other.over) {
+    await refuseCircle(tx, blocked, otherId)
+    return blocked
+  }
   return resume(tx, blocked, await endedJob(tx, otherId))
+}
+
+/** Two jobs that wait for each other would wait for ever. @throws AGENTBUS_DEPENDENCY_CYCLE */
+async function refuseCircle(tx: Tx, blocked: LockedJob, otherId: JobId): Promise<void> {
+  const { rows } = await tx.execute(sql`
+    with recursive awaited as (
+      select ${otherId}::uuid as id
+      union
+      select next.id from awaited a join jobs j on j.id = a.id cross join lateral (
+        select d.depends_on_job_id as id from job_dependencies d where d.job_id = j.id and j.status = 'waiting'
+        union all
+        select (j.waits_for ->> 'job_id')::uuid where j.status = 'blocked' and j.waits_for ->> 'kind' = 'job'
+      ) next
+    )
+    select 1 from awaited where id = ${blocked.id}::uuid`)
+  if (rows.length === 0) return
+  throw new AgentbusError('AGENTBUS_DEPENDENCY_CYCLE', `Job ${otherId} waits, itself or by way of others, for this one.`, { job_id: blocked.id, waits_for: otherId })
 }
 
 function retryLater(tx: Tx, job: LockedJob, request: CloseRequest, body: FailJobBody): Promise<LockedJob> {

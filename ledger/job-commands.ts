@@ -4,10 +4,12 @@ import type {
   AttemptView,
   BlockJobBody,
   CompleteJobBody,
+  CreateGraphBody,
   CreateJobBody,
   EmitEventBody,
   EventView,
   FailJobBody,
+  GraphJob,
   JobView,
   MarkRunningBody,
   ProgressBody,
@@ -18,6 +20,7 @@ import type { FinishStandingOrderBody } from '../contracts/standing-orders.js'
 import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { checkFence, closeAtOnce, closeAttempt, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
+import { createGraph } from './create-graph.js'
 import { createIndependentJob, createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
@@ -67,6 +70,20 @@ export class JobCommands {
         const { job, created } = await createJob(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
         return { job: jobView(job), created }
       }),
+    )
+  }
+
+  /** Creates jobs that depend on each other, all or none. @throws AGENTBUS_DEPENDENCY_CYCLE, and what {@link create} throws */
+  async createGraph(context: CommandContext, body: CreateGraphBody): Promise<{ items: { key: string; job: JobView; created: boolean }[]; replayed?: boolean }> {
+    const named: GraphJob[] = []
+    for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
+    return this.#withRow(context.caller, {}, () =>
+      this.#deps.run((tx) =>
+        onceOnly(tx, context, async () => {
+          const made = await createGraph(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          return { items: made.map(({ key, job, created }) => ({ key, job: jobView(job), created })) }
+        }),
+      ),
     )
   }
 

@@ -7,6 +7,7 @@ import {
   ClaimedJob,
   ClaimJobsBody,
   CompleteJobBody,
+  CreateGraphBody,
   CreateJobBody,
   FailJobBody,
   JobResult,
@@ -63,6 +64,22 @@ export const jobRoutes = [
       const { job: made, created, replayed } = await ledger.jobs.create(context, body)
       const job = query.wait === undefined ? made : await ledger.untilOver(made.id, waitMs(query.wait), gone)
       return jobReply(job, created ? 201 : 200, { Location: `/v1/jobs/${job.id}`, ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) })
+    },
+  }),
+  defineRoute({
+    id: 'createJobGraph',
+    method: 'post',
+    path: '/v1/job-graphs',
+    tag,
+    summary: 'Enqueue jobs that depend on each other, all or none; a cycle is refused',
+    status: 201,
+    spec: {
+      body: CreateGraphBody,
+      response: z.object({ items: z.array(z.object({ key: z.string(), job: JobView, created: z.boolean() })) }).meta({ id: 'JobGraph' }),
+    },
+    async handle({ body, context }, { ledger }) {
+      const { items, replayed } = await ledger.jobs.createGraph(context, body)
+      return { status: 201, body: { items }, ...(replayed === true ? { headers: { 'Idempotency-Replayed': 'true' } } : {}) }
     },
   }),
   defineRoute({

@@ -13,6 +13,7 @@ export interface OptionRow {
 export type ShowKind =
   | 'job'
   | 'jobs'
+  | 'graph'
   | 'claimed'
   | 'history'
   | 'event'

@@ -49,6 +49,15 @@ export const COMMANDS: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'enqueue-graph',
+    group: 'Work',
+    help: 'enqueue jobs that depend on each other, all or none',
+    method: 'POST',
+    path: '/v1/job-graphs',
+    show: 'graph',
+    options: [{ ...o('jobs', 'json', 'a JSON array of jobs, each with a key and the keys that it needs', true) }],
+  },
+  {
     name: 'claim-jobs',
     group: 'Work',
     help: 'lease due jobs by hand; each comes with the token that alone may close it',

@@ -14,6 +14,11 @@ export function show(kind: ShowKind, body: Json): string {
       return jobLines(body)
     case 'jobs':
       return page(body, table(items, ['id', 'status', 'target_agent', 'priority', 'attempt_count', 'subject']))
+    case 'graph':
+      return table(
+        items.map((item) => ({ ...asObject(item['job']), key: item['key'] })),
+        ['key', 'id', 'status', 'target_agent', 'subject'],
+      )
     case 'claimed':
       return claimedLines(items)
     case 'history':

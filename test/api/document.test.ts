@@ -194,6 +194,14 @@ test('every route has been answered with success and matches the schema of its d
 
   const answers = [
     await api.operate('POST', '/v1/jobs', { body: aBody({ payload: { a: [1, null] }, state: { s: 1 }, flow_key: 'f', correlation_key: 'c', source_agent: 'security' }) }),
+    await api.operate('POST', '/v1/job-graphs', {
+      body: {
+        jobs: [
+          { key: 'a', ...aBody() },
+          { key: 'b', needs: ['a'], ...aBody() },
+        ],
+      },
+    }),
     await api.operate('GET', '/v1/jobs'),
     await api.operate('POST', '/v1/jobs/claim', { body: { lease_owner: 'me', limit: 2 } }),
     await api.operate('POST', '/v1/jobs/requeue-expired', { body: { namespace: 'expired' } }),

@@ -127,6 +127,18 @@ describe('hand-offs, from the shell', () => {
     expect(late.code).toBe(5)
   })
 
+  test('a graph of jobs is enqueued whole, or refused with the circle in it', async () => {
+    const one = (key: string, ...needs: string[]) => ({ key, needs, target_agent: 'devops', subject: key, namespace: 'graph' })
+    await writeFile(path.join(folder, 'graph.json'), JSON.stringify([one('c', 'a', 'b'), one('a'), one('b', 'a')]))
+
+    const made = await cli(['enqueue-graph', '--jobs', '@graph.json'])
+    const circle = await cli(['enqueue-graph', '--jobs', JSON.stringify([one('x', 'z'), one('y', 'x'), one('z', 'y')])])
+
+    expect(made.stdout).toMatch(/a +\S+ +queued[\s\S]*b +\S+ +waiting[\s\S]*c +\S+ +waiting/)
+    expect([circle.code, circle.stderr]).toEqual([expect.any(Number), expect.stringContaining('The jobs need each other in a circle: x → z → y → x.')])
+    expect(circle.code).not.toBe(0)
+  })
+
   test('work for whoever is able names what it takes, or is refused', async () => {
     const refused = await cli(['enqueue-job', '--subject', 'fly', '--capability', 'flying'])
 

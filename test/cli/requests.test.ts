@@ -57,6 +57,12 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
       ...{ on_lost: 'block', on_dependency_death: 'run', depends_on: [ID, OTHER] },
     },
   },
+  'enqueue-graph': {
+    argv: ['--jobs', '[{"key":"a","target_agent":"devops","subject":"one"}]'],
+    method: 'POST',
+    path: '/v1/job-graphs',
+    body: { jobs: [{ key: 'a', target_agent: 'devops', subject: 'one' }] },
+  },
   'emit-event': {
     argv: ['--namespace', 'ns', '--topic', 'a.b', '--source-agent', 'auditor', '--source-job-id', ID, '--dedupe-key', 'd', '--correlation-key', 'c', '--payload', '{"a":1}'],
     method: 'POST',

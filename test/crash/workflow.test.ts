@@ -67,7 +67,8 @@ test(
       await run.pause(60)
       // The scout says in its own close whom it has scouted for.
       const scoutedFor = /"scout_for": "([^"]+)"/.exec(run.message)?.[1]
-      if (/^Agent: +scout$/m.test(run.message) && scoutedFor !== undefined) return close({ complete: { events: [EmitEventBody.parse({ topic: 'scouted', payload: { scout_for: scoutedFor } })] } })
+      if (/^Agent: +scout$/m.test(run.message) && scoutedFor !== undefined)
+        return close({ complete: { events: [EmitEventBody.parse({ topic: 'scouted', payload: { scout_for: scoutedFor } })] } })
       if (!run.message.includes('"delegate": true') || attemptNo > 1) return close({ complete: { result: { found: 'a crack' } } })
       // The lead hands its research on and goes on when the scout's word is there.
       const own = /^agentbus job:\s+(\S+)$/m.exec(run.message)?.[1] ?? ''

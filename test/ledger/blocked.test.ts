@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { BlockJobBody, CompleteJobBody, CreateJobBody, EmitEventBody, UnblockBody, type JobView } from '../../contracts/jobs.js'
+import { BlockJobBody, CompleteJobBody, CreateGraphBody, CreateJobBody, EmitEventBody, UnblockBody, type JobView } from '../../contracts/jobs.js'
 import { AuthorityConfig, BlockedConfig } from '../../contracts/authority.js'
 import { InboxConfig } from '../../contracts/inbox.js'
 import type { CommandContext } from '../../ledger/caller.js'
@@ -310,6 +310,50 @@ describe('beyond its patience a blocked job', () => {
 
     expect((await t.ledger.listJobs({ target_agent: 'coordinator' as never, limit: 10 })).items).toHaveLength(0)
     expect((await t.ledger.listEvents({ topic: 'jobs.escalated', order: 'asc', limit: 10 })).items).toHaveLength(1)
+  })
+})
+
+test('two jobs cannot wait for each other, neither at once nor by way of a third', async () => {
+  const [a, b] = [await aJob(t.ledger, 'running'), await aJob(t.ledger, 'running')]
+  const c = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'c', depends_on: [a.id] }))
+  await block(b, { kind: 'job', job_id: c.job.id })
+
+  await expect(block(a, { kind: 'job', job_id: b.id })).rejects.toMatchObject({ code: 'AGENTBUS_DEPENDENCY_CYCLE', status: 422 })
+  expect((await t.ledger.getJob(a.id)).status).toBe('running')
+
+  const [x, y] = [await aJob(t.ledger, 'running'), await aJob(t.ledger, 'running')]
+  const both = await Promise.allSettled([block(x, { kind: 'job', job_id: y.id }), block(y, { kind: 'job', job_id: x.id })])
+  expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+})
+
+describe('a graph of jobs', () => {
+  const one = (key: string, ...needs: string[]) => ({ key, needs, target_agent: 'devops', subject: key })
+  const make = (...jobs: Record<string, unknown>[]) => t.ledger.jobs.createGraph(OPERATOR, CreateGraphBody.parse({ jobs }))
+
+  test('is created whole, whatever the order, and runs in the order of its needs', async () => {
+    const { items } = await make(one('c', 'b'), one('b', 'a'), one('a'))
+    expect(items.map(({ key, job }) => [key, job.status])).toEqual([
+      ['a', 'queued'],
+      ['b', 'waiting'],
+      ['c', 'waiting'],
+    ])
+    const first = items[0]?.job as JobView
+    const leased = await leaseAs(t.ledger, first.id, 1)
+    if (leased.kind !== 'start') throw new Error('not leased')
+    await t.ledger.jobs.complete({ caller: attemptCaller(leased.attempt.id as never, first.id, 'devops') }, first.id, CompleteJobBody.parse({}))
+
+    expect((await t.ledger.getJob(items[1]?.job.id as never)).status).toBe('queued')
+  })
+
+  test.each([
+    [[one('a', 'c'), one('b', 'a'), one('c', 'b'), one('d')], 'AGENTBUS_DEPENDENCY_CYCLE', 'The jobs need each other in a circle: a → c → b → a.'],
+    [[one('a', 'a')], 'AGENTBUS_DEPENDENCY_CYCLE', 'The jobs need each other in a circle: a → a.'],
+    [[one('a'), one('b', 'z')], 'AGENTBUS_UNKNOWN_DEPENDENCY', 'Job b needs z, which the graph does not have.'],
+    [[one('a'), { ...one('b', 'a'), target_agent: 'nobody' }], 'AGENTBUS_UNKNOWN_AGENT', 'No agent has the id nobody.'],
+  ])('with a fault is refused whole: %#', async (jobs, code, message) => {
+    await expect(make(...jobs)).rejects.toMatchObject({ code, message })
+
+    expect((await t.ledger.listJobs({ limit: 5 })).items).toEqual([])
   })
 })
 
