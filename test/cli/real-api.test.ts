@@ -263,13 +263,16 @@ describe('delegating', () => {
       const body = { result: { risk: 'low' }, findings: [], events: [], follow_ups: [] }
       await (how === 'complete' ? api.t.ledger.jobs.complete(as, claimed.job.id, body) : api.t.ledger.jobs.fail(as, claimed.job.id, { ...body, last_error: 'no access' }))
     }
+    const parent = await answer(ENQUEUE)
     const ask = ['delegate', 'security', 'Look at the new dependency.\nAll of it.', '--wait', '20s']
-    const [done] = await Promise.all([answer([...ask, '--payload', '{"name": "left-pad"}', '--priority', '900', '--correlation-key', 'c']), close('complete')])
+    const more = ['--payload', '{"name": "left-pad"}', '--priority', '900', '--correlation-key', 'c', '--parent-job-id', String(parent['id']), '--source-agent', 'devops']
+    const [done] = await Promise.all([answer([...ask, ...more]), close('complete')])
     const [failed] = await Promise.all([cli(ask), close('fail')])
     const late = await cli(['delegate', 'security', 'Later.', '--wait', '50ms', '--json'])
     const { id } = JSON.parse(late.stdout) as { id: string }
     const result = await answer(['result', String(done['id']), '--wait', '5s'])
     const bad = await cli(['delegate', 'security', 'x', '--wait', 'long'])
+    const orphan = await cli(['delegate', 'security', 'x', '--parent-job-id', NOBODY])
 
     expect(done).toMatchObject({
       status: 'succeeded',
@@ -277,10 +280,12 @@ describe('delegating', () => {
       subject: 'Look at the new dependency.',
       priority: 900,
       correlation_key: 'c',
+      parent_job_id: parent['id'],
+      source_agent: 'devops',
       job_type: 'delegation',
     })
     expect(done['payload']).toEqual({ name: 'left-pad', instruction: 'Look at the new dependency.\nAll of it.' })
-    expect([failed.code, late.code, bad.code]).toEqual([1, 1, 2])
+    expect([failed.code, late.code, bad.code, orphan.code]).toEqual([1, 1, 2, 3])
     expect(failed.stderr).toContain('The job is failed.')
     expect(late.stderr).toContain(`agentbus result ${id} --wait 60s`)
     expect(result).toMatchObject({ over: true, status: 'succeeded', result: { risk: 'low' } })
