@@ -98,6 +98,19 @@ describe('hand-offs, from the shell', () => {
     for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id]) expect(story.stdout).toContain(part)
   })
 
+  test('a trace shows each job below the one it came from, whatever came in between', async () => {
+    const made: string[] = []
+    for (const parent of [undefined, 0, 0, 1]) {
+      const of = parent === undefined ? [] : ['--parent-job-id', made[parent] ?? '']
+      made.push(String((await answer([...ENQUEUE, '--correlation-key', 'tree', ...of]))['id']))
+    }
+    const [root, left, right, below] = made
+
+    const shown = await cli(['trace', '--correlation-key', 'tree'])
+
+    expect(shown.stdout.match(/^ *[0-9a-f]{8}-[0-9a-f-]{27}/gm)).toEqual([root, `  ${left}`, `    ${below}`, `  ${right}`])
+  })
+
   test('a workflow is checked, defined, started, looked at and cancelled', async () => {
     await writeFile(
       path.join(folder, 'flow.yaml'),
