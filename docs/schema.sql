@@ -699,6 +699,7 @@ CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (j
 CREATE INDEX approvals_open_idx ON public.approvals USING btree (id DESC NULLS LAST) WHERE (status = 'pending'::approval_status);
 CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
+CREATE INDEX events_correlation_idx ON public.events USING btree (correlation_key, id) WHERE (correlation_key IS NOT NULL);
 CREATE UNIQUE INDEX events_dedupe_idx ON public.events USING btree (namespace, topic, dedupe_key) WHERE (dedupe_key IS NOT NULL);
 CREATE INDEX events_source_job_idx ON public.events USING btree (source_job_id, id) WHERE (source_job_id IS NOT NULL);
 CREATE INDEX events_topic_idx ON public.events USING btree (topic text_pattern_ops, id);

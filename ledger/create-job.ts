@@ -84,7 +84,7 @@ async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting:
         insert into jobs (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, capabilities, job_type, subject, lane, priority,
           dedupe_key, payload, payload_hash, state, status, last_seq, run_after, max_attempts, timeout_seconds, lease_seconds, on_lost,
           on_dependency_death, standing_order_run_id, session_mode, source_event_id, hops, lineage, awaited, created_by)
-        select ${id}::uuid, ${body.namespace}, ${body.parent_job_id ?? null}::uuid, ${body.flow_key ?? null}, ${body.correlation_key ?? null},
+        select ${id}::uuid, ${body.namespace}, ${body.parent_job_id ?? null}::uuid, ${ofParent(body, 'flow_key')}, ${ofParent(body, 'correlation_key')},
           ${body.source_agent ?? null}, a.id, ${sql.param(capabilities)}::text[], ${body.job_type}, ${body.subject}, ${body.lane}::lane, ${body.priority}, ${body.dedupe_key ?? null},
           ${JSON.stringify(body.payload)}::jsonb, ${sha256(canonicalJson(body.payload))}, ${JSON.stringify(body.state)}::jsonb, ${status}::job_status, 1,
           coalesce(${body.run_after ?? null}::timestamptz, clock_timestamp()), ${body.max_attempts},
@@ -147,6 +147,12 @@ function chainPart(body: CreateJobBody, by: Creator): { hops: SQL; lineage: SQL 
   if (body.parent_job_id === undefined) return { hops: sql`0`, lineage: sql`'{}'::uuid[]` }
   const parent = (column: SQL, otherwise: SQL) => sql`coalesce((select ${column} from jobs p where p.id = ${body.parent_job_id}::uuid), ${otherwise})`
   return { hops: parent(sql`p.hops`, sql`0`), lineage: parent(sql`p.lineage`, sql`'{}'::uuid[]`) }
+}
+
+/** A child belongs to the matter of its parent, unless it says otherwise. */
+function ofParent(body: CreateJobBody, key: 'flow_key' | 'correlation_key'): SQL {
+  if (body[key] !== undefined || body.parent_job_id === undefined) return sql`${body[key] ?? null}`
+  return sql`(select p.${sql.raw(key)} from jobs p where p.id = ${body.parent_job_id}::uuid)`
 }
 
 async function assertAbleAgent(tx: Tx | Db, body: CreateJobBody, by: Creator): Promise<void> {

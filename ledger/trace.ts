@@ -19,7 +19,7 @@ export async function trace(db: Db, query: TraceQuery): Promise<TraceView> {
   const jobs = await tracedJobs(db, query)
   const ids = jobs.map((job) => job.id)
   const correlation = query.correlation_key ?? (await commonCorrelation(db, ids))
-  const entries = await entriesOf(db, ids)
+  const entries = await entriesOf(db, ids, query.correlation_key)
   return { correlation_key: correlation, jobs, entries: entries.slice(0, MOST_ENTRIES), truncated: jobs.length >= MOST_JOBS || entries.length > MOST_ENTRIES }
 }
 
@@ -62,7 +62,7 @@ async function commonCorrelation(db: Db, ids: readonly string[]): Promise<string
   return rows.length === 1 ? (rows[0]?.correlation_key ?? null) : null
 }
 
-async function entriesOf(db: Db, ids: readonly string[]): Promise<TraceView['entries']> {
+async function entriesOf(db: Db, ids: readonly string[], correlation: string | undefined): Promise<TraceView['entries']> {
   const mine = sql`any(${sql.param(ids)}::uuid[])`
   const { rows } = await db.execute(sql`
     select * from (
@@ -71,7 +71,7 @@ async function entriesOf(db: Db, ids: readonly string[]): Promise<TraceView['ent
       from job_transitions t join jobs j on j.id = t.job_id where t.job_id = ${mine}
       union all
       select e.created_at, 'event', e.source_job_id, e.source_agent, e.topic, split_part(e.created_by, ':', 1), substr(e.created_by, strpos(e.created_by, ':') + 1), null, e.payload, e.id
-      from events e where e.source_job_id = ${mine}
+      from events e where e.source_job_id = ${mine}${correlation === undefined ? sql`` : sql` or e.correlation_key = ${correlation}`}
       union all
       select t.at, 'approval', a.job_id, a.agent_id, t.to_status::text || ': ' || a.subject, t.actor_kind::text, t.actor, t.note,
         jsonb_build_object('approval_id', a.id, 'workflow_run_id', a.workflow_run_id, 'step', a.step), t.seq

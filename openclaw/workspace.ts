@@ -133,6 +133,8 @@ call starts afresh, so put the settings in front of each:
 | close it for good | \`fail-job <job> --last-error "..."\` |
 | close the run of a standing order that found nothing | \`finish-standing-order <job> --outcome no_work --summary "..." --evidence '{"checked": 12, "found": 0}'\` |
 | close the run of a standing order otherwise | \`finish-standing-order <job> --outcome completed\` (or \`blocked\`, \`failed\`) \`--summary "..." --evidence '{...}'\` |
+| ask another agent and wait, with your own token, not the order's | \`delegate security "Look at ..." --parent-job-id <job> --wait 5s\`; if it takes longer, close with \`block-job --waits-for '{"kind": "job", "job_id": "..."}'\` |
+| say something for the log of a project | \`append-project-log <project> --entry "..."\` |
 | hand work to whoever is able, while closing | add \`--follow-ups '[{"capabilities": ["review"], "subject": "..."}]'\` |
 | hand work on while closing | add \`--follow-ups '[{"target_agent": "devops", "subject": "..."}]'\` |
 | say what was found, for the coordinator | \`file-finding --topic disk.full --subject-key host1 --level warning --body "..."\` |

@@ -21,6 +21,7 @@ export function registerDelegate(program: Command, io: Io): void {
     .option('--job-type <text>', 'kind of work', 'delegation')
     .option('--payload <json|@file|->', 'more for the agent, as a JSON object')
     .option('--priority <n>', '1 to 1000; 1000 is most urgent')
+    .option('--parent-job-id <text>', 'the job it came from')
     .option('--correlation-key <text>', 'groups everything about one matter')
     .option('--source-agent <text>', 'who asks for it')
   addIdempotencyKey(command)
@@ -33,7 +34,12 @@ async function delegate(agent: string, instruction: string, values: Values, io: 
   const wait = String(values['wait'])
   const client = clientOf(values, io, { waitMs: waitMsOf(wait) })
   const payload = values['payload'] === undefined ? {} : objectIn(await new JsonInput(io).read('--payload', String(values['payload'])))
-  const given = { priority: wholeOf(values['priority']), correlation_key: values['correlationKey'], source_agent: values['sourceAgent'] }
+  const given = {
+    priority: wholeOf(values['priority']),
+    parent_job_id: values['parentJobId'],
+    correlation_key: values['correlationKey'],
+    source_agent: values['sourceAgent'],
+  }
   const body = {
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
     target_agent: pathId('agent', agent),

@@ -21,7 +21,7 @@ function waitOf(wait: Json): string {
 
 /** The jobs as a tree with what each took, then everything in order of time. */
 export function traceLines(body: Json): string {
-  const jobs = rowsOf(body['jobs'])
+  const jobs = asTree(rowsOf(body['jobs']))
   const starts = jobs.map((job) => Date.parse(text(job['created_at'])))
   const ends = jobs.map((job, at) => (typeof job['finished_at'] === 'string' ? Date.parse(job['finished_at']) : Math.max(...starts, starts[at] ?? 0)))
   const [from, to] = [Math.min(...starts), Math.max(...ends)]
@@ -43,6 +43,13 @@ export function traceLines(body: Json): string {
   const head = typeof body['correlation_key'] === 'string' ? `Correlation ${body['correlation_key']}\n` : ''
   const more = body['truncated'] === true ? 'There is more than is shown.\n' : ''
   return `${head}${table(tree, ['job', 'from → to', 'status', 'subject', 'when'])}\n${table(entries, ['at', 'job', 'agent', 'what', 'by', 'note'])}${more}`
+}
+
+/** Each job right below the one it came from; they come in order of time, in which those of two branches alternate. */
+function asTree(jobs: readonly Json[]): Json[] {
+  const known = new Set(jobs.map((job) => job['id']))
+  const below = (parent: unknown): Json[] => jobs.filter((job) => job['parent_job_id'] === parent).flatMap((job) => [job, ...below(job['id'])])
+  return jobs.filter((job) => !known.has(job['parent_job_id'])).flatMap((job) => [job, ...below(job['id'])])
 }
 
 const BAR_CHARS = 30

@@ -91,6 +91,9 @@ export const events = pgTable(
       .on(t.namespace, t.topic, t.dedupe_key)
       .where(sql`dedupe_key is not null`),
     index('events_topic_idx').on(sql`${t.topic} text_pattern_ops`, t.id),
+    index('events_correlation_idx')
+      .on(t.correlation_key, t.id)
+      .where(sql`correlation_key is not null`),
     index('events_source_job_idx')
       .on(t.source_job_id, t.id)
       .where(sql`source_job_id is not null`),

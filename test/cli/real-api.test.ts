@@ -98,6 +98,19 @@ describe('hand-offs, from the shell', () => {
     for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id]) expect(story.stdout).toContain(part)
   })
 
+  test('a trace shows each job below the one it came from, whatever came in between', async () => {
+    const made: string[] = []
+    for (const parent of [undefined, 0, 0, 1]) {
+      const of = parent === undefined ? [] : ['--parent-job-id', made[parent] ?? '']
+      made.push(String((await answer([...ENQUEUE, '--correlation-key', 'tree', ...of]))['id']))
+    }
+    const [root, left, right, below] = made
+
+    const shown = await cli(['trace', '--correlation-key', 'tree'])
+
+    expect(shown.stdout.match(/^ *[0-9a-f]{8}-[0-9a-f-]{27}/gm)).toEqual([root, `  ${left}`, `    ${below}`, `  ${right}`])
+  })
+
   test('a workflow is checked, defined, started, looked at and cancelled', async () => {
     await writeFile(
       path.join(folder, 'flow.yaml'),
@@ -275,13 +288,16 @@ describe('delegating', () => {
       const body = { result: { risk: 'low' }, findings: [], events: [], follow_ups: [] }
       await (how === 'complete' ? api.t.ledger.jobs.complete(as, claimed.job.id, body) : api.t.ledger.jobs.fail(as, claimed.job.id, { ...body, last_error: 'no access' }))
     }
+    const parent = await answer(ENQUEUE)
     const ask = ['delegate', 'security', 'Look at the new dependency.\nAll of it.', '--wait', '20s']
-    const [done] = await Promise.all([answer([...ask, '--payload', '{"name": "left-pad"}', '--priority', '900', '--correlation-key', 'c']), close('complete')])
+    const more = ['--payload', '{"name": "left-pad"}', '--priority', '900', '--correlation-key', 'c', '--parent-job-id', String(parent['id']), '--source-agent', 'devops']
+    const [done] = await Promise.all([answer([...ask, ...more]), close('complete')])
     const [failed] = await Promise.all([cli(ask), close('fail')])
     const late = await cli(['delegate', 'security', 'Later.', '--wait', '50ms', '--json'])
     const { id } = JSON.parse(late.stdout) as { id: string }
     const result = await answer(['result', String(done['id']), '--wait', '5s'])
     const bad = await cli(['delegate', 'security', 'x', '--wait', 'long'])
+    const orphan = await cli(['delegate', 'security', 'x', '--parent-job-id', NOBODY])
 
     expect(done).toMatchObject({
       status: 'succeeded',
@@ -289,10 +305,12 @@ describe('delegating', () => {
       subject: 'Look at the new dependency.',
       priority: 900,
       correlation_key: 'c',
+      parent_job_id: parent['id'],
+      source_agent: 'devops',
       job_type: 'delegation',
     })
     expect(done['payload']).toEqual({ name: 'left-pad', instruction: 'Look at the new dependency.\nAll of it.' })
-    expect([failed.code, late.code, bad.code]).toEqual([1, 1, 2])
+    expect([failed.code, late.code, bad.code, orphan.code]).toEqual([1, 1, 2, 3])
     expect(failed.stderr).toContain('The job is failed.')
     expect(late.stderr).toContain(`agentbus result ${id} --wait 60s`)
     expect(result).toMatchObject({ over: true, status: 'succeeded', result: { risk: 'low' } })

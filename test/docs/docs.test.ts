@@ -42,7 +42,7 @@ test('every dependency has its line, and every line its dependency', async () =>
 
 test('every command in the docs exists, with its options', async () => {
   const extra: Record<string, string[]> = {
-    delegate: ['wait', 'job-type', 'payload', 'priority', 'correlation-key', 'source-agent'],
+    delegate: ['wait', 'job-type', 'payload', 'priority', 'parent-job-id', 'correlation-key', 'source-agent', 'idempotency-key'],
     apply: ['file', 'dry-run', 'prune'],
     'set-subscription': ['file', 'dry-run', 'if-version', 'idempotency-key'],
     'define-workflow': ['file', 'check', 'idempotency-key'],

@@ -1,9 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { inject } from 'vitest'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
@@ -16,8 +17,10 @@ import { BACKEND, until } from '../support/bus.js'
 import { cloneDatabase, OPERATOR, renderForTests, TEST_SECRET } from '../support/ledger.js'
 import { startModel, type MockModel } from './model.js'
 import { createRealGateway, freePort, type RealGateway } from './real-gateway.js'
+import { AGENT_TOKEN } from './scripts.js'
 
 const EXECUTABLE = path.resolve('bin/agentbus.mjs')
+const execute = promisify(execFile)
 
 export interface RealBus {
   readonly url: string
@@ -26,6 +29,10 @@ export interface RealBus {
   readonly gateway: RealGateway
   /** Enqueues over REST, with an operator's token. */
   enqueue(body?: Record<string, unknown>): Promise<JobView>
+  /** Runs a command with an operator's token, as a process of its own. @returns what it printed; rejects unless it exits with 0 */
+  agentbus(...argv: string[]): Promise<string>
+  /** Gives an agent a bus token of its own, as the file {@link AGENT_TOKEN} in its workspace: the gateway's environment is one for all agents. */
+  giveToken(agentId: string): Promise<void>
   /** Starts a further `agentbus worker` and resolves when it works. */
   startWorker(): Promise<ChildProcess>
   until(id: JobId, wanted: (job: JobView) => boolean, limitMs?: number): Promise<JobView>
@@ -82,6 +89,10 @@ export async function startRealBus(): Promise<RealBus> {
     return child
   }
   const [api] = await Promise.all([start('api'), gateway.start()])
+  const agentbus = async (...argv: string[]): Promise<string> => {
+    const { stdout } = await execute(process.execPath, [EXECUTABLE, ...argv], { env: { HOME: folder, AGENTBUS_URL: url, AGENTBUS_TOKEN: token } })
+    return stdout
+  }
 
   return {
     url,
@@ -96,6 +107,11 @@ export async function startRealBus(): Promise<RealBus> {
       })
       if (!answer.ok) throw new Error(`POST /v1/jobs answered ${answer.status}: ${await answer.text()}`)
       return jobIn(await answer.json())
+    },
+    agentbus,
+    giveToken: async (agentId) => {
+      const made = await agentbus('token', 'create', '--role', 'agent', '--agent', agentId, '--name', `${agentId}-own`)
+      await gateway.leave(agentId, { path: AGENT_TOKEN, content: made.trim() })
     },
     startWorker: () => start('worker'),
     until: (id, wanted, limitMs = 60_000) => until(ledger, id, wanted, limitMs),

@@ -17,6 +17,8 @@ export interface RealGateway {
   crash(): Promise<void>
   /** SIGTERM: the gateway drains. @returns a promise that resolves when the process has ended */
   drain(): { readonly ended: Promise<void> }
+  /** Puts a file into the workspace of an agent, where its commands run. */
+  leave(agent: string, file: { readonly path: string; readonly content: string }): Promise<void>
   /** Status of `/readyz`; undefined when nobody listens. */
   readiness(): Promise<number | undefined>
   stop(): Promise<void>
@@ -77,6 +79,7 @@ export async function createRealGateway(options: RealGatewayOptions): Promise<Re
     url,
     hookToken,
     start,
+    leave: (agent, file) => writeFiles(path.join(folder, 'workspaces', agent), [file]),
     readiness,
     crash: () => end('SIGKILL'),
     drain: () => ({ ended: end('SIGTERM') }),

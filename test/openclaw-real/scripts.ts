@@ -7,7 +7,19 @@ export function agentbus(turn: Turn, command: string, ...rest: string[]): string
 
 /** The same for a command that is not about the order's own job. */
 export function agentbusAtLarge({ order }: Turn, command: string, ...rest: string[]): string {
-  return [`AGENTBUS_URL=${order.apiUrl} AGENTBUS_TOKEN=${order.token} agentbus ${command}`, ...rest.map(quoted)].join(' ')
+  return callWith(order.token, order.apiUrl, command, rest)
+}
+
+/** File in an agent's workspace that holds its own bus token. */
+export const AGENT_TOKEN = 'bus-token'
+
+/** A call with the agent's own token: that of the attempt makes no jobs. */
+export function agentbusAsAgent({ order }: Turn, command: string, ...rest: string[]): string {
+  return callWith(`$(cat ${AGENT_TOKEN})`, order.apiUrl, command, rest)
+}
+
+function callWith(token: string, apiUrl: string, command: string, rest: readonly string[]): string {
+  return [`AGENTBUS_URL=${apiUrl} AGENTBUS_TOKEN=${token} agentbus ${command}`, ...rest.map(quoted)].join(' ')
 }
 
 /** Text as one word of a shell. Options stay readable. */
@@ -26,6 +38,21 @@ export function running(...steps: readonly Step[]): Script {
 }
 
 export const completing: Script = running((turn) => agentbus(turn, 'complete-job', '--summary', 'done by the test agent'))
+
+/** Each agent does as its own script says. */
+export function asAgents(scripts: Readonly<Record<string, Script>>): Script {
+  return (turn) => {
+    const agent = /^Agent:\s+(\S+)$/m.exec(turn.prompt)?.[1] ?? 'nobody'
+    return scripts[agent]?.(turn) ?? { say: `There is no script for ${agent}.` }
+  }
+}
+
+/** What a message of the bus tells as data, between the two lines of its fence. */
+export function dataIn(message: string): Record<string, unknown> {
+  const data = /^(DATA-\S+)\n([^]*)\n\1$/m.exec(message)?.[2]
+  if (data === undefined) throw new Error(`no data between two fences: ${message.slice(-2_000)}`)
+  return JSON.parse(data) as Record<string, unknown>
+}
 
 /** Agents that wait at their first turn, for as long as the test wants. */
 export interface Held {

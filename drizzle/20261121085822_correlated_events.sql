@@ -1,0 +1,1 @@
+CREATE INDEX "events_correlation_idx" ON "events" USING btree ("correlation_key","id") WHERE correlation_key is not null;
