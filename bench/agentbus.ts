@@ -6,10 +6,8 @@ import type { GatewayId } from '../contracts/ids.js'
 import type { SubscriptionConfig } from '../contracts/subscriptions.js'
 import type { CommandContext } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
+import { HOOK_TOKEN } from './hook-token.js'
 import type { Where } from './stores.js'
-
-/** The token that gateways of the benchmarks want to see. */
-export const HOOK_TOKEN = 'bench-hook-token'
 
 const OPERATOR: CommandContext = { caller: { role: 'internal', actor: { kind: 'system', id: 'bench' } } }
 

@@ -3,13 +3,11 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { createPostgresBackend } from '../queues/postgres-backend.js'
-import { createRedisBackend } from '../queues/redis-backend.js'
 import { startAgentbus } from './agentbus.js'
 import { startBaseline } from './baseline.js'
 import { child, next } from './child.js'
 import { median, quantile, spread } from './figures.js'
-import { startStores, type Where } from './stores.js'
+import { openBareBackend, startStores, type Where } from './stores.js'
 
 const { values: args } = parseArgs({
   options: {
@@ -107,8 +105,7 @@ async function compare(where: Where, gatewayUrl: string, gateway: ChildProcess, 
 }
 
 async function startNoLedger({ queue }: Where, gatewayUrl: string): Promise<System> {
-  const onError = (): void => undefined
-  const backend = queue.kind === 'redis' ? createRedisBackend({ url: queue.url, prefix: 'baseline', onError }) : createPostgresBackend({ url: queue.url, poolSize: 8, onError })
+  const backend = openBareBackend(queue)
   const baseline = await startBaseline({ backend, gatewayUrl, concurrency: CONCURRENCY })
   return {
     name: 'no ledger',

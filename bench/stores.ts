@@ -1,13 +1,15 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { Stores } from '../cli/stores.js'
+import { QUEUE_POOL, type Stores } from '../cli/stores.js'
 import { createLogger } from '../config/logger.js'
 import { startEmbeddedPostgres } from '../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../embedded/private-redis.js'
 import { probePostgres } from '../embedded/probe-stores.js'
 import { migrateLedger } from '../ledger/database.js'
-import { migrateQueueStore } from '../queues/postgres-backend.js'
+import type { QueueBackend } from '../queues/backend.js'
+import { createPostgresBackend, migrateQueueStore } from '../queues/postgres-backend.js'
+import { createRedisBackend } from '../queues/redis-backend.js'
 
 /** What a system under measurement is given to keep its data in. */
 export type Where = Pick<Stores, 'databaseUrl' | 'queue'>
@@ -44,4 +46,10 @@ export async function startStores(backend: string): Promise<BenchStores> {
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The queues of a system that has no ledger: connected as agentbus connects them, under a prefix of their own. */
+export function openBareBackend(queue: Where['queue']): QueueBackend {
+  const onError = (): void => undefined
+  return queue.kind === 'redis' ? createRedisBackend({ url: queue.url, prefix: 'baseline', onError }) : createPostgresBackend({ url: queue.url, poolSize: QUEUE_POOL, onError })
 }
