@@ -1,12 +1,12 @@
-import { execFileSync, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { startAgentbus } from './agentbus.js'
 import { startBaseline } from './baseline.js'
 import { child, next } from './child.js'
 import { median, quantile, spread } from './figures.js'
+import { setting } from './machine.js'
 import { openBareBackend, startStores, type Where } from './stores.js'
 
 const { values: args } = parseArgs({
@@ -123,10 +123,9 @@ async function startWithLedger(where: Where, gatewayUrl: string): Promise<System
 }
 
 async function report(lines: readonly string[], postgresVersion: string): Promise<void> {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD']).toString().trim()
   const text = `# Spine benchmark
 
-Commit ${commit}, ${new Date().toISOString().slice(0, 10)}; ${cpus().length} cores, Node ${process.versions.node}, PostgreSQL ${postgresVersion} (embedded, fsync on). \`npm run bench\`.
+${setting(postgresVersion)} \`npm run bench\`.
 Load client and gateway are processes of their own; API and workers are one process, in both systems. Latency at 20 jobs/s for ${args.seconds} s; rate with
 ${args.jobs} jobs over 32 connections, agent concurrency ${CONCURRENCY}. Medians of ${args.runs} interleaved runs (lowest–highest). "No ledger" is the same HTTP
 requests and the same BullMQ queue on the same store, with nothing written to PostgreSQL by the bus.
