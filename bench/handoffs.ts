@@ -149,8 +149,8 @@ function render(ways: Readonly<Record<Way, readonly Round[]>>, bare: readonly Ti
   return `
 ${verdict(ways)}
 
-The cores were busy for ${percent(bare)} of the time while the bare queue ran, which needs next to nothing: what is more than a few percent is other work of the
-machine, and is in all figures. With hand-offs they were busy for ${percent(WAYS.flatMap((way) => ways[way]))}. Completions were sent ${quantile(late, 0.5).toFixed(1)} ms (p50) and ${quantile(late, 0.99).toFixed(1)} ms (p99) after their due times.
+The cores were busy for ${percent(bare)} of the time while the bare queue ran, which needs a few percent: the rest is other work of the machine, and it
+delays every step of every figure here. With hand-offs they were busy for ${percent(WAYS.flatMap((way) => ways[way]))}. Completions were sent ${quantile(late, 0.5).toFixed(1)} ms (p50) and ${quantile(late, 0.99).toFixed(1)} ms (p99) after their due times.
 
 | handed over by | figure | agentbus, ms | bare BullMQ, ms | difference | ratio |
 |---|---|---|---|---|---|
