@@ -8,6 +8,7 @@ import { HookClient } from '../openclaw/hook-client.js'
 import { renderHookBodies } from '../openclaw/render-hook.js'
 import type { QueueBackend } from '../queues/backend.js'
 import { deliveryOptions, queueNameOf } from '../queues/catalogue.js'
+import { HOOK_TOKEN } from './hook-token.js'
 
 /** The same HTTP requests and the same bare BullMQ queue on the same store, and nothing written to PostgreSQL by us. */
 export async function startBaseline(options: {
@@ -65,7 +66,7 @@ export async function startBaseline(options: {
         apiUrl: url,
       })
       const bodies = renderHookBodies({ message, gatewayAgentId: 'bench', name: 'agentbus reactive', timeoutSeconds: 600 })
-      const post = { gateway: { baseUrl: options.gatewayUrl, hookPath: '/hooks' }, token: 'bench-hook-token', idempotencyKey: id, deadlineMs: 60_000 }
+      const post = { gateway: { baseUrl: options.gatewayUrl, hookPath: '/hooks' }, token: HOOK_TOKEN, idempotencyKey: id, deadlineMs: 60_000 }
       const stop = new AbortController()
       await hooks.admit({ ...post, body: bodies.admit, signal: stop.signal })
       const joined = hooks.join({ ...post, body: bodies.join, signal: stop.signal })

@@ -1,11 +1,11 @@
 import { Agent, request } from 'undici'
 import { z } from 'zod'
+import { nowMs, openLoop } from './open-loop.js'
 
 /** A load client in a process of its own: posts jobs at a rate, or as fast as its connections allow. */
 const Order = z.object({ url: z.string(), token: z.string(), jobs: z.int(), perSecond: z.number().optional(), connections: z.int() })
 
 const agent = new Agent({ connections: 64 })
-const nowMs = (): number => performance.timeOrigin + performance.now()
 
 async function post(order: z.infer<typeof Order>, at: number): Promise<void> {
   const body = JSON.stringify({ target_agent: 'bench', subject: `job ${at}`, payload: { sent_at: nowMs() } })
@@ -22,13 +22,7 @@ async function post(order: z.infer<typeof Order>, at: number): Promise<void> {
 async function run(order: z.infer<typeof Order>): Promise<{ startedMs: number; postedMs: number }> {
   const startedMs = nowMs()
   if (order.perSecond !== undefined) {
-    const all: Promise<void>[] = []
-    for (let at = 0; at < order.jobs; at += 1) {
-      const due = startedMs + (at * 1_000) / order.perSecond
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - nowMs())))
-      all.push(post(order, at))
-    }
-    await Promise.all(all)
+    await openLoop({ startMs: startedMs, count: order.jobs, perSecond: order.perSecond }, (at) => post(order, at))
   } else {
     let next = 0
     await Promise.all(

@@ -1,13 +1,14 @@
 import { request } from 'undici'
 import { readOrder } from '../openclaw/simulator/scripted-agent.js'
 import { createSimulator } from '../openclaw/simulator/simulator.js'
+import { HOOK_TOKEN } from './hook-token.js'
+import { nowMs } from './open-loop.js'
 
 /** A gateway in a process of its own, whose agent closes its job at once. Speaks to its parent by messages. */
 const seen: { latencies: number[]; closed: number; lastClosedMs: number } = { latencies: [], closed: 0, lastClosedMs: 0 }
-const nowMs = (): number => performance.timeOrigin + performance.now()
 
 const gateway = createSimulator({
-  hookToken: 'bench-hook-token',
+  hookToken: HOOK_TOKEN,
   agents: 'any',
   maxRuns: 10_000,
   behave: async (run) => {

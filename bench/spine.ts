@@ -1,23 +1,13 @@
-import { execFileSync, fork, type ChildProcess } from 'node:child_process'
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { cpus, tmpdir } from 'node:os'
-import path from 'node:path'
+import type { ChildProcess } from 'node:child_process'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { startBus } from '../cli/bus.js'
-import type { Stores } from '../cli/stores.js'
-import { createLogger } from '../config/logger.js'
-import { loadSettings } from '../config/settings.js'
-import { AgentConfig } from '../contracts/fleet.js'
-import type { GatewayId } from '../contracts/ids.js'
-import { startEmbeddedPostgres } from '../embedded/embedded-postgres.js'
-import { findRedisServer, startPrivateRedis } from '../embedded/private-redis.js'
-import { probePostgres } from '../embedded/probe-stores.js'
-import type { CommandContext } from '../ledger/caller.js'
-import { migrateLedger } from '../ledger/database.js'
-import { createPostgresBackend, migrateQueueStore } from '../queues/postgres-backend.js'
-import { createRedisBackend } from '../queues/redis-backend.js'
+import { startAgentbus } from './agentbus.js'
 import { startBaseline } from './baseline.js'
+import { child, next } from './child.js'
+import { median, quantile, spread } from './figures.js'
+import { setting } from './machine.js'
+import { openBareBackend, startStores, type Where } from './stores.js'
 
 const { values: args } = parseArgs({
   options: {
@@ -28,18 +18,9 @@ const { values: args } = parseArgs({
   },
 })
 const CONCURRENCY = 50
-const OPERATOR: CommandContext = { caller: { role: 'internal', actor: { kind: 'system', id: 'bench' } } }
 
 const Seen = z.object({ kind: z.literal('seen'), latencies: z.array(z.number()), closed: z.int(), lastClosedMs: z.number() })
 const Done = z.object({ kind: z.literal('done'), startedMs: z.number(), postedMs: z.number() })
-
-function child(file: string): ChildProcess {
-  return fork(path.join(import.meta.dirname, file), { execArgv: ['--import', 'tsx'] })
-}
-
-function next(process: ChildProcess): Promise<unknown> {
-  return new Promise((resolve) => process.once('message', resolve))
-}
 
 interface System {
   readonly name: 'agentbus' | 'no ledger'
@@ -59,8 +40,7 @@ async function measure(system: System, gateway: ChildProcess, client: ChildProce
   await loadAndWait(gateway, client, { ...load, jobs: 100 })
   const calm = await loadAndWait(gateway, client, { ...load, jobs: 20 * Number(args.seconds), perSecond: 20 })
   const fast = await loadAndWait(gateway, client, { ...load, jobs: Number(args.jobs) })
-  const sorted = calm.latencies.sort((a, b) => a - b)
-  const at = (q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN
+  const at = (q: number): number => quantile(calm.latencies, q)
   return { p50: at(0.5), p99: at(0.99), rate: Number(args.jobs) / ((fast.lastClosedMs - fast.startedMs) / 1_000) }
 }
 
@@ -84,52 +64,28 @@ async function loadAndWait(
   }
 }
 
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN
-const spread = (numbers: readonly number[], digits: number): string =>
-  `${median(numbers).toFixed(digits)} (${Math.min(...numbers).toFixed(digits)}–${Math.max(...numbers).toFixed(digits)})`
-
 async function main(): Promise<void> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-bench-'))
-  await chmod(folder, 0o755)
-  const log = createLogger({ level: 'error', pretty: false })
-  const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log })
-  const binary = findRedisServer(process.env['PATH'])
-  const redis = binary === undefined || args.backend === 'postgres' ? undefined : await startPrivateRedis({ dataDir: path.join(folder, 'data'), binary, log })
-  await migrateLedger(postgres.url)
-  await migrateQueueStore(postgres.url)
+  const stores = await startStores(args.backend)
   const gateway = child('gateway.ts')
   const { url: gatewayUrl } = z.object({ url: z.string() }).parse(await next(gateway))
   const client = child('client.ts')
   await next(client)
   const lines: string[] = []
   try {
-    for (const kind of ['redis', 'postgres'] as const) {
-      if (args.backend !== 'both' && args.backend !== kind) continue
-      if (kind === 'redis' && redis === undefined) continue
-      const queue = kind === 'redis' ? { kind, url: redis?.url ?? '' } : { kind, url: postgres.url }
-      lines.push(...(await compare(kind, { databaseUrl: postgres.url, queue }, gatewayUrl, gateway, client)))
-    }
-    const facts = await probePostgres(postgres.url)
-    await report(lines, facts.version)
+    for (const where of stores.places) lines.push(...(await compare(where, gatewayUrl, gateway, client)))
+    await report(lines, stores.postgresVersion)
   } finally {
     gateway.disconnect()
     client.disconnect()
-    await redis?.stop()
-    await postgres.stop()
-    await rm(folder, { recursive: true, force: true })
+    await stores.stop()
   }
 }
 
-async function compare(
-  kind: 'redis' | 'postgres',
-  where: Pick<Stores, 'databaseUrl' | 'queue'>,
-  gatewayUrl: string,
-  gateway: ChildProcess,
-  client: ChildProcess,
-): Promise<string[]> {
+async function compare(where: Where, gatewayUrl: string, gateway: ChildProcess, client: ChildProcess): Promise<string[]> {
+  const { kind } = where.queue
   const results: Record<System['name'], Measured[]> = { agentbus: [], 'no ledger': [] }
   for (let run = 0; run < Number(args.runs); run += 1) {
-    for (const start of [startNoLedger, startAgentbus]) {
+    for (const start of [startNoLedger, startWithLedger]) {
       const system = await start(where, gatewayUrl)
       const measured = await measure(system, gateway, client)
       await system.stop()
@@ -148,9 +104,8 @@ async function compare(
   ]
 }
 
-async function startNoLedger({ queue }: Pick<Stores, 'databaseUrl' | 'queue'>, gatewayUrl: string): Promise<System> {
-  const onError = (): void => undefined
-  const backend = queue.kind === 'redis' ? createRedisBackend({ url: queue.url, prefix: 'baseline', onError }) : createPostgresBackend({ url: queue.url, poolSize: 8, onError })
+async function startNoLedger({ queue }: Where, gatewayUrl: string): Promise<System> {
+  const backend = openBareBackend(queue)
   const baseline = await startBaseline({ backend, gatewayUrl, concurrency: CONCURRENCY })
   return {
     name: 'no ledger',
@@ -162,34 +117,15 @@ async function startNoLedger({ queue }: Pick<Stores, 'databaseUrl' | 'queue'>, g
   }
 }
 
-async function startAgentbus(where: Pick<Stores, 'databaseUrl' | 'queue'>, gatewayUrl: string): Promise<System> {
-  let token = ''
-  const bus = await startBus({
-    settings: loadSettings({ AGENTBUS_PORT: '0', AGENTBUS_LOG_LEVEL: 'error' }),
-    env: { BENCH_HOOK_TOKEN: 'bench-hook-token' },
-    stores: { ...where, secret: 'bench-secret-bench-secret-bench-secret', announcements: [], stop: async () => undefined },
-    log: createLogger({ level: 'error', pretty: false }),
-    api: true,
-    workers: true,
-    simulatorToken: '',
-    prepare: async ({ ledger }) => {
-      const gateway = { id: 'bench' as GatewayId, base_url: gatewayUrl, hook_path: '/hooks', token: 'env:BENCH_HOOK_TOKEN' }
-      await ledger.applyFleet(
-        OPERATOR,
-        { version: 1, gateways: [gateway], agents: [AgentConfig.parse({ id: 'bench', gateway: 'bench', concurrency: CONCURRENCY })] },
-        { dryRun: false, prune: false },
-      )
-      token = (await ledger.createToken(OPERATOR, { name: 'bench', role: 'operator' })).token
-    },
-  })
-  return { name: 'agentbus', url: bus.url ?? '', token, stop: () => bus.stop() }
+async function startWithLedger(where: Where, gatewayUrl: string): Promise<System> {
+  const { url, token, stop } = await startAgentbus(where, { gatewayUrl, agents: ['bench'], concurrency: CONCURRENCY })
+  return { name: 'agentbus', url, token, stop }
 }
 
 async function report(lines: readonly string[], postgresVersion: string): Promise<void> {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD']).toString().trim()
   const text = `# Spine benchmark
 
-Commit ${commit}, ${new Date().toISOString().slice(0, 10)}; ${cpus().length} cores, Node ${process.versions.node}, PostgreSQL ${postgresVersion} (embedded, fsync on). \`npm run bench\`.
+${setting(postgresVersion)} \`npm run bench\`.
 Load client and gateway are processes of their own; API and workers are one process, in both systems. Latency at 20 jobs/s for ${args.seconds} s; rate with
 ${args.jobs} jobs over 32 connections, agent concurrency ${CONCURRENCY}. Medians of ${args.runs} interleaved runs (lowest–highest). "No ledger" is the same HTTP
 requests and the same BullMQ queue on the same store, with nothing written to PostgreSQL by the bus.

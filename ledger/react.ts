@@ -1,10 +1,10 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { fits } from '../contracts/filters.js'
 import { FileFindingBody } from '../contracts/findings.js'
 import { CreateJobBody } from '../contracts/jobs.js'
-import { SubscriptionConfig, type ReactionsConfig, type ReactionStatus } from '../contracts/subscriptions.js'
+import { ReactionsConfig, SubscriptionConfig, type ReactionStatus } from '../contracts/subscriptions.js'
 import { fill, fillText } from '../contracts/templates.js'
 import { patternsOf } from '../contracts/topics.js'
 import { createJob, type Chain } from './create-job.js'
@@ -30,21 +30,53 @@ interface Match {
 
 type Emit = (tx: Tx, event: EventRow, payload: Record<string, unknown>) => Promise<void>
 
+/** Who may care about an event, as read with it in one statement. */
+export interface Audience {
+  /** Whether any blocked job waits for such a topic. */
+  readonly awaited: boolean
+  /** The first so many subscriptions to the topic, whatever their filters. */
+  readonly subscriptions: readonly Match[]
+  readonly config: ReactionsConfig
+}
+
+/** Columns that read the {@link Audience} of events of a topic, in a namespace that the statement calls `inserted.namespace`. */
+export function whoCares(topic: string): SQL {
+  const patterns = sql`any(${sql.param(patternsOf(topic))}::text[])`
+  return sql`
+    exists (select from jobs w where w.status = 'blocked' and w.waits_for ->> 'kind' = 'event' and w.waits_for ->> 'topic' = ${patterns}
+      and w.namespace = inserted.namespace) as f_awaited,
+    (select jsonb_agg(to_jsonb(s)) from (
+      select id, version, definition from subscriptions where enabled and namespace = inserted.namespace and topic = ${patterns} order by id limit ${READ_AT_ONCE}) s
+    ) as f_subscriptions,
+    (select v.spec from fleet_versions v where v.kind = 'policy' and v.id = 'reactions' order by v.version desc limit 1) as f_policy`
+}
+
+export function audienceOf(row: Record<string, unknown>): Audience {
+  return {
+    awaited: row['f_awaited'] === true,
+    subscriptions: ((row['f_subscriptions'] ?? []) as Record<string, unknown>[]).map(matchOf),
+    config: ReactionsConfig.parse(row['f_policy'] ?? {}),
+  }
+}
+
 /**
- * In the transaction of an event: finds who subscribes to it and makes what they asked for. Each match is a row that holds
- * its outcome, so that no event is reacted to twice, and none that matched is forgotten.
+ * In the transaction of an event: makes what those who subscribe to it asked for. Each match is a row that holds its
+ * outcome, so that no event is reacted to twice, and none that matched is forgotten.
  */
-export async function react(tx: Tx, event: EventRow, nowMs: number, emitCut: Emit): Promise<void> {
-  const matches = await matchesOf(tx, event)
+export async function react(tx: Tx, event: EventRow, audience: Audience, nowMs: number, emitCut: Emit): Promise<void> {
+  const { config } = audience
+  const matches = await matchesOf(tx, event, audience.subscriptions)
   if (matches.length === 0) return
-  const { config } = await readPolicy(tx, 'reactions')
   const allowed = matches.slice(0, config.max_fan_out)
   if (allowed.length < matches.length) await cutFanOut(tx, event, matches.length, config, emitCut)
-  await tx.execute(sql`
-    insert into reactions (event_id, subscription_id, version)
-    select ${String(event.id)}::bigint, w.id, w.version from jsonb_to_recordset(${JSON.stringify(allowed.map(({ id, version }) => ({ id, version })))}::jsonb) as w (id uuid, version int)`)
+  const later = allowed.slice(AT_ONCE)
+  if (later.length > 0) {
+    await tx.execute(sql`
+      insert into reactions (event_id, subscription_id, version)
+      select ${String(event.id)}::bigint, w.id, w.version from jsonb_to_recordset(${JSON.stringify(later.map(({ id, version }) => ({ id, version })))}::jsonb) as w (id uuid, version int)`)
+    hintAfterCommit(tx, { outbox: true })
+  }
   for (const match of allowed.slice(0, AT_ONCE)) await makeOne(tx, event, match, config, nowMs, emitCut)
-  if (allowed.length > AT_ONCE) hintAfterCommit(tx, { outbox: true })
 }
 
 /** Makes a page of what is still owed, oldest event first. Any number of processes may do so at once. @returns how many were made */
@@ -68,21 +100,25 @@ export async function reactPending(tx: Tx, request: { readonly nowMs: number; re
   return rows.length
 }
 
-async function matchesOf(tx: Tx, event: EventRow): Promise<Match[]> {
+async function matchesOf(tx: Tx, event: EventRow, first: readonly Match[]): Promise<Match[]> {
   const matches: Match[] = []
-  for (let after = '00000000-0000-0000-0000-000000000000'; ;) {
+  for (let page = first; ;) {
+    for (const match of page) {
+      const own = event.source_agent === match.definition.agent && !match.definition.own_events
+      if (!own && fits(match.definition.filter, event.payload)) matches.push(match)
+    }
+    const last = page.at(-1)
+    if (page.length < READ_AT_ONCE || last === undefined) return matches
     const { rows } = await tx.execute(sql`
       select id, version, definition from subscriptions
-      where enabled and namespace = ${event.namespace} and topic = any(${sql.param(patternsOf(event.topic))}::text[]) and id > ${after}::uuid
+      where enabled and namespace = ${event.namespace} and topic = any(${sql.param(patternsOf(event.topic))}::text[]) and id > ${last.id}::uuid
       order by id limit ${READ_AT_ONCE}`)
-    for (const row of rows) {
-      const definition = SubscriptionConfig.parse(row['definition'])
-      const own = event.source_agent === definition.agent && !definition.own_events
-      if (!own && fits(definition.filter, event.payload)) matches.push({ id: String(row['id']), version: Number(row['version']), definition })
-    }
-    if (rows.length < READ_AT_ONCE) return matches
-    after = String(rows.at(-1)?.['id'])
+    page = rows.map(matchOf)
   }
+}
+
+function matchOf(row: Record<string, unknown>): Match {
+  return { id: String(row['id']), version: Number(row['version']), definition: SubscriptionConfig.parse(row['definition']) }
 }
 
 interface Outcome {
@@ -96,9 +132,11 @@ async function makeOne(tx: Tx, event: EventRow, match: Match, config: ReactionsC
   const why = whyCut(event, match, config)
   const outcome: Outcome = why === undefined ? await make(tx, event, match, nowMs) : { status: 'cut', detail: why }
   await tx.execute(sql`
-    update reactions set status = ${outcome.status}::reaction_status, job_id = ${outcome.jobId ?? null}::uuid, finding_id = ${outcome.findingId ?? null}::uuid,
-      detail = ${outcome.detail ?? null}, done_at = clock_timestamp()
-    where event_id = ${String(event.id)}::bigint and subscription_id = ${match.id}::uuid`)
+    insert into reactions (event_id, subscription_id, version, status, job_id, finding_id, detail, done_at)
+    values (${String(event.id)}::bigint, ${match.id}::uuid, ${match.version}, ${outcome.status}::reaction_status, ${outcome.jobId ?? null}::uuid,
+      ${outcome.findingId ?? null}::uuid, ${outcome.detail ?? null}, clock_timestamp())
+    on conflict (event_id, subscription_id) do update set status = excluded.status, job_id = excluded.job_id, finding_id = excluded.finding_id,
+      detail = excluded.detail, done_at = excluded.done_at`)
   if (outcome.status === 'made' || outcome.status === 'joined') return
   await observe(tx, {
     kind: outcome.status === 'refused' ? 'refusal' : 'drop',
