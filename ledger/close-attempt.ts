@@ -226,7 +226,7 @@ async function resumeIfDecided(tx: Tx, blocked: LockedJob, id: ApprovalId): Prom
 
 async function resumeIfOnline(tx: Tx, blocked: LockedJob, agent: AgentId): Promise<LockedJob> {
   const { rows } = await tx.execute<{ online: boolean }>(sql`
-    select coalesce(s.state not in ('offline', 'disabled'), false) as online from agents a left join agent_states s on s.agent_id = a.id where a.id = ${agent}`)
+    select a.enabled and g.breaker = 'closed' as online from agents a join gateways g on g.id = a.gateway_id where a.id = ${agent}`)
   const found = rows[0]
   if (found === undefined) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${agent} (waits_for.agent).`, { field: 'waits_for.agent' })
   return found.online ? resume(tx, blocked, { details: { agent }, answer: { kind: 'agent', agent, online: true } }) : blocked

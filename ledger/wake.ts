@@ -91,8 +91,8 @@ export async function resumeMet(tx: Tx, request: { readonly limit: number }): Pr
     if (job.status === 'queued') resumed += 1
   }
   const { rows } = await tx.execute(sql`
-    select j.* from jobs j join agent_states s on s.agent_id = j.waits_for ->> 'agent'
-    where j.status = 'blocked' and j.waits_for ->> 'kind' = 'agent' and s.state not in ('offline', 'disabled')
+    select j.* from jobs j join agents a on a.id = j.waits_for ->> 'agent' join gateways g on g.id = a.gateway_id
+    where j.status = 'blocked' and j.waits_for ->> 'kind' = 'agent' and a.enabled and g.breaker = 'closed'
     order by j.blocked_at limit ${request.limit} for update of j skip locked`)
   for (const row of rows) {
     const agent = String((row as JobRow).waits_for?.['agent'])

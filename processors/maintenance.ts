@@ -48,7 +48,7 @@ export class Maintenance {
     this.#every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
     this.#every(1_000, 'reaper', () => this.#reap())
     this.#every(500, 'look_again', () => this.#resume())
-    this.#every(1_000, 'agent_states', () => this.#watchAgents())
+    this.#every(500, 'agent_states', () => this.#watchAgents())
     this.#every(500, 'prober', () => this.#probe())
     this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())

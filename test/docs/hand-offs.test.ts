@@ -68,9 +68,10 @@ async function runLine(line: string): Promise<Ran> {
   const argv = words(filled).map((word) => (word.startsWith('workflows/') ? path.resolve(word) : word))
   if (!line.startsWith('delegate')) return cli(argv, token)
   const asked = cli(argv)
+  const agent = argv[1] as never
   // Whoever it was delegated to does it.
-  await expect.poll(async () => (await api.t.ledger.listJobs({ target_agent: 'security' as never, status: 'queued', limit: 1 })).items.length).toBe(1)
-  const [claimed] = (await api.t.ledger.claimJobs(OPERATOR, { namespace: 'default', lease_owner: 'x', lease_seconds: 60, limit: 1, target_agent: 'security' as never })).items
+  await expect.poll(async () => (await api.t.ledger.listJobs({ target_agent: agent, status: 'queued', limit: 1 })).items.length).toBe(1)
+  const [claimed] = (await api.t.ledger.claimJobs(OPERATOR, { namespace: 'default', lease_owner: 'x', lease_seconds: 60, limit: 1, target_agent: agent })).items
   if (claimed === undefined) throw new Error('nothing was claimed')
   const as = { caller: { role: 'attempt' as const, attemptId: claimed.attempt.id, jobId: claimed.job.id, agentId: claimed.attempt.agent_id } }
   await api.t.ledger.jobs.complete(as, claimed.job.id, CompleteJobBody.parse({}))

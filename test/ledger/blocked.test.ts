@@ -93,21 +93,18 @@ describe('a job that waits for', () => {
     expect(await block(job, { kind: 'job', job_id: other.id })).toMatchObject({ status: 'queued', answer: { job_id: other.id, status: 'succeeded' } })
   })
 
-  test('an agent goes on when that is seen online, and at once when it is', async () => {
-    await t.ledger.watchAgents()
+  test('an agent goes on when that is online, and at once when it is already', async () => {
     const there = await aJob(t.ledger, 'running')
     expect(await block(there, { kind: 'agent', agent: 'auditor' })).toMatchObject({ status: 'queued', answer: { kind: 'agent', agent: 'auditor', online: true } })
-    await t.database.pool.query(`update gateways set breaker = 'open', breaker_reason = 'test'`)
-    await t.ledger.watchAgents()
     const job = await aJob(t.ledger, 'queued')
-    await t.database.pool.query(`update gateways set breaker = 'closed', breaker_reason = null`)
     const leased = await leaseAs(t.ledger, job.id, 1)
     if (leased.kind !== 'start') throw new Error('not leased')
+    await t.database.pool.query(`update gateways set breaker = 'open', breaker_reason = 'test'`)
     const held: TestJob = { ...job, as: { caller: attemptCaller(leased.attempt.id as never, job.id, 'devops') } }
     expect((await block(held, { kind: 'agent', agent: 'auditor' })).status).toBe('blocked')
     expect((await t.ledger.keepBlocked(10)).resumed).toBe(0)
 
-    await t.ledger.watchAgents()
+    await t.database.pool.query(`update gateways set breaker = 'closed', breaker_reason = null`)
     expect((await t.ledger.keepBlocked(10)).resumed).toBe(1)
 
     expect(await t.ledger.getJob(job.id)).toMatchObject({ status: 'queued', answer: { kind: 'agent', agent: 'auditor' } })
