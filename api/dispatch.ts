@@ -20,8 +20,20 @@ export function dispatch(route: Route, deps: { readonly ledger: Ledger }): Reque
     const body = parse(route.spec.body, request.body ?? {}, 'body')
     const gone = new AbortController()
     response.on('close', () => gone.abort())
-    send(request, response, await route.handle({ params, query, body, caller, gone: gone.signal, context: contextOf(request, caller, query) }, { ledger: deps.ledger }))
+    const reply = await route.handle({ params, query, body, caller, gone: gone.signal, context: contextOf(request, caller, query) }, { ledger: deps.ledger })
+    if (route.method === 'get') noteRead(deps.ledger, route, caller, { ...asObject(params), ...asObject(query) }, reply.status)
+    send(request, response, reply)
   }
+}
+
+/** Who read what is part of the story of an agent. It is written down later; nobody waits for it. */
+function noteRead(ledger: Ledger, route: Route, caller: Caller, target: Record<string, unknown>, status: number): void {
+  const jobId = route.path.startsWith('/v1/jobs/{id}') ? target['id'] : target['job_id']
+  ledger.accesses.note({ atMs: ledger.nowMs(), caller, route: route.path, target, jobId: typeof jobId === 'string' ? jobId : undefined, status })
+}
+
+function asObject(value: unknown): Record<string, unknown> {
+  return value !== null && typeof value === 'object' ? { ...value } : {}
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {

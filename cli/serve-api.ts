@@ -40,6 +40,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
       for (const board of boards) board.stop()
       parts.ledger.waits.stop()
       await server.close()
+      await parts.ledger.accesses.stop()
     },
   }
 }

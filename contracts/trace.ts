@@ -1,13 +1,27 @@
 import { z } from 'zod'
 import { ActorKind } from './actor.js'
-import { AgentId, JobId } from './ids.js'
+import { AgentId, AttemptId, JobId } from './ids.js'
 import { JobStatus } from './job-states.js'
-import { storableText } from './text.js'
+import { storableText, Time } from './text.js'
 
-/** What a trace is about: one job with its whole lineage, everything under one correlation key, or both together. */
+/** What a trace is about: one job with its whole lineage, everything under one correlation key, both together, or one agent in a window. */
 export const TraceQuery = z
-  .strictObject({ job_id: JobId.optional(), correlation_key: storableText({ min: 1, max: 200 }).optional() })
-  .refine((query) => query.job_id !== undefined || query.correlation_key !== undefined, { error: 'name job_id or correlation_key, or both', path: ['job_id'] })
+  .strictObject({
+    job_id: JobId.optional(),
+    correlation_key: storableText({ min: 1, max: 200 }).optional(),
+    agent: AgentId.optional(),
+    /** Start of the window, for an agent. */
+    from: Time.optional(),
+    /** Its end; absent: now. */
+    to: Time.optional(),
+    /** Whether the bytes that the agent was sent are wanted too. */
+    prompts: z.enum(['true', 'false']).default('false'),
+  })
+  .refine((query) => [query.job_id ?? query.correlation_key, query.agent].filter((one) => one !== undefined).length === 1, {
+    error: 'name job_id, correlation_key or both; or agent and from',
+    path: ['job_id'],
+  })
+  .refine((query) => query.agent === undefined || query.from !== undefined, { error: 'an agent is traced from some time on', path: ['from'] })
   .meta({ id: 'TraceQuery' })
 export type TraceQuery = z.infer<typeof TraceQuery>
 
@@ -34,13 +48,15 @@ export const TraceView = z
     entries: z.array(
       z.object({
         at: timestamp,
-        kind: z.enum(['job', 'event', 'approval', 'workflow']),
+        kind: z.enum(['job', 'event', 'approval', 'workflow', 'told', 'read', 'wrote', 'refused', 'did']),
         job_id: JobId.nullable(),
+        attempt_id: AttemptId.nullable(),
         /** The agent it is about. */
         agent: AgentId.nullable(),
         what: z.string(),
         by: z.object({ kind: ActorKind, id: z.string() }).nullable(),
         note: z.string().nullable(),
+        correlation_key: z.string().nullable(),
         details: z.record(z.string(), z.unknown()),
       }),
     ),

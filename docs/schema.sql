@@ -29,6 +29,18 @@ create type workflow_step_status as enum ('pending', 'running', 'succeeded', 'fa
 
 -- tables
 
+create table accesses (
+  id bigint not null generated always as identity,
+  at timestamp(6) with time zone not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  agent_id text,
+  attempt_id uuid,
+  job_id uuid,
+  route text not null,
+  target jsonb not null default '{}'::jsonb,
+  status integer not null
+);
 create table agent_state_changes (
   id bigint not null generated always as identity,
   agent_id text not null,
@@ -528,6 +540,7 @@ create table workflows (
 
 -- constraints
 
+alter table accesses add constraint accesses_pkey PRIMARY KEY (id);
 alter table agent_state_changes add constraint agent_state_changes_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table agent_state_changes add constraint agent_state_changes_pkey PRIMARY KEY (id);
 alter table agent_states add constraint agent_states_assigned_check CHECK ((assigned_count >= 0));
@@ -691,6 +704,9 @@ alter table workflows add constraint workflows_namespace_name_version_pk PRIMARY
 
 -- indexes
 
+CREATE INDEX accesses_agent_idx ON public.accesses USING btree (agent_id, at) WHERE (agent_id IS NOT NULL);
+CREATE INDEX accesses_at_idx ON public.accesses USING btree (at);
+CREATE INDEX accesses_job_idx ON public.accesses USING btree (job_id, at) WHERE (job_id IS NOT NULL);
 CREATE INDEX agent_state_changes_agent_idx ON public.agent_state_changes USING btree (agent_id, id DESC NULLS LAST);
 CREATE INDEX agents_gateway_idx ON public.agents USING btree (gateway_id);
 CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
@@ -701,6 +717,7 @@ CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, tar
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
 CREATE INDEX events_correlation_idx ON public.events USING btree (correlation_key, id) WHERE (correlation_key IS NOT NULL);
 CREATE UNIQUE INDEX events_dedupe_idx ON public.events USING btree (namespace, topic, dedupe_key) WHERE (dedupe_key IS NOT NULL);
+CREATE INDEX events_source_agent_idx ON public.events USING btree (source_agent, created_at) WHERE (source_agent IS NOT NULL);
 CREATE INDEX events_source_job_idx ON public.events USING btree (source_job_id, id) WHERE (source_job_id IS NOT NULL);
 CREATE INDEX events_topic_idx ON public.events USING btree (topic text_pattern_ops, id);
 CREATE INDEX finding_history_at_idx ON public.finding_history USING btree (at);
@@ -1060,6 +1077,8 @@ end $function$
 
 -- triggers
 
+CREATE TRIGGER accesses_append_only BEFORE DELETE OR UPDATE ON public.accesses FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER accesses_no_truncate BEFORE TRUNCATE ON public.accesses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agent_state_changes_append_only BEFORE DELETE OR UPDATE ON public.agent_state_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agent_state_changes_no_truncate BEFORE TRUNCATE ON public.agent_state_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approval_transitions_append_only BEFORE DELETE OR UPDATE ON public.approval_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();

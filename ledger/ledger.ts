@@ -12,6 +12,7 @@ import type { ListReactionsQuery } from '../contracts/subscriptions.js'
 import type { ListWorkflowRunsQuery, WorkflowRunId } from '../contracts/workflows.js'
 import type { ListProjectLogQuery, ListProjectsQuery, ListProjectStatusesQuery, ProjectName } from '../contracts/projects.js'
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
+import { AccessLog } from './access-log.js'
 import { accountability } from './accountability.js'
 import { applyFleet } from './apply-fleet.js'
 import type { CallerDeps } from './as-caller.js'
@@ -45,6 +46,7 @@ import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
 import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
 import { trace } from './trace.js'
+import { traceAgent } from './trace-agent.js'
 import { tryAdmit } from './transition.js'
 import { resumeMet } from './wake.js'
 import { watchAgents } from './watch-agents.js'
@@ -71,6 +73,7 @@ export class Ledger {
   readonly inbox: InboxCommands
   readonly projects: ProjectCommands
   readonly waits: JobWaits
+  readonly accesses: AccessLog
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
@@ -90,6 +93,7 @@ export class Ledger {
     this.retryBaseSeconds = options.retryBaseSeconds
     this.nowMs = options.nowMs
     this.random = options.random
+    this.accesses = new AccessLog({ db: () => this.db })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
       if (hint.fleet === true) this.#signedIn.clear()
@@ -190,7 +194,12 @@ export class Ledger {
   getWorkflow = (what: Parameters<typeof getWorkflow>[1]) => this.#read((db) => getWorkflow(db, what))
   listWorkflowRuns = (query: ListWorkflowRunsQuery) => this.#read((db) => listWorkflowRuns(db, query))
   runHistory = (id: WorkflowRunId) => this.#read((db) => runHistory(db, id))
-  trace = (query: TraceQuery) => this.#read((db) => trace(db, query))
+  trace = (query: TraceQuery) =>
+    this.#read((db) =>
+      query.agent === undefined
+        ? trace(db, query)
+        : traceAgent(db, { agent: query.agent, from: query.from ?? '', to: query.to ?? new Date(this.nowMs()).toISOString(), prompts: query.prompts === 'true' }),
+    )
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
 

@@ -67,18 +67,22 @@ async function entriesOf(db: Db, ids: readonly string[], correlation: string | u
   const { rows } = await db.execute(sql`
     select * from (
       select t.at, 'job' as kind, t.job_id, j.target_agent as agent, case when t.kind = 'note' then t.reason::text else t.to_status::text || ' (' || t.reason::text || ')' end as what,
-        t.actor_kind::text, t.actor, t.note, t.details, t.seq::bigint as ord
+        t.actor_kind::text, t.actor, t.note, t.details, t.seq::bigint as ord,
+        t.attempt_id, j.correlation_key
       from job_transitions t join jobs j on j.id = t.job_id where t.job_id = ${mine}
       union all
-      select e.created_at, 'event', e.source_job_id, e.source_agent, e.topic, split_part(e.created_by, ':', 1), substr(e.created_by, strpos(e.created_by, ':') + 1), null, e.payload, e.id
+      select e.created_at, 'event', e.source_job_id, e.source_agent, e.topic, split_part(e.created_by, ':', 1), substr(e.created_by, strpos(e.created_by, ':') + 1), null, e.payload, e.id,
+        e.source_attempt_id, e.correlation_key
       from events e where e.source_job_id = ${mine}${correlation === undefined ? sql`` : sql` or e.correlation_key = ${correlation}`}
       union all
       select t.at, 'approval', a.job_id, a.agent_id, t.to_status::text || ': ' || a.subject, t.actor_kind::text, t.actor, t.note,
-        jsonb_build_object('approval_id', a.id, 'workflow_run_id', a.workflow_run_id, 'step', a.step), t.seq
+        jsonb_build_object('approval_id', a.id, 'workflow_run_id', a.workflow_run_id, 'step', a.step), t.seq,
+        null, a.correlation_key
       from approvals a join approval_transitions t on t.approval_id = a.id
       where a.job_id = ${mine} or a.workflow_run_id in (select r.id from workflow_runs r join workflow_steps s on s.run_id = r.id where s.job_id = ${mine})
       union all
-      select t.at, 'workflow', s.job_id, null, r.workflow || coalesce(' / ' || t.step, '') || ': ' || t.to_status, t.actor_kind::text, t.actor, t.reason, t.details, t.seq
+      select t.at, 'workflow', s.job_id, null, r.workflow || coalesce(' / ' || t.step, '') || ': ' || t.to_status, t.actor_kind::text, t.actor, t.reason, t.details, t.seq,
+        null, r.correlation_key
       from workflow_runs r join workflow_transitions t on t.run_id = r.id left join workflow_steps s on s.run_id = r.id and s.step = t.step
       where r.id in (select s2.run_id from workflow_steps s2 where s2.job_id = ${mine})
     ) story order by at, ord limit ${MOST_ENTRIES + 1}`)
@@ -86,10 +90,12 @@ async function entriesOf(db: Db, ids: readonly string[], correlation: string | u
     at: iso(String(row['at'])),
     kind: row['kind'] as TraceView['entries'][number]['kind'],
     job_id: row['job_id'] as TracedJob['id'] | null,
+    attempt_id: row['attempt_id'] as TraceView['entries'][number]['attempt_id'],
     agent: row['agent'] as TracedJob['target_agent'],
     what: String(row['what']),
     by: row['actor'] === null ? null : { kind: row['actor_kind'] as never, id: String(row['actor']) },
     note: row['note'] as string | null,
+    correlation_key: row['correlation_key'] as string | null,
     details: row['details'] as Record<string, unknown>,
   }))
 }

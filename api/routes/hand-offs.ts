@@ -79,7 +79,7 @@ export const handOffRoutes = [
     path: '/v1/trace',
     tag: 'trace',
     access: 'operator or auditor',
-    summary: 'The story of a job with its whole lineage, or of a correlation key, in order of time',
+    summary: 'The story of a job with its whole lineage, of a correlation key, or of an agent in a window, in order of time',
     spec: { query: TraceQuery, response: TraceView },
     async handle({ query }, { ledger }) {
       return { status: 200, body: await ledger.trace(query) }

@@ -573,11 +573,18 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'trace',
     group: 'Looking',
-    help: 'the story of a job with its whole lineage, or of a correlation key',
+    help: 'the story of a job with its whole lineage, of a correlation key, or of an agent in a window',
     method: 'GET',
     path: '/v1/trace',
     show: 'trace',
-    options: [o('job-id', 'text', 'of this job'), o('correlation-key', 'text', 'of everything with this key')],
+    options: [
+      o('job-id', 'text', 'of this job'),
+      o('correlation-key', 'text', 'of everything with this key'),
+      o('agent', 'text', 'what this agent was told, read, wrote and did'),
+      o('from', 'text', 'from this time on (ISO 8601), for an agent'),
+      o('to', 'text', 'until this time (default: now)'),
+      o('prompts', 'text', 'true: with the bytes that it was sent'),
+    ],
   },
   { name: 'workflows', group: 'Workflows', help: 'list workflows', method: 'GET', path: '/v1/workflows', show: 'workflows', options: [] },
   {

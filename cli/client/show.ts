@@ -28,7 +28,7 @@ export function show(kind: ShowKind, body: Json): string {
     case 'events':
       return page(body, table(items, ['id', 'created_at', 'topic', 'source_agent', 'payload']))
     case 'agents':
-      return table(items, ['id', 'state', 'gateway_id', 'concurrency', 'open_attempts', 'queued', 'blocked', 'paused'])
+      return table(items, ['id', 'state', 'state_since', 'gateway_id', 'concurrency', 'open_attempts', 'queued', 'blocked', 'paused', 'capabilities'])
     case 'paused':
       return `${body['paused'] === true ? 'paused' : 'working'}${body['changed'] === true ? '' : ' (as before)'}\n`
     case 'gateways':

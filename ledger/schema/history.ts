@@ -91,6 +91,9 @@ export const events = pgTable(
       .on(t.namespace, t.topic, t.dedupe_key)
       .where(sql`dedupe_key is not null`),
     index('events_topic_idx').on(sql`${t.topic} text_pattern_ops`, t.id),
+    index('events_source_agent_idx')
+      .on(t.source_agent, t.created_at)
+      .where(sql`source_agent is not null`),
     index('events_correlation_idx')
       .on(t.correlation_key, t.id)
       .where(sql`correlation_key is not null`),

@@ -32,6 +32,11 @@ const closingBody = {
 
 /** Options that exclude others of the same command. */
 const INSTEAD: Readonly<Record<string, Sends>> = {
+  trace: {
+    argv: ['--agent', 'devops', '--from', LATER, '--to', LATER, '--prompts', 'true'],
+    method: 'GET',
+    path: `/v1/trace?agent=devops&from=${encodeURIComponent(LATER)}&to=${encodeURIComponent(LATER)}&prompts=true`,
+  },
   'enqueue-job': {
     argv: ['--subject', 'look', '--capability', 'code', '--capability', 'review'],
     method: 'POST',

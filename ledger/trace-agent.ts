@@ -1,0 +1,92 @@
+import { sql } from 'drizzle-orm'
+import type { TraceView } from '../contracts/trace.js'
+import type { Db } from './database.js'
+import { iso } from './rows.js'
+
+const MOST_ENTRIES = 5_000
+
+export interface AgentWindow {
+  readonly agent: string
+  /** ISO 8601; `to` is left out of the window. */
+  readonly from: string
+  readonly to: string
+  /** Whether the bytes that it was sent are wanted. */
+  readonly prompts: boolean
+}
+
+/**
+ * What one agent was told, read, wrote and did in a window, in order of time: the prompts it was sent, its reads over the
+ * API, every row of a history that it wrote, and how its runs ended.
+ */
+export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView> {
+  const { agent, from, to } = window
+  const within = (column: string) => sql`${sql.raw(column)} >= ${from}::timestamptz and ${sql.raw(column)} < ${to}::timestamptz`
+  const { rows } = await db.execute(sql`
+    select story.*, j.correlation_key from (
+      select a.leased_at as at, 'told' as kind, a.job_id, a.id as attempt_id, 'attempt ' || a.attempt_no || ' was sent its order' as what,
+        'worker' as actor_kind, a.lease_owner as actor, null::text as note,
+        jsonb_build_object('prompt_hash', a.prompt_hash, 'bytes', p.bytes, 'contract_version', a.contract_version, 'gateway', a.gateway_id)
+          || ${window.prompts ? sql`jsonb_build_object('prompt', p.body)` : sql`'{}'::jsonb`} as details, 1::bigint as ord
+      from job_attempts a join prompts p on p.hash = a.prompt_hash where a.agent_id = ${agent} and ${within('a.leased_at')}
+      union all
+      select r.at, 'read', r.job_id, r.attempt_id, r.route, r.actor_kind::text, r.actor, null, r.target || jsonb_build_object('status', r.status), r.id
+      from accesses r where r.agent_id = ${agent} and ${within('r.at')}
+      union all
+      select t.at, 'wrote', t.job_id, t.attempt_id, case when t.kind = 'note' then t.reason::text else t.to_status::text || ' (' || t.reason::text || ')' end,
+        t.actor_kind::text, t.actor, t.note, t.details, t.id
+      from job_transitions t where t.actor = ${agent} and t.actor_kind in ('agent', 'attempt') and ${within('t.at')}
+      union all
+      select e.created_at, 'wrote', e.source_job_id, e.source_attempt_id, 'event ' || e.topic, 'agent', e.source_agent, null, e.payload, e.id
+      from events e where e.source_agent = ${agent} and ${within('e.created_at')}
+      union all
+      select h.at, 'wrote', h.job_id, h.attempt_id, 'finding ' || f.topic || ' ' || f.subject_key || ': ' || h.kind::text, h.actor_kind::text, h.actor, null, h.details, h.seq
+      from finding_history h join findings f on f.id = h.finding_id where h.actor = ${agent} and h.actor_kind in ('agent', 'attempt') and ${within('h.at')}
+      union all
+      select l.at, 'wrote', l.job_id, l.attempt_id, 'log of ' || l.project, l.actor_kind::text, l.actor, l.entry, l.details, l.id
+      from project_log l where l.agent_id = ${agent} and ${within('l.at')}
+      union all
+      select t.at, 'wrote', p.job_id, null, 'approval ' || t.to_status::text || ': ' || p.subject, t.actor_kind::text, t.actor, t.note, jsonb_build_object('approval_id', p.id), t.seq
+      from approval_transitions t join approvals p on p.id = t.approval_id where t.actor = ${agent} and t.actor_kind in ('agent', 'attempt') and ${within('t.at')}
+      union all
+      select o.at, 'refused', o.job_id, o.attempt_id, o.code, o.actor_kind::text, o.actor, o.detail, o.details, o.id
+      from observations o where o.agent_id = ${agent} and o.kind in ('refusal', 'late_answer') and ${within('o.at')}
+      union all
+      select a.finished_at, 'did', a.job_id, a.id, 'attempt ' || a.attempt_no || ' ended: ' || a.status::text || ' (' || a.outcome_code || ')', 'worker', a.lease_owner,
+        coalesce(a.summary, a.error), jsonb_strip_nulls(jsonb_build_object('run', a.openclaw_task_ref, 'session', a.openclaw_session_key)), 2
+      from job_attempts a where a.agent_id = ${agent} and a.leased_at >= ${from}::timestamptz - interval '26 hours' and ${within('a.finished_at')}
+    ) story left join jobs j on j.id = story.job_id
+    order by story.at, story.ord limit ${MOST_ENTRIES + 1}`)
+  const entries = rows.slice(0, MOST_ENTRIES).map((row) => ({
+    at: iso(String(row['at'])),
+    kind: row['kind'] as TraceView['entries'][number]['kind'],
+    job_id: row['job_id'] as TraceView['entries'][number]['job_id'],
+    attempt_id: row['attempt_id'] as TraceView['entries'][number]['attempt_id'],
+    agent: agent as TraceView['entries'][number]['agent'],
+    what: String(row['what']),
+    by: row['actor'] === null ? null : { kind: row['actor_kind'] as never, id: String(row['actor']) },
+    note: row['note'] as string | null,
+    correlation_key: row['correlation_key'] as string | null,
+    details: row['details'] as Record<string, unknown>,
+  }))
+  return {
+    correlation_key: null,
+    jobs: await jobsOf(
+      db,
+      entries.flatMap(({ job_id: id }) => id ?? []),
+    ),
+    entries,
+    truncated: rows.length > MOST_ENTRIES,
+  }
+}
+
+async function jobsOf(db: Db, ids: readonly string[]): Promise<TraceView['jobs']> {
+  const { rows } = await db.execute(sql`
+    select id, parent_job_id, source_agent, target_agent, subject, status, created_at, finished_at from jobs
+    where id = any(${sql.param([...new Set(ids)])}::uuid[]) order by created_at, id`)
+  return rows.map((row) => ({
+    ...(row as unknown as TraceView['jobs'][number]),
+    depth: 0,
+    created_at: iso(String(row['created_at'])),
+    finished_at: row['finished_at'] === null ? null : iso(String(row['finished_at'])),
+  }))
+}
