@@ -67,6 +67,10 @@ export const CreateJobBody = z
   .meta({ id: 'CreateJob' })
 export type CreateJobBody = z.infer<typeof CreateJobBody>
 
+/** The body of `POST /v1/job-batches`: jobs that have nothing to do with each other, created together. */
+export const CreateBatchBody = z.strictObject({ jobs: z.array(CreateJobBody).min(1).max(1_000) }).meta({ id: 'CreateJobBatch' })
+export type CreateBatchBody = z.infer<typeof CreateBatchBody>
+
 const GraphKey = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, dot, underscore and hyphen; at most 100')
 
 /** A job of a graph: with a key of its own, by which the others name it. */

@@ -4,6 +4,7 @@ import type {
   AttemptView,
   BlockJobBody,
   CompleteJobBody,
+  CreateBatchBody,
   CreateGraphBody,
   CreateJobBody,
   EmitEventBody,
@@ -21,6 +22,7 @@ import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { checkFence, closeAtOnce, closeAttempt, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
 import { createGraph } from './create-graph.js'
+import { createMany } from './create-many.js'
 import { createIndependentJob, createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
@@ -70,6 +72,20 @@ export class JobCommands {
         const { job, created } = await createJob(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
         return { job: jobView(job), created }
       }),
+    )
+  }
+
+  /** Creates many jobs, all or none. @throws what {@link create} throws */
+  async createBatch(context: CommandContext, body: CreateBatchBody): Promise<{ items: { job: JobView; created: boolean }[]; replayed?: boolean }> {
+    const named: CreateJobBody[] = []
+    for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
+    return this.#withRow(context.caller, {}, () =>
+      this.#deps.run((tx) =>
+        onceOnly(tx, context, async () => {
+          const made = await createMany(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          return { items: made.map(({ job, created }) => ({ job: jobView(job), created })) }
+        }),
+      ),
     )
   }
 

@@ -7,6 +7,7 @@ import {
   ClaimedJob,
   ClaimJobsBody,
   CompleteJobBody,
+  CreateBatchBody,
   CreateGraphBody,
   CreateJobBody,
   FailJobBody,
@@ -64,6 +65,19 @@ export const jobRoutes = [
       const { job: made, created, replayed } = await ledger.jobs.create(context, body)
       const job = query.wait === undefined ? made : await ledger.untilOver(made.id, waitMs(query.wait), gone)
       return jobReply(job, created ? 201 : 200, { Location: `/v1/jobs/${job.id}`, ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) })
+    },
+  }),
+  defineRoute({
+    id: 'createJobBatch',
+    method: 'post',
+    path: '/v1/job-batches',
+    tag,
+    summary: 'Enqueue many jobs in one transaction, all or none; a job whose dedupe key is taken is answered with the open one',
+    status: 201,
+    spec: { body: CreateBatchBody, response: z.object({ items: z.array(z.object({ job: JobView, created: z.boolean() })) }).meta({ id: 'JobBatch' }) },
+    async handle({ body, context }, { ledger }) {
+      const { items, replayed } = await ledger.jobs.createBatch(context, body)
+      return { status: 201, body: { items }, ...(replayed === true ? { headers: { 'Idempotency-Replayed': 'true' } } : {}) }
     },
   }),
   defineRoute({

@@ -49,6 +49,15 @@ export const COMMANDS: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'enqueue-jobs',
+    group: 'Work',
+    help: 'enqueue many jobs in one transaction, all or none',
+    method: 'POST',
+    path: '/v1/job-batches',
+    show: 'graph',
+    options: [o('jobs', 'json', 'a JSON array of jobs', true)],
+  },
+  {
     name: 'enqueue-graph',
     group: 'Work',
     help: 'enqueue jobs that depend on each other, all or none',

@@ -194,6 +194,7 @@ test('every route has been answered with success and matches the schema of its d
 
   const answers = [
     await api.operate('POST', '/v1/jobs', { body: aBody({ payload: { a: [1, null] }, state: { s: 1 }, flow_key: 'f', correlation_key: 'c', source_agent: 'security' }) }),
+    await api.operate('POST', '/v1/job-batches', { body: { jobs: [aBody(), aBody()] } }),
     await api.operate('POST', '/v1/job-graphs', {
       body: {
         jobs: [

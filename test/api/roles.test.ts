@@ -70,6 +70,7 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['metrics', 'GET', '/metrics', undefined, overseers],
   ['createJob', 'POST', '/v1/jobs', aBody(), { operator: 201, auditor: 403, agent: 201, attempt: 403, ended: 403 }],
   ['createJob', 'POST', '/v1/jobs', aBody({ source_agent: 'security' }), { operator: 201, auditor: 403, agent: 403, attempt: 403, ended: 403 }],
+  ['createJobBatch', 'POST', '/v1/job-batches', { jobs: [aBody()] }, { operator: 201, auditor: 403, agent: 201, attempt: 403, ended: 403 }],
   ['createJobGraph', 'POST', '/v1/job-graphs', { jobs: [{ key: 'a', ...aBody() }] }, { operator: 201, auditor: 403, agent: 201, attempt: 403, ended: 403 }],
   ['emitEvent', 'POST', '/v1/events', { topic: 'a.fact' }, { operator: 201, auditor: 403, agent: 201, attempt: 403, ended: 403 }],
   ['claimJobs', 'POST', '/v1/jobs/claim', { lease_owner: 'me', namespace: 'empty' }, { operator: 200, auditor: 403, agent: 200, attempt: 403, ended: 403 }],

@@ -140,6 +140,12 @@ describe('hand-offs, from the shell', () => {
     expect(late.code).toBe(5)
   })
 
+  test('many jobs are enqueued in one go', async () => {
+    const made = await cli(['enqueue-jobs', '--jobs', JSON.stringify([1, 2, 3].map((n) => ({ target_agent: 'devops', subject: `of many ${n}`, namespace: 'many' })))])
+
+    expect(made.stdout).toMatch(/of many 1\n.*of many 2\n.*of many 3\n/)
+  })
+
   test('a graph of jobs is enqueued whole, or refused with the circle in it', async () => {
     const one = (key: string, ...needs: string[]) => ({ key, needs, target_agent: 'devops', subject: key, namespace: 'graph' })
     await writeFile(path.join(folder, 'graph.json'), JSON.stringify([one('c', 'a', 'b'), one('a'), one('b', 'a')]))

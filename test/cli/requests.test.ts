@@ -62,6 +62,12 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
       ...{ on_lost: 'block', on_dependency_death: 'run', depends_on: [ID, OTHER] },
     },
   },
+  'enqueue-jobs': {
+    argv: ['--jobs', '[{"target_agent":"devops","subject":"one"}]'],
+    method: 'POST',
+    path: '/v1/job-batches',
+    body: { jobs: [{ target_agent: 'devops', subject: 'one' }] },
+  },
   'enqueue-graph': {
     argv: ['--jobs', '[{"key":"a","target_agent":"devops","subject":"one"}]'],
     method: 'POST',
