@@ -141,7 +141,7 @@ describe('hand-offs, from the shell', () => {
   })
 
   test('many jobs are enqueued in one go', async () => {
-    const made = await cli(['enqueue-jobs', '--jobs', JSON.stringify([1, 2, 3].map((n) => ({ target_agent: 'devops', subject: `of many ${n}`, namespace: 'many' })))])
+    const made = await cli(['enqueue-jobs', '--jobs', JSON.stringify([1, 2, 3].map((n) => ({ target_agent: 'devops', subject: `of many ${n}`, namespace: 'in-one-go' })))])
 
     expect(made.stdout).toMatch(/of many 1\n.*of many 2\n.*of many 3\n/)
   })
