@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { LIMITS } from '../contracts/jobs.js'
+import { faultOfShape } from '../contracts/text.js'
 import type { Caller } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { Authenticator } from './auth.js'
@@ -62,6 +63,11 @@ export function createApp(options: AppOptions): Express {
   app.use((request, response, next) => {
     const isOperator = (response.locals['caller'] as Caller).role === 'operator'
     return (request.path === '/v1/fleet' && isOperator ? fleet : ordinary)(request, response, next)
+  })
+  app.use((request, _response, next) => {
+    const fault = faultOfShape(request.body)
+    if (fault !== undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The body ${fault}.`)
+    next()
   })
   for (const route of routes) {
     const path = route.path.replace(/\{(\w+)\}/g, ':$1')

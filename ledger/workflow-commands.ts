@@ -156,7 +156,8 @@ function checkedInputs(definition: WorkflowDefinition, given: Readonly<Record<st
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', `inputs.${unknown[0] ?? ''}: workflow ${definition.name} declares no such input.`, { field: `inputs.${unknown[0] ?? ''}` })
   const inputs: Record<string, unknown> = {}
   for (const [name, { required, default: otherwise }] of Object.entries(definition.inputs)) {
-    const value = given[name] ?? otherwise
+    // Not by `given[name]` alone: an input may be called what every object has, such as `constructor`.
+    const value = (Object.hasOwn(given, name) ? given[name] : undefined) ?? otherwise
     if (value === undefined && required) throw new AgentbusError('AGENTBUS_BAD_REQUEST', `inputs.${name}: is required.`, { field: `inputs.${name}` })
     inputs[name] = value ?? null
   }
