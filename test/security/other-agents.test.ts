@@ -180,6 +180,21 @@ describe('an answer to a blocked job', () => {
   })
 })
 
+test('a workflow that an operator put in force is not changed by an agent that may start it: its gate stays', async () => {
+  const steps = [{ id: 'gate', approval: {} }]
+  await api.operate('POST', '/v1/workflows', { body: { name: 'guarded', steps } })
+
+  const changed = await api.call('POST', '/v1/workflows', { token: approver, body: { name: 'guarded', steps: [{ id: 'gate', agent: 'devops' }] } })
+  const same = await api.call('POST', '/v1/workflows', { token: approver, body: { name: 'guarded', steps } })
+  const own = [
+    await api.call('POST', '/v1/workflows', { token: approver, body: { name: 'own', steps } }),
+    await api.call('POST', '/v1/workflows', { token: approver, body: { name: 'own', steps: [{ id: 'a', agent: 'devops' }] } }),
+  ]
+
+  expect([told(changed), same.status, own.map(({ status }) => status)]).toEqual([[403, 'AGENTBUS_FORBIDDEN'], 200, [201, 201]])
+  expect((await api.t.ledger.getWorkflow({ namespace: 'default', name: 'guarded' })).definition.steps[0]?.approval).toBeDefined()
+})
+
 describe('runs of workflows', () => {
   test('are shown, with what came of their steps, to whoever started them and to those who may start any', async () => {
     await api.operate('POST', '/v1/workflows', { body: { name: 'secret', steps: [{ id: 'a', agent: 'security' }] } })
