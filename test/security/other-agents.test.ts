@@ -224,6 +224,18 @@ describe('what the bus says itself', () => {
   })
 })
 
+test('a finding about an overdue result is filed by the bus alone: whoever owes the result cannot make it wait longer', async () => {
+  const job = await aJob(api.t.ledger, 'running', { source_agent: 'security' })
+  const finding = { topic: 'pending_result', subject_key: job.id, body: 'all is well', to: 'devops' }
+
+  const filed = [
+    await api.call('POST', '/v1/findings', { token: devops, body: finding }),
+    await api.call('POST', `/v1/jobs/${job.id}/complete`, { token: job.attemptToken, body: { findings: [finding] } }),
+  ]
+
+  expect(filed.map(told)).toEqual(Array(2).fill([400, 'AGENTBUS_BAD_REQUEST']))
+})
+
 describe('delegation rules', () => {
   test('hold at every entrance: REST, a graph, work for whoever is able, a follow-up, a subscription and a workflow', async () => {
     await api.t.addAgent('bound', { concurrency: 100, delegation: [] })
