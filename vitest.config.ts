@@ -7,7 +7,14 @@ export default defineConfig({
   test: {
     globalSetup: shared.globalSetup,
     projects: [
-      { test: { name: 'core', include: ['test/{contracts,config,embedded,openclaw,ledger,api,cli,board,docs,architecture,process}/**/*.test.ts'], ...shared, globalSetup: [] } },
+      {
+        test: {
+          name: 'core',
+          include: ['test/{contracts,config,embedded,openclaw,ledger,api,cli,board,docs,architecture,process,security}/**/*.test.ts'],
+          ...shared,
+          globalSetup: [],
+        },
+      },
       {
         test: { name: 'redis', include: ['test/{integration,crash,browser}/**/*.test.ts'], env: { TEST_QUEUE_BACKEND: 'redis' }, ...shared, globalSetup: [], testTimeout: 90_000 },
       },

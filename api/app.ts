@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { LIMITS } from '../contracts/jobs.js'
+import { faultOfShape } from '../contracts/text.js'
 import type { Caller } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { Authenticator } from './auth.js'
@@ -14,6 +15,7 @@ import { openApiOf } from './openapi.js'
 import { NOT_UTF8, problemOf } from './problem.js'
 import { requireRole } from './read-access.js'
 import { routes } from './routes/index.js'
+import { WaitingClients } from './waiting.js'
 
 export const API_VERSION = '1.0.0'
 
@@ -26,6 +28,8 @@ export interface AppOptions {
   /** Mounts pages behind sign-in, before the answer 404. */
   readonly mount?: (app: Express, requireOperator: RequestHandler) => void
   readonly nowMs?: () => number
+  /** Requests of one token that may wait for jobs at once. */
+  readonly waitsPerToken?: number
 }
 
 /** The HTTP application: probes for anyone, everything else for those who hold a token. */
@@ -33,6 +37,7 @@ export function createApp(options: AppOptions): Express {
   const { ledger, log } = options
   const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()) })
   const metrics = createMetrics(options.registry, ledger)
+  const waiting = new WaitingClients(options.waitsPerToken)
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -63,9 +68,14 @@ export function createApp(options: AppOptions): Express {
     const isOperator = (response.locals['caller'] as Caller).role === 'operator'
     return (request.path === '/v1/fleet' && isOperator ? fleet : ordinary)(request, response, next)
   })
+  app.use((request, _response, next) => {
+    const fault = faultOfShape(request.body)
+    if (fault !== undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The body ${fault}.`)
+    next()
+  })
   for (const route of routes) {
     const path = route.path.replace(/\{(\w+)\}/g, ':$1')
-    app[route.method](path, named(route.path), dispatch(route, { ledger }))
+    app[route.method](path, named(route.path), dispatch(route, { ledger, waiting }))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())

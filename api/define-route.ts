@@ -1,9 +1,11 @@
 import type { z } from 'zod'
 import type { Caller, CommandContext } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
+import type { WaitingClients } from './waiting.js'
 
 export interface RouteDeps {
   readonly ledger: Ledger
+  readonly waiting: WaitingClients
 }
 
 export interface Reply {

@@ -4,12 +4,12 @@ import type { z } from 'zod'
 import { AgentbusError } from '../contracts/errors.js'
 import type { Caller, CommandContext } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
-import type { Reply, Route } from './define-route.js'
+import type { Reply, Route, RouteDeps } from './define-route.js'
 import { InvalidRequestError } from './problem.js'
 import { requireRole } from './read-access.js'
 
 /** Turns a row of the route table into an Express handler: role, parse, handle, answer. Whoever gets here has signed in. */
-export function dispatch(route: Route, deps: { readonly ledger: Ledger }): RequestHandler {
+export function dispatch(route: Route, deps: RouteDeps): RequestHandler {
   return async (request: Request, response: Response): Promise<void> => {
     const caller = response.locals['caller'] as Caller
     if (route.access === 'operator') await requireRole(deps.ledger, caller, ['operator'])
@@ -20,7 +20,7 @@ export function dispatch(route: Route, deps: { readonly ledger: Ledger }): Reque
     const body = parse(route.spec.body, request.body ?? {}, 'body')
     const gone = new AbortController()
     response.on('close', () => gone.abort())
-    const reply = await route.handle({ params, query, body, caller, gone: gone.signal, context: contextOf(request, caller, query) }, { ledger: deps.ledger })
+    const reply = await route.handle({ params, query, body, caller, gone: gone.signal, context: contextOf(request, caller, query) }, deps)
     if (route.method === 'get') noteRead(deps.ledger, route, caller, { ...asObject(params), ...asObject(query) }, reply.status)
     send(request, response, reply)
   }

@@ -1,5 +1,5 @@
 import { AgentbusError } from '../contracts/errors.js'
-import type { JobId } from '../contracts/ids.js'
+import type { AgentId, JobId } from '../contracts/ids.js'
 import type { JobView } from '../contracts/jobs.js'
 import type { Caller } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
@@ -32,6 +32,23 @@ export async function requireRole(ledger: Ledger, caller: Caller, roles: readonl
   await requireLiveAttempt(ledger, caller)
   if (roles.includes(caller.role)) return
   const error = new AgentbusError('AGENTBUS_FORBIDDEN', `This needs the role ${roles.join(' or ')}.`, { role: caller.role })
+  await ledger.recordRefusal(caller, error, {})
+  throw error
+}
+
+/**
+ * The agent to whose own things a list of approvals or runs is narrowed; undefined for a caller that sees them all. What is
+ * asked for, and what came of steps, may hold what was said in jobs of others.
+ */
+export async function onlyOwn(ledger: Ledger, caller: Caller, right: 'approve' | 'workflow'): Promise<AgentId | undefined> {
+  return caller.role !== 'agent' || (await ledger.seesAllOf(caller, right)) ? undefined : caller.agentId
+}
+
+/** @throws AGENTBUS_FORBIDDEN, with a row, unless the caller sees all, or `owner` is its own agent */
+export async function requireOwn(ledger: Ledger, caller: Caller, right: 'approve' | 'workflow', owner: AgentId | null): Promise<void> {
+  const own = await onlyOwn(ledger, caller, right)
+  if (own === undefined || own === owner) return
+  const error = new AgentbusError('AGENTBUS_FORBIDDEN', `It is not agent ${own}'s own, and authority.${right} does not name ${own}.`, { right })
   await ledger.recordRefusal(caller, error, {})
   throw error
 }

@@ -11,12 +11,20 @@ export interface Listening {
 
 const CLOSE_LIMIT_MS = 5_000
 
+/** Longer than the longest wait for a job, in which nothing is sent: a client that reads nothing of its answer holds it no longer. */
+const SILENCE_LIMIT_MS = 330_000
+/** Below the files that a process may usually open, so that connections of clients cannot take those to the stores. */
+const MOST_CONNECTIONS = 10_000
+
 /**
- * Listens. Slow clients are cut off: 10 s for the headers, 30 s for a whole request, looked at every 5 s.
+ * Listens. Slow clients are cut off: 10 s for the headers, 30 s for a whole request, looked at every 5 s, and 5.5 minutes in
+ * which nothing moves. Connections beyond 10,000 are closed at once.
  * @throws AgentbusError AGENTBUS_CONFIG when the port is taken or not permitted, or the host is not one of this machine
  */
 export async function listen(app: Express, where: { readonly host: string; readonly port: number }): Promise<Listening> {
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 }, app)
+  server.timeout = SILENCE_LIMIT_MS
+  server.maxConnections = MOST_CONNECTIONS
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(faultOf(error, where)))
     server.listen(where.port, where.host, () => resolve())

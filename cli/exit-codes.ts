@@ -22,7 +22,7 @@ export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
   refused: 'no token, or one that may not do this (401, 403)',
   conflict: 'the state has changed (409, 412); an attempt that gets this stops working on its job',
   unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run it again, a write with the idempotency key that was shown',
-  throttled: 'too many wrong tokens came from this address (429); wait',
+  throttled: 'too many wrong tokens from this address, or waits of this token (429); wait',
 }
 
 /** The exit code for an HTTP status. */

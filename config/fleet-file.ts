@@ -5,6 +5,7 @@ import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { FleetFile } from '../contracts/fleet.js'
 import { SetStandingOrderBody } from '../contracts/standing-orders.js'
 import { SubscriptionConfig, type SetSubscriptionBody } from '../contracts/subscriptions.js'
+import { faultOfShape } from '../contracts/text.js'
 import { WorkflowDefinition } from '../contracts/workflows.js'
 import { faultsOfSchedules } from './schedule.js'
 
@@ -123,6 +124,8 @@ function parseChecked<T>(text: string, kind: FileKind<T>): { readonly value: T }
   } catch (error) {
     return inOrder([at(0, messageOf(error))])
   }
+  const shape = faultOfShape(value)
+  if (shape !== undefined) return inOrder([at(0, `${kind.name}: ${shape}`)])
   const result = kind.schema.safeParse(value)
   if (result.success) {
     const faults = kind.more(result.data)

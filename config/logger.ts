@@ -25,7 +25,7 @@ export function createLogger({ level, pretty = false, destination }: { level: Se
         log: (fields) => censored(fields) as Record<string, unknown>,
       },
       serializers: { err: (error: unknown) => error },
-      hooks: { streamWrite: censoredText },
+      hooks: { streamWrite: (line) => safeLine(censoredText(line)) },
     },
     pretty ? { write: (line: string) => out.write(prettyLine(line)) } : out,
   )
@@ -37,9 +37,24 @@ export function createLogger({ level, pretty = false, destination }: { level: Se
   return logger
 }
 
-/** Censors passwords in URLs and bearer tokens in any text. */
+/** Censors passwords in URLs, bearer tokens, and tokens of agentbus in any text. */
 export function censoredText(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/"]*):[^\s@/"]+@/gi, `$1:${CENSOR}@`).replace(/\b(Bearer)\s+[A-Za-z0-9._~+/=-]+/gi, `$1 ${CENSOR}`)
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/"]*):[^\s@/"]+@/gi, `$1:${CENSOR}@`)
+    .replace(/\b(Bearer)\s+[A-Za-z0-9._~+/=-]+/gi, `$1 ${CENSOR}`)
+    .replace(/(?<![A-Za-z0-9])(aat|abt)_[A-Za-z0-9_-]{20,}/g, `$1_${CENSOR}`)
+}
+
+/** What could steer the terminal of whoever reads a log, or begin a line that nobody logged: controls and overrides of direction. */
+const STEERING = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+/** In JSON such characters stand inside of strings only, where an escape is the same text; the line end is the one that is meant. */
+function safeLine(line: string): string {
+  return `${escaped(line.replace(/\n$/, ''))}\n`
+}
+
+function escaped(text: string): string {
+  return text.replace(STEERING, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 function isSecretName(name: string): boolean {
@@ -67,7 +82,7 @@ function prettyLine(line: string): string {
     const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
     const stack = stackOf(fields['err'])
     const words = Object.entries(fields).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-    return `${[String(time).slice(11, 23), String(level).toUpperCase().padEnd(5), msg ?? '', ...words].join(' ')}\n${stack}`
+    return `${escaped([String(time).slice(11, 23), String(level).toUpperCase().padEnd(5), String(msg ?? ''), ...words].join(' '))}\n${stack}`
   } catch {
     return line
   }
@@ -77,5 +92,9 @@ function stackOf(error: unknown): string {
   if (error === null || typeof error !== 'object' || !('stack' in error)) return ''
   const { stack } = error
   delete (error as { stack?: unknown }).stack
-  return `${String(stack)}\n`
+  // Indented: a message of several lines must not pass for lines of the log.
+  return String(stack)
+    .split('\n')
+    .map((line) => `    ${escaped(line)}\n`)
+    .join('')
 }

@@ -14,7 +14,7 @@ export const AuthorityConfig = z
     promote: agents,
     /** Answer blocked jobs of others. */
     unblock: agents,
-    /** Start and cancel workflows. */
+    /** Start and cancel workflows, and define those that no operator has put in force. */
     workflow: agents,
     /** Write the status of projects. */
     project_status: agents,

@@ -18,3 +18,10 @@ export const BUS_TOPICS = [
   ...AGENT_STATES.map((state) => `agents.${state}` as const),
 ] as const
 export type BusTopic = (typeof BUS_TOPICS)[number]
+
+const TOPICS: ReadonlySet<string> = new Set(BUS_TOPICS)
+
+/** Whether a topic belongs to the bus. Said by anybody else, a decision or the end of a workflow could be made up. */
+export function isBusTopic(topic: string): topic is BusTopic {
+  return TOPICS.has(topic)
+}

@@ -62,7 +62,7 @@ export const ERRORS = {
   },
   AGENTBUS_TOO_LARGE: { status: 413, title: 'The request body is too large', next: 'Send at most 256 KiB, a fleet at most 16 MiB; put large material elsewhere and reference it.' },
   AGENTBUS_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not JSON', next: 'Send `Content-Type: application/json`.' },
-  AGENTBUS_TOO_MANY_REQUESTS: { status: 429, title: 'Too many failed sign-ins from this address', next: 'Wait as long as Retry-After says.' },
+  AGENTBUS_TOO_MANY_REQUESTS: { status: 429, title: 'Too many wrong tokens from this address, or too many waits of this token', next: 'Wait as long as Retry-After says.' },
   AGENTBUS_BOARD_REFUSED: { status: 405, title: 'The board may not do that', next: 'It would change a queue without the ledger. Use the API or the CLI.' },
   AGENTBUS_INTERNAL: { status: 500, title: 'agentbus failed', next: 'Look up the request id in the log; what was acknowledged before is kept.' },
   AGENTBUS_UNAVAILABLE: { status: 503, title: 'The ledger cannot be reached', next: 'Send the same request again with the same Idempotency-Key; nothing was acknowledged.' },

@@ -31,12 +31,18 @@ const Topic = z
   .max(200)
 const SubjectKey = storableText({ min: 1, max: 200 })
 
+/**
+ * The topic of findings about work that was handed over and has no result. The bus files them; filed by the agent that owes
+ * the result, they would only make the bus wait longer from time to time.
+ */
+export const PENDING_RESULT = 'pending_result'
+
 /** The body of `POST /v1/findings`, and an item of `findings` in a closing command. */
 export const FileFindingBody = z
   .strictObject({
     namespace: Namespace.default('default'),
     /** What kind of finding: `disk.full`, `reminder.overdue`. The nag policy is chosen by it. */
-    topic: Topic,
+    topic: Topic.refine((topic) => topic !== PENDING_RESULT, 'is filed by the bus alone'),
     /** Which thing it is about. The same topic and key are the same finding, seen again. */
     subject_key: SubjectKey,
     level: FindingLevel.default('info'),

@@ -49,9 +49,6 @@ export const DEFAULT_NAG: NagPolicy = NagPolicy.parse({
   ],
 })
 
-/** The topic of findings about work that was handed over and has no result. */
-export const PENDING_RESULT = 'pending_result'
-
 export const PendingResult = z.strictObject({
   enabled: z.boolean().default(true),
   /** Minutes that handed-over work may take before somebody is told. */

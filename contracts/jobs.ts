@@ -4,6 +4,7 @@ import { AgentId, AttemptId, EventId, JobId, Namespace } from './ids.js'
 import { AttemptStatus, JobStatus, Lane, OnDependencyDeath, OnLost, TransitionReason } from './job-states.js'
 import { ActorKind } from './actor.js'
 import { askedApproval, ApprovalId } from './approvals.js'
+import { isBusTopic } from './bus-topics.js'
 import { Filter } from './filters.js'
 import { JsonObject, storableText, Time } from './text.js'
 import { Topic, TopicPattern } from './topics.js'
@@ -215,7 +216,7 @@ const runReference = {
 export const EmitEventBody = z
   .strictObject({
     namespace: Namespace.default('default'),
-    topic: Topic,
+    topic: Topic.refine((topic) => !isBusTopic(topic), 'is said by the bus alone: whoever reacts to it must be able to believe it'),
     source_agent: AgentId.optional(),
     source_job_id: JobId.optional(),
     dedupe_key: key.optional(),

@@ -61,6 +61,25 @@ export function faultOfJson(value: unknown, depth = 0, counted = { keys: 0 }): s
   return undefined
 }
 
+/** Levels that anything read from outside may have; the JSON in it has its own, lower limit. */
+const DEEPEST = 64
+
+/**
+ * Says why a value from outside must not even be looked at by a schema: it is nested so deep that walking it overflows the
+ * stack, or has a key named `__proto__`, which schemas drop without a word: a filter would lose a condition that way.
+ * Walks without recursion.
+ */
+export function faultOfShape(value: unknown): string | undefined {
+  const open: { readonly value: unknown; readonly depth: number }[] = [{ value, depth: 0 }]
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (next.value === null || typeof next.value !== 'object') continue
+    if (next.depth >= DEEPEST) return `is nested deeper than ${DEEPEST} levels`
+    if (Object.hasOwn(next.value, '__proto__')) return 'has a key named __proto__'
+    for (const item of Object.values(next.value)) if (item !== null && typeof item === 'object') open.push({ value: item, depth: next.depth + 1 })
+  }
+  return undefined
+}
+
 /**
  * A JSON object small and shallow enough to store: at most 128 KiB, 32 levels, 5,000 keys.
  * Not a `z.record`: that drops a key named `__proto__` without a word, and what is sent is stored or refused.

@@ -82,20 +82,31 @@ export async function advance(tx: Tx, run: LockedRun, nowMs: number): Promise<Un
 
 /** Ends the run. What it answers, it answers with the event too. */
 export async function end(tx: Tx, run: LockedRun, as: 'succeeded' | 'failed' | 'cancelled', actor: Actor, nowMs: number): Promise<void> {
-  run.status = as
-  if (as === 'succeeded') run.outputs = fill(run.definition.outputs, dataOf(run)) as Record<string, unknown>
+  run.status = as === 'succeeded' ? withOutputs(run) : as
   const row = await closeRun(tx, run, actor)
   await emitEvent(
     tx,
     {
       namespace: row.namespace,
-      topic: `workflows.${as}`,
+      topic: `workflows.${run.status}`,
       correlation_key: row.correlation_key,
       ...(row.source_agent === null ? {} : { source_agent: row.source_agent as never }),
       payload: { run_id: row.id, workflow: row.workflow, version: row.version, outputs: row.outputs, last_error: row.last_error },
     },
     { actor, nowMs },
   )
+}
+
+/** Outputs that cannot be stored fail the run. They must not fail the transaction: that is the close of an agent who did its part. */
+function withOutputs(run: LockedRun): 'succeeded' | 'failed' {
+  try {
+    run.outputs = fill(run.definition.outputs, dataOf(run)) as Record<string, unknown>
+    return 'succeeded'
+  } catch (error) {
+    if (!(error instanceof AgentbusError)) throw error
+    run.lastError = `outputs: ${error.message}`
+    return 'failed'
+  }
 }
 
 /**

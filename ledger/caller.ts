@@ -36,6 +36,11 @@ export function actorOf(caller: Caller): Actor {
   }
 }
 
+/** The agent that a caller is or acts for, if any. */
+export function agentOfCaller(caller: Caller): AgentId | undefined {
+  return caller.role === 'agent' || caller.role === 'attempt' ? caller.agentId : undefined
+}
+
 /** The string that idempotency keys are scoped by. */
 export function callerKey(caller: Caller): string {
   switch (caller.role) {

@@ -216,11 +216,19 @@ async function namedApproval(tx: Tx, job: LockedJob, request: CloseRequest, body
   return { kind: 'approval', approval_id: approval.id as ApprovalId }
 }
 
-/** Its row is locked, so that a decision is either seen here or sees this. */
+/**
+ * Its row is locked, so that a decision is either seen here or sees this. It must be one that this agent has asked for: the
+ * history would otherwise name the yes to another question as the reason why the job went on.
+ */
 async function resumeIfDecided(tx: Tx, blocked: LockedJob, id: ApprovalId): Promise<LockedJob> {
-  const { rows } = await tx.execute(sql`select * from approvals where id = ${id}::uuid and namespace = ${blocked.namespace} for no key update`)
+  const { rows } = await tx.execute(
+    sql`select * from approvals where id = ${id}::uuid and namespace = ${blocked.namespace} and agent_id = ${blocked.target_agent} for no key update`,
+  )
   const approval = rows[0] as ApprovalRow | undefined
-  if (approval === undefined) throw new AgentbusError('AGENTBUS_APPROVAL_NOT_FOUND', `No approval has the id ${id} (waits_for.approval_id).`, { field: 'waits_for.approval_id' })
+  if (approval === undefined)
+    throw new AgentbusError('AGENTBUS_APPROVAL_NOT_FOUND', `${blocked.target_agent ?? ''} has asked for no approval with the id ${id} (waits_for.approval_id).`, {
+      field: 'waits_for.approval_id',
+    })
   return approval.status === 'pending' ? blocked : resume(tx, blocked, decision(approval))
 }
 
@@ -240,7 +248,7 @@ async function resumeIfOver(tx: Tx, blocked: LockedJob, otherId: JobId): Promise
     await refuseCircle(tx, blocked, otherId)
     return blocked
   }
-  return resume(tx, blocked, await endedJob(tx, otherId))
+  return resume(tx, blocked, await endedJob(tx, otherId, blocked))
 }
 
 /** Two jobs that wait for each other would wait for ever. @throws AGENTBUS_DEPENDENCY_CYCLE */

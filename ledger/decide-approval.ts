@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { ApprovalId, ApprovalStatus } from '../contracts/approvals.js'
 import { AgentbusError } from '../contracts/errors.js'
+import type { AgentId } from '../contracts/ids.js'
 import { stepDecided } from './advance-workflow.js'
 import { cancelUnstarted } from './release-dependents.js'
 import { tellApproval, type ApprovalRow } from './ask-approval.js'
@@ -15,18 +16,27 @@ export interface Decision {
   readonly actor: Actor
   readonly note?: string | undefined
   readonly nowMs: number
+  /** The agent that decides, if one does: what it has asked for itself, others decide. */
+  readonly decider?: AgentId | undefined
 }
 
 /**
  * Decides an approval, once: its row, its history, the event, and whatever waited for it goes on, in one transaction.
- * @throws AGENTBUS_APPROVAL_NOT_FOUND, AGENTBUS_APPROVAL_DECIDED
+ * @throws AGENTBUS_APPROVAL_NOT_FOUND, AGENTBUS_APPROVAL_DECIDED (also past its time), AGENTBUS_FORBIDDEN for the agent that asked
  */
 export async function decideApproval(tx: Tx, id: ApprovalId, what: Decision): Promise<ApprovalRow> {
-  const { rows } = await tx.execute(sql`select * from approvals where id = ${id}::uuid for no key update`)
-  const approval = rows[0] as ApprovalRow | undefined
+  const { rows } = await tx.execute(sql`select *, expires_at <= clock_timestamp() as past from approvals where id = ${id}::uuid for no key update`)
+  const approval = rows[0] as (ApprovalRow & { readonly past: boolean | null }) | undefined
   if (approval === undefined) throw new AgentbusError('AGENTBUS_APPROVAL_NOT_FOUND', `No approval has the id ${id}.`, { approval_id: id })
   if (approval.status !== 'pending') {
     throw new AgentbusError('AGENTBUS_APPROVAL_DECIDED', `Approval ${id} was ${approval.status} by ${approval.decided_by ?? ''}.`, { approval_id: id, status: approval.status })
+  }
+  // The sweep that writes down what has expired comes by once a second, or not at all while no worker runs.
+  if (approval.past === true && (what.to === 'approved' || what.to === 'rejected')) {
+    throw new AgentbusError('AGENTBUS_APPROVAL_DECIDED', `Approval ${id} could be decided until ${approval.expires_at ?? ''}.`, { approval_id: id, status: 'expired' })
+  }
+  if (what.decider !== undefined && approval.agent_id === what.decider) {
+    throw new AgentbusError('AGENTBUS_FORBIDDEN', `${what.decider} has asked for approval ${id} itself; somebody else must decide it.`, { approval_id: id })
   }
   const decided = await write(tx, approval, what)
   if (what.to !== 'withdrawn') await tellApproval(tx, decided, `approvals.${what.to}`, what)

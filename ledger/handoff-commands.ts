@@ -8,7 +8,7 @@ import { SubscriptionConfig, type SubscriptionView } from '../contracts/subscrip
 import { lockDefinitions } from './apply-fleet.js'
 import { applySubscriptions, knownSubscriptions, subscriptionKey } from './apply-subscriptions.js'
 import { asCaller, type CallerDeps } from './as-caller.js'
-import { actorOf, type Caller, type CommandContext } from './caller.js'
+import { actorOf, agentOfCaller, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
 import { decideApproval } from './decide-approval.js'
 import { approvalView, listSubscriptions } from './handoff-queries.js'
@@ -72,7 +72,7 @@ export class HandoffCommands {
   async decide(context: CommandContext, id: ApprovalId, to: 'approved' | 'rejected', note: string | undefined): Promise<{ approval: ApprovalView; replayed?: boolean }> {
     return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
       await requireRight(tx, context.caller, 'approve', 'decide approvals')
-      const approval = await decideApproval(tx, id, { to, note, actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+      const approval = await decideApproval(tx, id, { to, note, actor: actorOf(context.caller), nowMs: this.#deps.nowMs(), decider: agentOfCaller(context.caller) })
       return { approval: approvalView(approval) }
     })
   }
@@ -105,10 +105,18 @@ export class HandoffCommands {
 
 const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_APPROVAL_DECIDED', 'AGENTBUS_ILLEGAL_TRANSITION'])
 
+/**
+ * An agent does not answer itself, whomever it named as the owner; and no answer takes the place of a decision: a job that
+ * waits for an approval is answered by those who may approve, if they have not asked for it themselves.
+ */
 async function mayAnswer(tx: Tx, caller: Caller, job: LockedJob): Promise<void> {
-  if (caller.role === 'agent' || caller.role === 'attempt') {
-    if (job.blocked_owner === caller.agentId || (job.source_agent === caller.agentId && job.target_agent !== caller.agentId)) return
+  const agent = agentOfCaller(caller)
+  if (job.waits_for?.['kind'] === 'approval') {
+    await requireRight(tx, caller, 'approve', `answer job ${job.id}, which waits for an approval`)
+    if (agent === undefined || agent !== job.target_agent) return
+    throw new AgentbusError('AGENTBUS_FORBIDDEN', `Job ${job.id} is ${agent}'s own and waits for an approval; somebody else must decide it.`, { job_id: job.id })
   }
+  if (agent !== undefined && agent !== job.target_agent && (job.blocked_owner === agent || job.source_agent === agent)) return
   await requireRight(tx, caller, 'unblock', `answer job ${job.id}`)
 }
 

@@ -95,9 +95,10 @@ export function approvalView(row: ApprovalRow): ApprovalView {
   }
 }
 
-/** Approvals, newest first; by default those that wait. */
-export async function listApprovals(db: Db, query: ListApprovalsQuery): Promise<Page<ApprovalView>> {
+/** Approvals, newest first; by default those that wait. `askedBy`: only what that agent has asked for. */
+export async function listApprovals(db: Db, query: ListApprovalsQuery, askedBy?: AgentId): Promise<Page<ApprovalView>> {
   const where: SQL[] = [sql`status = ${query.status ?? 'pending'}::approval_status`]
+  if (askedBy !== undefined) where.push(sql`agent_id = ${askedBy}`)
   if (query.namespace !== undefined) where.push(sql`namespace = ${query.namespace}`)
   if (query.cursor !== undefined) where.push(sql`id < ${uuidCursor(query.cursor)}::uuid`)
   const { rows } = await db.execute(sql`select * from approvals where ${sql.join(where, sql` and `)} order by id desc limit ${query.limit + 1}`)

@@ -58,6 +58,7 @@ export class JobCommands {
   /** Creates a job, or answers the open one with its dedupe key. Agents always create in their own name. */
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
+    await this.#mayComeFrom(context.caller, named.parent_job_id)
     return this.#withRow(context.caller, {}, () => this.#create(context, named))
   }
 
@@ -93,6 +94,7 @@ export class JobCommands {
   async createGraph(context: CommandContext, body: CreateGraphBody): Promise<{ items: { key: string; job: JobView; created: boolean }[]; replayed?: boolean }> {
     const named: GraphJob[] = []
     for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
+    for (const parent of new Set(named.map((job) => job.parent_job_id))) await this.#mayComeFrom(context.caller, parent)
     return this.#withRow(context.caller, {}, () =>
       this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
@@ -105,6 +107,7 @@ export class JobCommands {
 
   async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
+    await this.#mayComeFrom(context.caller, named.source_job_id)
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
         if (named.source_job_id !== undefined) await this.#mustExist(tx, named.source_job_id)
@@ -289,6 +292,24 @@ export class JobCommands {
         : 'An auditor may read, not write.',
     )
     await this.#deps.refused(caller, error, caller.role === 'attempt' ? { jobId: caller.jobId, agentId: caller.agentId } : {})
+    throw error
+  }
+
+  /**
+   * An agent names as the origin of something only a job that it may read: the new row takes over its keys, and stands in
+   * its story. One that does not exist is told further on. @throws AGENTBUS_FORBIDDEN, with a row
+   */
+  async #mayComeFrom(caller: Caller, origin: JobId | undefined): Promise<void> {
+    if (origin === undefined || caller.role !== 'agent') return
+    const { rows } = await this.#deps.run((tx) =>
+      tx.execute<{ mine: boolean }>(sql`
+        select target_agent is not distinct from ${caller.agentId}::text or source_agent is not distinct from ${caller.agentId}::text as mine from jobs where id = ${origin}::uuid`),
+    )
+    if (rows[0]?.mine !== false) return
+    const error = new AgentbusError('AGENTBUS_FORBIDDEN', `Job ${origin} is neither to nor from agent ${caller.agentId}; it cannot be named as where this comes from.`, {
+      job_id: origin,
+    })
+    await this.#deps.refused(caller, error, { jobId: origin, agentId: caller.agentId })
     throw error
   }
 

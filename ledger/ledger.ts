@@ -39,6 +39,7 @@ import { findingHistory, listFindings, listInbox } from './finding-queries.js'
 import { InboxCommands } from './inbox-commands.js'
 import { raiseDue } from './file-finding.js'
 import { settleAnswered, watchPendingResults } from './pending-results.js'
+import { seesAllOf } from './policies.js'
 import { ProjectCommands } from './project-commands.js'
 import { listProjectLog, listProjects, listProjectStatuses, projectStatus } from './projects.js'
 import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
@@ -188,11 +189,13 @@ export class Ledger {
   listSubscriptions = (only: { readonly agent?: string | undefined; readonly namespace?: string | undefined } = {}) => this.#read((db) => listSubscriptions(db, only))
   listReactions = (query: ListReactionsQuery) => this.#read((db) => listReactions(db, query))
   listBlocked = (query: ListBlockedQuery) => this.#read((db) => listBlocked(db, query))
-  listApprovals = (query: ListApprovalsQuery) => this.#read((db) => listApprovals(db, query))
+  listApprovals = (query: ListApprovalsQuery, askedBy?: AgentId) => this.#read((db) => listApprovals(db, query, askedBy))
   approvalHistory = (id: ApprovalId) => this.#read((db) => approvalHistory(db, id))
   listWorkflows = () => this.#read(listWorkflows)
   getWorkflow = (what: Parameters<typeof getWorkflow>[1]) => this.#read((db) => getWorkflow(db, what))
-  listWorkflowRuns = (query: ListWorkflowRunsQuery) => this.#read((db) => listWorkflowRuns(db, query))
+  listWorkflowRuns = (query: ListWorkflowRunsQuery, inNameOf?: AgentId) => this.#read((db) => listWorkflowRuns(db, query, inNameOf))
+  /** Whether a caller may see all approvals, or all runs of workflows. */
+  seesAllOf = (caller: Caller, right: 'approve' | 'workflow') => this.#read((db) => seesAllOf(db, caller, right))
   runHistory = (id: WorkflowRunId) => this.#read((db) => runHistory(db, id))
   trace = (query: TraceQuery) =>
     this.#read((db) =>

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
-import { FileFindingBody } from '../contracts/findings.js'
-import { PENDING_RESULT } from '../contracts/inbox.js'
+import { PENDING_RESULT } from '../contracts/findings.js'
+import type { AgentId } from '../contracts/ids.js'
 import type { Tx } from './database.js'
 import { fileFinding } from './file-finding.js'
 import { lockFindings, type FindingActor } from './finding-rows.js'
@@ -36,19 +36,19 @@ export async function watchPendingResults(tx: Tx, what: { readonly nowMs: number
     const why = row['status'] === 'blocked' ? `blocked: ${String(row['blocked_reason'])}` : String(row['status'])
     await fileFinding(
       tx,
-      FileFindingBody.parse({
-        namespace: row['namespace'],
+      {
+        namespace: String(row['namespace']),
         topic: PENDING_RESULT,
-        subject_key: row['id'],
+        subject_key: String(row['id']),
         level: 'warning',
         body: `${String(row['source_agent'])} handed "${String(row['subject'])}" to ${String(row['target_agent'])} ${waited} minutes ago; there is no result (${why}).`.slice(
           0,
           4_000,
         ),
         data: { job_id: row['id'], source_agent: row['source_agent'], target_agent: row['target_agent'], status: row['status'], handed_over_at: since },
-        to: row['inbox'],
+        to: row['inbox'] as AgentId,
         since,
-      }),
+      },
       { actor: SYSTEM_ACTOR, jobId: String(row['id']), nowMs: what.nowMs },
     )
   }

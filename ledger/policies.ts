@@ -39,6 +39,13 @@ export async function applyPolicies(tx: Tx, fleet: Fleet, what: { readonly actor
   return changes
 }
 
+/** Whether a caller may see all that a right is about: operators and auditors do, and the agents that hold it. */
+export async function seesAllOf(db: Db | Tx, caller: Caller, right: Right): Promise<boolean> {
+  if (caller.role !== 'agent' && caller.role !== 'attempt') return true
+  const { config } = await readPolicy(db, 'authority')
+  return (config[right] as readonly string[]).includes(caller.agentId)
+}
+
 /**
  * Whether the caller has a right that operators have and the fleet file gives to some agents. An attempt has the rights of
  * its agent. @throws AGENTBUS_FORBIDDEN naming the rule

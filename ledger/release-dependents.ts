@@ -36,13 +36,19 @@ export async function cancelUnstarted(tx: Tx, ids: readonly JobId[], why: string
   }
 }
 
-/** A job that has ended, as what another one waited for. */
-export async function endedJob(tx: Tx, id: string): Promise<Condition> {
-  const { rows } = await tx.execute(sql`select id, status, summary, result, last_error, target_agent from jobs where id = ${id}::uuid`)
+/**
+ * A job that has ended, as what another one waited for. What came of it is told only to an agent that may read it: any job
+ * can be waited for, and waiting must not be a way to read.
+ */
+export async function endedJob(tx: Tx, id: string, waiting: Pick<JobRow, 'target_agent'>): Promise<Condition> {
+  const { rows } = await tx.execute(sql`select id, status, summary, result, last_error, target_agent, source_agent from jobs where id = ${id}::uuid`)
   const ended = rows[0]
   if (ended === undefined) throw new Error(`job ${id} has gone`)
-  const { status, summary, result, last_error, target_agent: agent } = ended
-  return { details: { ended_job_id: id, ended_as: status }, answer: { kind: 'job', job_id: id, agent, status, summary, result, last_error } }
+  const { status, summary, result, last_error, target_agent: agent, source_agent: source } = ended
+  const reader = waiting.target_agent
+  const mayRead = reader !== null && (reader === agent || reader === source)
+  const told = mayRead ? { summary, result, last_error } : { withheld: `What came of it is not told: the job is neither to nor from ${reader ?? 'the agent that waits'}.` }
+  return { details: { ended_job_id: id, ended_as: status }, answer: { kind: 'job', job_id: id, agent, status, ...told } }
 }
 
 async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promise<void> {
@@ -52,7 +58,7 @@ async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promi
     const dependencyBlocked = dependent.waits_for?.['because'] === 'dependency_died'
     if (dependencyBlocked && ended.status !== 'succeeded') return
     if (dependencyBlocked && !(await dependenciesMet(tx, dependent))) return
-    await resume(tx, dependent, await endedJob(tx, ended.id))
+    await resume(tx, dependent, await endedJob(tx, ended.id, dependent))
     return
   }
   if (dependent.status !== 'waiting') return

@@ -5,7 +5,7 @@ import type { CancelWorkflowBody, StartWorkflowBody, WorkflowDefinition, Workflo
 import { advance, end, giveUp } from './advance-workflow.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import { asCaller, type CallerDeps } from './as-caller.js'
-import { actorOf, type Caller, type CommandContext } from './caller.js'
+import { actorOf, agentOfCaller, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
 import { cancelJob } from './operate-job.js'
 import { requireRight } from './policies.js'
@@ -22,7 +22,7 @@ export class WorkflowCommands {
     this.#deps = deps
   }
 
-  /** Puts a workflow in force: the same text again is the same version, another is the next. Runs keep the version they began with. */
+  /** Puts a workflow in force: the same text again is the same version, another is the next. Runs keep the version they began with. @throws AGENTBUS_FORBIDDEN for an agent that would change an operator's */
   define(context: CommandContext, definition: WorkflowDefinition): Promise<{ workflow: WorkflowView; created: boolean; replayed?: boolean }> {
     return this.#once(context, 'define workflows', async (tx) => {
       const { namespace, name } = definition
@@ -30,6 +30,10 @@ export class WorkflowCommands {
       const hash = sha256(canonicalJson(definition))
       const known = await newest(tx, namespace, name)
       if (known?.hash === hash) return { workflow: workflowView(known), created: false }
+      if (known?.created_by.startsWith('operator:') === true && agentOfCaller(context.caller) !== undefined) {
+        // Whoever may start it could take out the decision that stands in its way.
+        throw new AgentbusError('AGENTBUS_FORBIDDEN', `Workflow ${name} was put in force by an operator; an agent may start it, and define others.`, { workflow: name })
+      }
       await mustKnowAgents(tx, definition)
       const { rows } = await tx.execute(sql`
         insert into workflows (namespace, name, version, definition, hash, created_by)
@@ -156,7 +160,8 @@ function checkedInputs(definition: WorkflowDefinition, given: Readonly<Record<st
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', `inputs.${unknown[0] ?? ''}: workflow ${definition.name} declares no such input.`, { field: `inputs.${unknown[0] ?? ''}` })
   const inputs: Record<string, unknown> = {}
   for (const [name, { required, default: otherwise }] of Object.entries(definition.inputs)) {
-    const value = given[name] ?? otherwise
+    // Not by `given[name]` alone: an input may be called what every object has, such as `constructor`.
+    const value = (Object.hasOwn(given, name) ? given[name] : undefined) ?? otherwise
     if (value === undefined && required) throw new AgentbusError('AGENTBUS_BAD_REQUEST', `inputs.${name}: is required.`, { field: `inputs.${name}` })
     inputs[name] = value ?? null
   }

@@ -1,6 +1,7 @@
 import type { InferSelectModel, SQL } from 'drizzle-orm'
 import { sql } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
+import type { AgentId } from '../contracts/ids.js'
 import { WorkflowDefinition, type ListWorkflowRunsQuery, type WorkflowRunHistory, type WorkflowRunId, type WorkflowRunView, type WorkflowView } from '../contracts/workflows.js'
 import type { Db, Tx } from './database.js'
 import { page, uuidCursor, type Page } from './queries.js'
@@ -38,9 +39,10 @@ export async function getWorkflow(db: Db, what: { readonly namespace: string; re
   return workflowView(row as unknown as WorkflowRow)
 }
 
-/** Runs, newest first; keyset paging on the id. */
-export async function listWorkflowRuns(db: Db, query: ListWorkflowRunsQuery): Promise<Page<WorkflowRunView>> {
+/** Runs, newest first; keyset paging on the id. `inNameOf`: only those of that agent. */
+export async function listWorkflowRuns(db: Db, query: ListWorkflowRunsQuery, inNameOf?: AgentId): Promise<Page<WorkflowRunView>> {
   const where: SQL[] = [sql`true`]
+  if (inNameOf !== undefined) where.push(sql`source_agent = ${inNameOf}`)
   if (query.namespace !== undefined) where.push(sql`namespace = ${query.namespace}`)
   if (query.workflow !== undefined) where.push(sql`workflow = ${query.workflow}`)
   if (query.status !== undefined) where.push(query.status === 'running' ? sql`finished_at is null` : sql`status = ${query.status}::workflow_run_status`)

@@ -181,10 +181,16 @@ export class HookClient {
   }
 }
 
-/** A gateway that echoes our header must not carry the token into the ledger. */
+/**
+ * A gateway that echoes our header, or the message with the attempt's token in it, must not carry a token into the ledger:
+ * whoever sent a job may read what its gateway said.
+ */
 function withoutToken(text: string | undefined, token: string): string | undefined {
-  return token.length < 8 ? text : text?.replaceAll(token, '[hook token]')
+  const safe = text?.replace(ATTEMPT_TOKEN, '[attempt token]')
+  return token.length < 8 ? safe : safe?.replaceAll(token, '[hook token]')
 }
+
+const ATTEMPT_TOKEN = /(?<![A-Za-z0-9])aat_[A-Za-z0-9_-]{20,}/g
 
 function malformed({ status, value }: { readonly status: number; readonly value: unknown }): Undelivered {
   return { kind: 'undelivered', certain: false, reason: 'malformed answer', httpStatus: status, body: keptBody(value) }

@@ -7,7 +7,7 @@ import { JobView, ListBlockedQuery, UnblockBody } from '../../contracts/jobs.js'
 import { ListReactionsQuery, ReactionView, SetSubscriptionBody, SubscriptionName, SubscriptionView } from '../../contracts/subscriptions.js'
 import { TraceQuery, TraceView } from '../../contracts/trace.js'
 import { defineRoute, type Reply } from '../define-route.js'
-import { requireRole } from '../read-access.js'
+import { onlyOwn, requireOwn, requireRole } from '../read-access.js'
 
 const readers = ['operator', 'auditor', 'agent'] as const
 const ByName = z.object({ name: SubscriptionName })
@@ -119,11 +119,11 @@ export const handOffRoutes = [
     method: 'get',
     path: '/v1/approvals',
     tag: 'approvals',
-    summary: 'What has to be decided, newest first; with `status`, what was',
+    summary: 'What has to be decided, newest first; with `status`, what was; an agent that does not decide sees what it has asked for',
     spec: { query: ListApprovalsQuery, response: z.object({ items: z.array(ApprovalView), next_cursor: z.string().nullable() }).meta({ id: 'ApprovalPage' }) },
     async handle({ query, caller }, { ledger }) {
       await requireRole(ledger, caller, readers)
-      return { status: 200, body: await ledger.listApprovals(query) }
+      return { status: 200, body: await ledger.listApprovals(query, await onlyOwn(ledger, caller, 'approve')) }
     },
   }),
   defineRoute({
@@ -135,7 +135,9 @@ export const handOffRoutes = [
     spec: { params: z.object({ id: ApprovalId }), response: ApprovalHistory },
     async handle({ params, caller }, { ledger }) {
       await requireRole(ledger, caller, readers)
-      return { status: 200, body: await ledger.approvalHistory(params.id) }
+      const history = await ledger.approvalHistory(params.id)
+      await requireOwn(ledger, caller, 'approve', history.approval.agent)
+      return { status: 200, body: history }
     },
   }),
   defineRoute({

@@ -61,10 +61,13 @@ export const jobRoutes = [
     status: 201,
     also: { status: 200, when: 'A job with the dedupe key is open: that job' },
     spec: { query: WaitQuery, body: CreateJobBody, response: JobView },
-    async handle({ query, body, context, gone }, { ledger }) {
-      const { job: made, created, replayed } = await ledger.jobs.create(context, body)
-      const job = query.wait === undefined ? made : await ledger.untilOver(made.id, waitMs(query.wait), gone)
-      return jobReply(job, created ? 201 : 200, { Location: `/v1/jobs/${job.id}`, ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) })
+    async handle({ query, body, context, gone }, { ledger, waiting }) {
+      const create = async (wait: string | undefined): Promise<Reply> => {
+        const { job: made, created, replayed } = await ledger.jobs.create(context, body)
+        const job = wait === undefined ? made : await ledger.untilOver(made.id, waitMs(wait), gone)
+        return jobReply(job, created ? 201 : 200, { Location: `/v1/jobs/${job.id}`, ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) })
+      }
+      return query.wait === undefined ? create(undefined) : waiting.within(context.caller, () => create(query.wait))
     },
   }),
   defineRoute({
@@ -104,9 +107,10 @@ export const jobRoutes = [
     summary: 'What came of a job; with `wait` (`30s`) answered as soon as it is over',
     also: { status: 202, when: 'It goes on' },
     spec: { params: ById, query: WaitQuery, response: JobResult },
-    async handle({ params, query, caller, gone }, { ledger }) {
+    async handle({ params, query, caller, gone }, { ledger, waiting }) {
       await readJob(ledger, caller, params.id)
-      const job = await ledger.untilOver(params.id, query.wait === undefined ? 0 : waitMs(query.wait), gone)
+      const { wait } = query
+      const job = wait === undefined ? await ledger.getJob(params.id) : await waiting.within(caller, () => ledger.untilOver(params.id, waitMs(wait), gone))
       const { id, status, summary, result, blocked_reason, last_error, finished_at } = job
       const over = isTerminal(status)
       return { status: over ? 200 : 202, body: { job_id: id, status, over, summary, result, blocked_reason, last_error, finished_at } }

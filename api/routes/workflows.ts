@@ -12,7 +12,7 @@ import {
   WorkflowView,
 } from '../../contracts/workflows.js'
 import { defineRoute, type Reply } from '../define-route.js'
-import { requireRole } from '../read-access.js'
+import { onlyOwn, requireOwn, requireRole } from '../read-access.js'
 
 const tag = 'workflows'
 const readers = ['operator', 'auditor', 'agent'] as const
@@ -83,11 +83,11 @@ export const workflowRoutes = [
     method: 'get',
     path: '/v1/workflow-runs',
     tag,
-    summary: 'Runs of workflows, newest first',
+    summary: 'Runs of workflows, newest first; an agent that may not start any sees those in its name',
     spec: { query: ListWorkflowRunsQuery, response: z.object({ items: z.array(WorkflowRunView), next_cursor: z.string().nullable() }).meta({ id: 'WorkflowRunPage' }) },
     async handle({ query, caller }, { ledger }) {
       await requireRole(ledger, caller, readers)
-      return { status: 200, body: await ledger.listWorkflowRuns(query) }
+      return { status: 200, body: await ledger.listWorkflowRuns(query, await onlyOwn(ledger, caller, 'workflow')) }
     },
   }),
   defineRoute({
@@ -99,7 +99,9 @@ export const workflowRoutes = [
     spec: { params: ById, response: WorkflowRunHistory },
     async handle({ params, caller }, { ledger }) {
       await requireRole(ledger, caller, readers)
-      return { status: 200, body: await ledger.runHistory(params.id) }
+      const history = await ledger.runHistory(params.id)
+      await requireOwn(ledger, caller, 'workflow', history.run.source_agent)
+      return { status: 200, body: history }
     },
   }),
   defineRoute({

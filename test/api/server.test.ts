@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { ServerOptions } from 'node:http'
+import type { Server, ServerOptions } from 'node:http'
 import { connect } from 'node:net'
 import express from 'express'
 import { expect, test, vi } from 'vitest'
@@ -7,16 +7,20 @@ import { Registry } from 'prom-client'
 import { createApp } from '../../api/app.js'
 import { listen } from '../../api/server.js'
 import { createLogger } from '../../config/logger.js'
+import { waitMs } from '../../contracts/jobs.js'
 import { openDatabase } from '../../ledger/database.js'
 import { Ledger } from '../../ledger/ledger.js'
 import { renderForTests, TEST_SECRET } from '../support/ledger.js'
 
 const given: ServerOptions[] = []
+const made: Server[] = []
 vi.mock(import('node:http'), async (original) => {
   const real = await original()
   const createServer = ((options: ServerOptions, listener: never) => {
     given.push(options)
-    return real.createServer(options, listener)
+    const server = real.createServer(options, listener)
+    made.push(server)
+    return server
   }) as typeof real.createServer
   return { ...real, createServer }
 })
@@ -39,6 +43,14 @@ test('clients that send slowly are cut off: 10 s for headers, 30 s for a request
 
   expect(options).toMatchObject({ headersTimeout: 10_000, requestTimeout: 30_000, maxHeaderSize: 16_384 })
   expect(options?.connectionsCheckingInterval).toBeLessThanOrEqual(10_000)
+  await server.close()
+})
+
+test('clients that read nothing, and more clients than there are files for, are cut off; the longest wait for a job is not', async () => {
+  const server = await listen(express(), local)
+
+  expect(made.at(-1)).toMatchObject({ timeout: 330_000, maxConnections: 10_000 })
+  expect(made.at(-1)?.timeout).toBeGreaterThan(waitMs('5m'))
   await server.close()
 })
 

@@ -48,6 +48,7 @@ export interface TestApi {
 export interface StartOptions {
   readonly mount?: (app: Express, requireOperator: RequestHandler) => void
   readonly readiness?: () => Promise<string[]>
+  readonly waitsPerToken?: number
 }
 
 /** The real application on a port of its own, over a fresh ledger. */
@@ -62,6 +63,7 @@ export async function startApi(options: StartOptions = {}): Promise<TestApi> {
     registry: new Registry(),
     readiness: options.readiness ?? (async () => []),
     nowMs: () => clock.nowMs,
+    ...(options.waitsPerToken === undefined ? {} : { waitsPerToken: options.waitsPerToken }),
     ...(options.mount === undefined ? {} : { mount: options.mount }),
   })
   const server = await listen(app, { host: '127.0.0.1', port: 0 })

@@ -49,6 +49,27 @@ describe.skipIf(isSkipped)('the board in a browser', () => {
     expect([...watched.origins]).toEqual([t.bus.url])
   })
 
+  test('shows what agents and senders wrote as text, and runs none of it', async () => {
+    const hostile = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><a href="javascript:window.pwned=1">click</a>`
+    t.behave(async (hands) => {
+      await hands.fail({ last_error: hostile })
+    })
+    const job = await t.enqueue({ subject: hostile, target_agent: 'planner', payload: { said: hostile } })
+    await t.until(job.id, (j) => j.status === 'failed')
+    t.behave(async (hands) => {
+      await hands.complete()
+    })
+
+    await page.goto(`${board}/queue/agent-planner?status=failed`)
+    await page.getByText(hostile).first().waitFor()
+    await page.getByText(entryId(job.id, 1)).first().click()
+    await page.getByText(hostile).first().waitFor()
+
+    expect(await page.evaluate('window.pwned')).toBeUndefined()
+    expect(await page.locator('img[src="x"], a[href^="javascript:"]').count()).toBe(0)
+    expect(watched.errors).toEqual([])
+  })
+
   test('a click on retry gives a dead letter another attempt, as the doing of that person at the board', async () => {
     t.behave(async () => 'ok')
     const job = await t.enqueue({ subject: 'never closed', max_attempts: 1 })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { createLogger, type Logger } from '../../config/logger.js'
-import { AgentbusError } from '../../contracts/errors.js'
+import { AgentbusError, messageOf } from '../../contracts/errors.js'
 
 function aLogger(pretty = false): { log: Logger; text: () => string } {
   const lines: string[] = []
@@ -36,6 +36,30 @@ describe('logger', () => {
     expect(text()).not.toContain('hunter2')
     expect(text()).toContain('host/db')
     expect(text()).toContain('AgentbusError')
+  })
+
+  test.each([false, true])('tokens of agentbus are censored wherever they stand (pretty: %s)', (pretty) => {
+    const { log, text } = aLogger(pretty)
+    const tokens = [`abt_${'x'.repeat(43)}`, `aat_${'y'.repeat(54)}`]
+
+    log.error({ err: new Error(`refused: ${tokens.join(' ')}`), path: `/v1/jobs/${tokens[0] ?? ''}` }, `said ${tokens[1] ?? ''}`)
+
+    expect(text()).not.toMatch(/x{20}|y{20}/)
+    expect(text()).toContain('aat_[redacted]')
+  })
+
+  test.each([false, true])('what others wrote begins no line and cannot steer a terminal (pretty: %s)', (pretty) => {
+    const { log, text } = aLogger(pretty)
+    const hostile = 'x\r\n12:00:00.000 ERROR forged\u001b[2J\u009b31m\u202e\u2028\u0007'
+
+    log.warn({ event: 'a.b', said: hostile, err: messageOf(new Error(hostile)) }, hostile)
+
+    expect(text().split('\n')).toHaveLength(2)
+    expect(text().trimEnd()).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e]/)
+    expect(text()).toContain('forged\\u001b[2J')
+    log.error({ err: new Error(hostile) }, 'x')
+    expect(text()).not.toMatch(/^12:00:00/m)
+    if (!pretty) expect((JSON.parse(text().split('\n')[0] ?? '') as { said: string }).said).toBe(hostile)
   })
 
   test('what is below the level is not written', () => {

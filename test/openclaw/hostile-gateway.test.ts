@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { isStorableText } from '../../contracts/text.js'
 import { aClient, anHttpServer, aPost, aTcpServer, bodies, gate, TOKEN } from './support.js'
@@ -134,6 +135,23 @@ describe('what a gateway says', () => {
 
     expect(outcome).toMatchObject({ kind: 'refused', reason: '400 bad header Bearer [hook token]' })
     expect(JSON.stringify(outcome)).not.toContain(TOKEN)
+  })
+
+  test("never carries the attempt's token into an outcome, though the gateway repeats the whole message", async () => {
+    const token = `aat_${'x'.repeat(54)}`
+    const echo = (request: IncomingMessage, status: number, response: ServerResponse): void => {
+      const chunks: Buffer[] = []
+      request.on('data', (chunk: Buffer) => chunks.push(chunk))
+      request.on('end', () => response.writeHead(status).end(JSON.stringify({ ok: status === 200, runId: 'r', error: 'no', echo: Buffer.concat(chunks).toString() })))
+    }
+    const [taking, refusing] = [await anHttpServer((request, response) => echo(request, 200, response)), await anHttpServer((request, response) => echo(request, 503, response))]
+    const { admit: body } = bodies({ message: `AGENTBUS_TOKEN=${token} agentbus complete-job` })
+
+    const outcomes = [await aClient().admit(aPost(taking, { body })), await aClient().admit(aPost(refusing, { body }))]
+
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['admitted', 'undelivered'])
+    expect(JSON.stringify(outcomes)).toContain('AGENTBUS_TOKEN=[attempt token]')
+    expect(JSON.stringify(outcomes)).not.toContain(token)
   })
 
   test.each([['https'], ['gateway']])('cannot send us elsewhere: a redirect to another %s is our mistake', async () => {
