@@ -107,6 +107,28 @@ export async function attachStores(settings: Settings, log: Logger): Promise<Sto
   return { databaseUrl, queue, secret: await sharedSecret(settings), announcements: [], stop: async () => undefined }
 }
 
+/** A ledger to look at: nothing was migrated and no store was started for it. */
+export interface LookedAt {
+  readonly databaseUrl: string
+  readonly queue: QueueStore
+  /** Undefined when it is neither set nor in the data folder; none is made. */
+  readonly secret: string | undefined
+}
+
+/**
+ * For commands that read the ledger and must leave it as it is: the configured stores, or those of an `agentbus up` that runs
+ * on the same data folder. The queue store is not asked for.
+ * @throws AgentbusError AGENTBUS_CONFIG when neither is there, AGENTBUS_STORE_UNREACHABLE when PostgreSQL does not answer
+ */
+export async function lookAtStores(settings: Settings): Promise<LookedAt> {
+  const running = settings.databaseUrl === undefined ? await readRuntime(settings) : undefined
+  const databaseUrl = settings.databaseUrl ?? running?.databaseUrl
+  if (databaseUrl === undefined) throw new AgentbusError('AGENTBUS_CONFIG', 'DATABASE_URL is not set, and no agentbus up runs on this data folder.')
+  await probePostgres(databaseUrl)
+  const kept = await readFile(path.join(settings.dataDir, 'secret'), 'utf8').catch(() => undefined)
+  return { databaseUrl, queue: queueOf(settings, databaseUrl, running?.queue), secret: settings.secret ?? kept?.trim() }
+}
+
 function queueOf(settings: Settings, databaseUrl: string, running: QueueStore | undefined): QueueStore {
   if (settings.queueBackend === 'postgres') return { kind: 'postgres', url: databaseUrl }
   if (settings.redisUrl !== undefined) return { kind: 'redis', url: settings.redisUrl }
