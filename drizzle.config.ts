@@ -12,6 +12,7 @@ export default defineConfig({
     './ledger/schema/inbox.ts',
     './ledger/schema/handoffs.ts',
     './ledger/schema/workflows.ts',
+    './ledger/schema/audit.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

@@ -9,9 +9,19 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
     .option('--since <time>', 'only histories, prompts and slots that changed since (ISO 8601); what is open is checked in any case')
     .option('--resume <file>', 'write down after each page where it stands, and go on from there when the file exists')
     .option('--no-queues', 'leave the queue store alone')
+    .option('--public-key <file>', 'check the signatures of checkpoints with the public keys in this PEM file (default: that of AGENTBUS_SIGNING_KEY)')
+    .option('--anchor <seq:hash>', 'a checkpoint that was kept elsewhere; may be repeated', (one: string, all: string[]) => [...all, one], [])
     .option('--json', 'the report as JSON')
-    .action(async (values: { since?: string; resume?: string; queues: boolean; json?: true }) => {
+    .action(async (values: { since?: string; resume?: string; queues: boolean; publicKey?: string; anchor: string[]; json?: true }) => {
       const { verify } = await import('./verify.js')
       await verify(io, values)
+    })
+  program
+    .command('checkpoint')
+    .description('take checkpoints over all histories up to now, and print them so that they can be kept elsewhere')
+    .option('--public-key', 'print the public part of AGENTBUS_SIGNING_KEY instead')
+    .action(async (values: { publicKey?: true }) => {
+      const { checkpoint } = await import('./checkpoint.js')
+      await checkpoint(io, values)
     })
 }

@@ -1,24 +1,28 @@
 import { readFile, unlink } from 'node:fs/promises'
 import { systemClock } from '../config/clock.js'
 import { loadSettings, type Settings } from '../config/settings.js'
+import { readSigningKey } from '../config/signing-key.js'
 import { messageOf } from '../contracts/errors.js'
-import { migrationState, openDatabase } from '../ledger/database.js'
+import { signatureChecks, signerOf, type SignatureCheck } from '../ledger/audit/signing.js'
 import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader, type Reader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
+import type { Anchor } from '../ledger/verify/checkpoints.js'
 import { nameOf, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
 import { EXIT } from './exit-codes.js'
 import { TOKEN_PLACE } from './hook-prompts.js'
 import { CliError } from './io.js'
 import { jsonText, oneLine } from './printable.js'
 import type { ServerIo } from './server-commands.js'
-import { lookAtStores, writePrivate, type LookedAt } from './stores.js'
+import { lookAtStores, requireMigrated, writePrivate, type LookedAt } from './stores.js'
 import { verifyQueues } from './verify-queues.js'
 
 export interface VerifyFlags {
   readonly since?: string
   readonly resume?: string
   readonly queues: boolean
+  readonly publicKey?: string
+  readonly anchor?: readonly string[]
   readonly json?: true
 }
 
@@ -59,6 +63,8 @@ async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, 
       outboxSeconds: OUTBOX_SECONDS,
       nowMs: systemClock.nowMs(),
       exactBody: await bodiesWith(stores, reader),
+      keys: await keysOf(flags, settings, io.env),
+      anchors: (flags.anchor ?? []).map(anchorOf),
       resume: flags.resume === undefined ? undefined : await stateIn(flags.resume, { ledger: await nameOf(reader), since: since ?? null }),
       save: async (state) => {
         if (flags.resume !== undefined) await writePrivate(flags.resume, JSON.stringify(state))
@@ -78,23 +84,24 @@ function notAsked(check: string): CheckResult {
   return { check, verdict: 'skipped', examined: 0, violations: [], note: 'not asked for' }
 }
 
-/** Verification changes nothing, so it does not migrate either. */
-async function requireMigrated(url: string): Promise<void> {
-  const database = openDatabase({ url, poolSize: 2, applicationName: 'agentbus-verify', onError: () => undefined })
-  try {
-    const { known, applied } = await migrationState(database.pool)
-    if (applied !== known)
-      throw new CliError(`The ledger has ${applied} migrations, this build knows ${known}: run agentbus migrate, or the build that the ledger belongs to.`, EXIT.unchecked)
-  } finally {
-    await database.close()
-  }
-}
-
 async function bodiesWith(stores: LookedAt, reader: Reader): Promise<VerifyOptions['exactBody']> {
   if (stores.secret === undefined) return undefined
   const tokens = new AttemptTokens(stores.secret)
   if (!(await knowsSecret(reader.db, tokens))) return undefined
   return (body, attemptId) => body.replaceAll(TOKEN_PLACE, tokens.issue(attemptId))
+}
+
+/** The public keys that were given, and the one of this process's own signing key. */
+async function keysOf(flags: VerifyFlags, settings: Settings, env: ServerIo['env']): Promise<SignatureCheck[]> {
+  const own = settings.signingKey === undefined ? [] : signatureChecks(signerOf(readSigningKey(settings.signingKey, env)).publicKeyPem)
+  return flags.publicKey === undefined ? own : [...own, ...signatureChecks(await readFile(flags.publicKey, 'utf8'))]
+}
+
+function anchorOf(text: string): Anchor {
+  const match = /^([1-9][0-9]{0,8}):([0-9a-f]{64})$/.exec(text)
+  if (match?.[1] === undefined || match[2] === undefined)
+    throw new CliError('--anchor is the number and the hash of a checkpoint, as `agentbus checkpoint` prints them: 17:<64 hex digits>.', EXIT.usage)
+  return { seq: Number(match[1]), hash: match[2] }
 }
 
 /** What an earlier run wrote down; undefined when there is none. */

@@ -22,6 +22,10 @@ export const GUARDS = [
   'approvals_have_history',
   'workflow_runs_have_history',
   'findings_have_history',
+  'audit_checkpoints_append_only',
+  'audit_checkpoints_no_truncate',
+  'audit_checkpoint_jobs_append_only',
+  'audit_checkpoints_chain',
 ] as const
 
 const guards: SqlCheck = {

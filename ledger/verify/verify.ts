@@ -1,5 +1,7 @@
 import type { AttemptId } from '../../contracts/ids.js'
+import type { SignatureCheck } from '../audit/signing.js'
 import { walkChains, type ChainPosition } from './chains.js'
+import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
 import { walkPrompts } from './prompts.js'
 import type { Reader } from './reader.js'
 import { ORPHANS } from './reference-check.js'
@@ -13,6 +15,10 @@ export interface VerifyOptions extends Bounds {
   readonly nowMs: number
   /** Puts the token of an attempt back into a stored prompt; undefined when the secret is not at hand. */
   readonly exactBody: ((storedBody: string, attemptId: AttemptId) => string) | undefined
+  /** Public keys for the signatures of checkpoints; none: they are not checked. */
+  readonly keys: readonly SignatureCheck[]
+  /** Checkpoints that were kept elsewhere. */
+  readonly anchors: readonly Anchor[]
   /** Where an earlier run was stopped. */
   readonly resume: VerifyState | undefined
   /** Called after each page and each check with all that a later run needs to go on from there. */
@@ -98,6 +104,14 @@ function stepsOf(options: VerifyOptions): Step[] {
       run: async (walk) => {
         await walkChains(reader.client, { from: walk.from as ChainPosition | undefined, since, findings: walk.findings, onPage: walk.onPage })
         return resultOf('chains', walk.examined(), walk.findings)
+      },
+    },
+    {
+      name: 'checkpoints',
+      run: async (walk) => {
+        const { keys, anchors } = options
+        const note = await walkCheckpoints(reader.client, { from: walk.from as CheckpointPosition | undefined, since, keys, anchors, findings: walk.findings, onPage: walk.onPage })
+        return resultOf('checkpoints', walk.examined(), walk.findings, note)
       },
     },
     ...[...STATE_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -162,4 +163,36 @@ test('a job that the queue lacks, and an entry that belongs to nothing, are foun
 
 test('a time that is none is refused', async () => {
   expect(await cli(['verify', '--since', 'yesterday'])).toMatchObject({ code: 2 })
+})
+
+describe('agentbus checkpoint', () => {
+  test('takes and prints what verify then accepts as kept, signed by the key of the settings', async () => {
+    await aJob(t.ledger, 'succeeded')
+    const key = path.join(folder, 'key.pem')
+    await writeFile(key, generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    const env = { AGENTBUS_SIGNING_KEY: `file:${key}` }
+    let taken = await cli(['checkpoint'], env)
+    // A transaction of another test on the same server can hold the newest rows back for a moment.
+    await expect
+      .poll(async () => (taken = /^[0-9]/.test(taken.stdout) ? taken : await cli(['checkpoint'], env)).stdout, { timeout: 20_000 })
+      .toMatch(/^1:[0-9a-f]{64} .* signed by [0-9a-f]{16}\n$/m)
+    const publicKey = await cli(['checkpoint', '--public-key'], env)
+    await writeFile(path.join(folder, 'public.pem'), publicKey.stdout)
+
+    const kept = taken.stdout.split(' ')[0] ?? ''
+    const verified = await cli(['verify', '--no-queues', '--public-key', path.join(folder, 'public.pem'), '--anchor', kept])
+    const forged = await cli(['verify', '--no-queues', '--anchor', `1:${'0'.repeat(64)}`], env)
+
+    expect(publicKey.stdout).toMatch(/^-----BEGIN PUBLIC KEY-----/)
+    expect(verified).toMatchObject({ code: 0, stderr: '' })
+    expect(verified.stdout).toContain('signatures checked')
+    expect(forged.code).toBe(8)
+    expect(forged.stdout).toContain('checkpoint_not_as_kept')
+  })
+
+  test('refuses a key that is not there, naming where it should be', async () => {
+    expect(await cli(['checkpoint', '--public-key'])).toMatchObject({ code: 2 })
+    expect((await cli(['checkpoint'], { AGENTBUS_SIGNING_KEY: 'env:NOWHERE' })).stderr).toContain('env:NOWHERE')
+    expect((await cli(['checkpoint'], { AGENTBUS_SIGNING_KEY: 'the key itself' })).stderr).toContain('must be env:NAME or file:/path')
+  })
 })

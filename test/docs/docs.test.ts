@@ -50,7 +50,8 @@ test('every command in the docs exists, with its options', async () => {
     token: ['role', 'agent', 'name', 'expires-at'],
     workspace: ['dir', 'role', 'api-url', 'command'],
     'operator-token': ['name'],
-    verify: ['since', 'resume', 'no-queues'],
+    verify: ['since', 'resume', 'no-queues', 'public-key', 'anchor'],
+    checkpoint: ['public-key'],
   }
   const unknown: string[] = []
 

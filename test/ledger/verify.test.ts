@@ -6,21 +6,13 @@ import type { VerifyState } from '../../ledger/verify/verify.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
-import { found, kindsOf, tamper, verifyNow } from '../support/verify.js'
+import { found, kindsOf, REHASH, tamper, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
 beforeEach(async () => {
   t = await freshLedger()
 })
 afterEach(() => t.close())
-
-/** Writes rows of a history anew with hashes that fit, as whoever knows the rule of the chain could. */
-const REHASH = `do $$ declare r record; before bytea; begin
-  for r in select t as row, t.job_id, t.seq from job_transitions t order by t.job_id, t.seq loop
-    if r.seq = 1 then before := sha256(convert_to(r.job_id::text, 'UTF8')); end if;
-    update job_transitions set prev_hash = before, hash = sha256(before || convert_to(job_transition_canonical(r.row), 'UTF8'))
-      where job_id = r.job_id and seq = r.seq returning hash into before;
-  end loop; end $$`
 
 test('a ledger that has seen every state holds', async () => {
   for (const status of ['waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'cancelled'] as const) await aJob(t.ledger, status)
