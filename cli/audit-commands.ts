@@ -24,4 +24,16 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
       const { checkpoint } = await import('./checkpoint.js')
       await checkpoint(io, values)
     })
+  program
+    .command('audit')
+    .description('what auditors take with them')
+    .command('export')
+    .description('write a bundle of histories and checkpoints that can be checked offline, with the script that checks it')
+    .option('--from <time>', 'from the last checkpoint at this time on (ISO 8601; default: everything)')
+    .option('--to <time>', 'up to the first checkpoint after this time (default: now)')
+    .requiredOption('--out <folder>', 'a new or empty folder')
+    .action(async (values: { from?: string; to?: string; out: string }) => {
+      const { exportAudit } = await import('./export-audit.js')
+      await exportAudit(io, values)
+    })
 }

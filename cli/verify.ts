@@ -15,6 +15,7 @@ import { CliError } from './io.js'
 import { jsonText, oneLine } from './printable.js'
 import type { ServerIo } from './server-commands.js'
 import { lookAtStores, requireMigrated, writePrivate, type LookedAt } from './stores.js'
+import { timeOption } from './time-option.js'
 import { verifyQueues } from './verify-queues.js'
 
 export interface VerifyFlags {
@@ -35,7 +36,7 @@ const OUTBOX_SECONDS = 60
  * @throws CliError with {@link EXIT.violated} or {@link EXIT.unchecked}
  */
 export async function verify(io: ServerIo, flags: VerifyFlags): Promise<void> {
-  const since = flags.since === undefined ? undefined : timeOf(flags.since)
+  const since = flags.since === undefined ? undefined : timeOption('--since', flags.since)
   const settings = loadSettings(io.env)
   const results = await carriedOut(io, settings, flags, since).catch((error: unknown) => {
     throw error instanceof CliError ? error : new CliError(`The ledger could not be checked: ${oneLine(messageOf(error))}`, EXIT.unchecked)
@@ -119,12 +120,6 @@ async function stateIn(file: string, now: { readonly ledger: string; readonly si
   if (state.ledger !== now.ledger) throw refuse('it belongs to another ledger')
   if (state.since !== now.since) throw refuse('it was begun with another --since')
   return state
-}
-
-function timeOf(text: string): string {
-  const ms = Date.parse(text)
-  if (Number.isNaN(ms)) throw new CliError(`--since ${oneLine(text, 100)} is not a time; give it as 2026-11-20T00:00:00Z.`, EXIT.usage)
-  return new Date(ms).toISOString()
 }
 
 const WORDS = { ok: 'ok', violated: 'VIOLATED', skipped: 'not checked', unchecked: 'NOT CHECKED' } as const

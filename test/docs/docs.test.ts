@@ -52,6 +52,7 @@ test('every command in the docs exists, with its options', async () => {
     'operator-token': ['name'],
     verify: ['since', 'resume', 'no-queues', 'public-key', 'anchor'],
     checkpoint: ['public-key'],
+    audit: ['from', 'to', 'out'],
   }
   const unknown: string[] = []
 
