@@ -42,7 +42,7 @@ async function fill(client: pg.Client): Promise<void> {
           select attempt, id, 1, 'devops', 'g', 1, 'succeeded', 'w', now(), now(), now(), 'completed_by_agent', encode(sha256(convert_to(attempt::text, 'UTF8')), 'hex'), 'bench', '' from made;
         set session_replication_role = origin;
         insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, attempt_id, actor_kind, actor, details)
-          select m.id, s.seq, 'move', s.was::job_status, s.became::job_status, s.reason::transition_reason, case when s.seq > 1 then m.attempt end, 'worker', 'vm-17792-000000',
+          select m.id, s.seq, 'move', s.was::job_status, s.became::job_status, s.reason::transition_reason, case when s.seq > 1 then m.attempt end, 'worker', 'worker-1',
             jsonb_build_object('attempt_no', 1, 'run_id', m.attempt)
           from made m, (values (1, null, 'queued', 'created'), (2, 'queued', 'leased', 'leased'), (3, 'leased', 'running', 'admitted'), (4, 'running', 'succeeded', 'completed_by_agent')) s (seq, was, became, reason)
           order by m.id, s.seq;
