@@ -21,6 +21,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY drizzle drizzle
 COPY bin bin
+COPY scripts/verify-bundle.mjs scripts/
 RUN mkdir -p .agentbus && chown node:node .agentbus
 USER node
 EXPOSE 7717

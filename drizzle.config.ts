@@ -13,6 +13,7 @@ export default defineConfig({
     './ledger/schema/handoffs.ts',
     './ledger/schema/workflows.ts',
     './ledger/schema/accesses.ts',
+    './ledger/schema/audit.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

@@ -3,8 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { systemClock } from '../config/clock.js'
 import type { Logger } from '../config/logger.js'
 import type { Settings } from '../config/settings.js'
+import { readSigningKey } from '../config/signing-key.js'
 import { tokenReader } from '../config/token-ref.js'
 import { messageOf } from '../contracts/errors.js'
+import { signerOf } from '../ledger/audit/signing.js'
 import { openDatabase } from '../ledger/database.js'
 import { HintRelay } from '../ledger/hint-relay.js'
 import type { LeaseRequest, RenderedPrompt } from '../ledger/lease-job.js'
@@ -209,6 +211,8 @@ function buildWorkers(
     pid: process.pid,
     probeSeconds: settings.probeSeconds,
     breakerFailures: settings.breakerFailures,
+    checkpointSeconds: settings.checkpointSeconds,
+    signer: settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, options.env)),
     load: () => agents.load(),
   })
   return { agents, maintenance, handOffs: new HandOffs({ ledger: parts.ledger, log }) }

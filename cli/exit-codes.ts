@@ -1,4 +1,4 @@
-/** What the exit code of a client command means. Scripts and agents act on it; docs/cli.md lists the same. */
+/** What the exit code of a command means. Scripts and agents act on it; docs/cli.md lists the same. */
 export const EXIT = {
   ok: 0,
   unexpected: 1,
@@ -9,6 +9,10 @@ export const EXIT = {
   conflict: 5,
   unavailable: 6,
   throttled: 7,
+  /** `agentbus verify` found that a rule does not hold. */
+  violated: 8,
+  /** `agentbus verify` could not check what it was asked to. */
+  unchecked: 9,
 } as const
 
 type Exit = keyof typeof EXIT
@@ -23,6 +27,8 @@ export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
   conflict: 'the state has changed (409, 412); an attempt that gets this stops working on its job',
   unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run it again, a write with the idempotency key that was shown',
   throttled: 'too many wrong tokens from this address, or waits of this token (429); wait',
+  violated: 'agentbus verify found a violation and has named it',
+  unchecked: 'agentbus verify found none, but could not check everything it was asked to',
 }
 
 /** The exit code for an HTTP status. */

@@ -4,7 +4,7 @@ import { EXIT, exitCodeHelp, exitCodeOf } from './exit-codes.js'
 import { CliError, type Io } from './io.js'
 import { jsonText, oneLine, printable, withoutTokens } from './printable.js'
 
-const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate', 'demo', 'operator-token'])
+const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate', 'demo', 'operator-token', 'verify', 'checkpoint', 'audit'])
 
 /** Runs one command line. @returns the exit code; nothing is thrown */
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {
@@ -41,6 +41,8 @@ async function programFor(argv: readonly string[], io: Io, help: (text: string) 
   if (isServer || first === undefined || first === 'help' || first.startsWith('-')) {
     const { registerServerCommands } = await import('./server-commands.js')
     registerServerCommands(program, io)
+    const { registerAuditCommands } = await import('./audit-commands.js')
+    registerAuditCommands(program, io)
   }
   return program
 }

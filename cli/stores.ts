@@ -10,8 +10,10 @@ import { startEmbeddedPostgres } from '../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../embedded/private-redis.js'
 import { checkConnectionBudget, probePostgres, probeRedis, redactUrl } from '../embedded/probe-stores.js'
 import { isAlive } from '../embedded/process-identity.js'
-import { migrateLedger } from '../ledger/database.js'
+import { migrateLedger, migrationState, openDatabase } from '../ledger/database.js'
 import { migrateQueueStore } from '../queues/postgres-backend.js'
+import { EXIT } from './exit-codes.js'
+import { CliError } from './io.js'
 
 export type QueueStore = { readonly kind: 'redis'; readonly url: string } | { readonly kind: 'postgres'; readonly url: string }
 
@@ -105,6 +107,40 @@ export async function attachStores(settings: Settings, log: Logger): Promise<Sto
   const queue = queueOf(settings, databaseUrl, running?.queue)
   await readyStores(settings, { databaseUrl, queue }, log, [])
   return { databaseUrl, queue, secret: await sharedSecret(settings), announcements: [], stop: async () => undefined }
+}
+
+/** A ledger to look at: nothing was migrated and no store was started for it. */
+export interface LookedAt {
+  readonly databaseUrl: string
+  readonly queue: QueueStore
+  /** Undefined when it is neither set nor in the data folder; none is made. */
+  readonly secret: string | undefined
+}
+
+/**
+ * For commands that read the ledger and must leave it as it is: the configured stores, or those of an `agentbus up` that runs
+ * on the same data folder. The queue store is not asked for.
+ * @throws AgentbusError AGENTBUS_CONFIG when neither is there, AGENTBUS_STORE_UNREACHABLE when PostgreSQL does not answer
+ */
+export async function lookAtStores(settings: Settings): Promise<LookedAt> {
+  const running = settings.databaseUrl === undefined ? await readRuntime(settings) : undefined
+  const databaseUrl = settings.databaseUrl ?? running?.databaseUrl
+  if (databaseUrl === undefined) throw new AgentbusError('AGENTBUS_CONFIG', 'DATABASE_URL is not set, and no agentbus up runs on this data folder.')
+  await probePostgres(databaseUrl)
+  const kept = await readFile(path.join(settings.dataDir, 'secret'), 'utf8').catch(() => undefined)
+  return { databaseUrl, queue: queueOf(settings, databaseUrl, running?.queue), secret: settings.secret ?? kept?.trim() }
+}
+
+/** For commands that do not migrate. @throws CliError when the schema is not the one that this build knows */
+export async function requireMigrated(databaseUrl: string): Promise<void> {
+  const database = openDatabase({ url: databaseUrl, poolSize: 2, applicationName: 'agentbus', onError: () => undefined })
+  try {
+    const { known, applied } = await migrationState(database.pool)
+    if (applied === known) return
+    throw new CliError(`The ledger has ${applied} migrations, this build knows ${known}: run agentbus migrate, or the build that the ledger belongs to.`, EXIT.unchecked)
+  } finally {
+    await database.close()
+  }
 }
 
 function queueOf(settings: Settings, databaseUrl: string, running: QueueStore | undefined): QueueStore {

@@ -143,6 +143,18 @@ export const SETTINGS = {
     schema: whole(10, 604_800),
     help: 'Seconds ahead for which every slot of a standing order is a row.',
   }),
+  checkpointSeconds: withDefault({
+    env: 'AGENTBUS_CHECKPOINT_SECONDS',
+    fallback: '60',
+    schema: whole(0, 86_400),
+    help: 'How often a checkpoint over all histories is taken, if there is anything new; 0: only by agentbus checkpoint.',
+  }),
+  signingKey: optional({
+    env: 'AGENTBUS_SIGNING_KEY',
+    example: 'file:/etc/agentbus/signing-key.pem',
+    schema: matching(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\/\S+)$/, 'must be env:NAME or file:/path: where the key is, not the key'),
+    help: 'Where the private Ed25519 key (PEM) is that signs checkpoints: env:NAME or file:/path. Not set: they are not signed.',
+  }),
   pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(2, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
   simPort: withDefault({ env: 'AGENTBUS_SIM_PORT', fallback: '0', schema: whole(0, 65_535), help: 'Port of the built-in gateway simulator; 0 takes any free one.' }),
   logLevel: withDefault({

@@ -110,6 +110,29 @@ create table approvals (
   decided_by text,
   note text
 );
+create table audit_checkpoint_jobs (
+  checkpoint_seq integer not null,
+  job_id uuid not null,
+  first_seq integer not null,
+  last_seq integer not null,
+  last_hash bytea not null
+);
+create table audit_checkpoints (
+  seq integer not null,
+  xact_from xid8 not null,
+  xact_to xid8 not null,
+  rows integer not null,
+  jobs integer not null,
+  first_id bigint not null,
+  last_id bigint not null,
+  root bytea not null,
+  jobs_hash bytea not null,
+  key_id text,
+  created_at timestamp(6) with time zone not null,
+  prev_hash bytea not null,
+  hash bytea not null,
+  signature bytea
+);
 create table controls (
   id bigint not null generated always as identity,
   scope control_scope not null,
@@ -563,6 +586,13 @@ alter table approvals add constraint approvals_agent_id_agents_id_fk FOREIGN KEY
 alter table approvals add constraint approvals_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table approvals add constraint approvals_workflow_run_id_workflow_runs_id_fk FOREIGN KEY (workflow_run_id) REFERENCES workflow_runs(id);
 alter table approvals add constraint approvals_pkey PRIMARY KEY (id);
+alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_seq_check CHECK (((first_seq >= 1) AND (first_seq <= last_seq)));
+alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_audit_checkpoints_seq_fk FOREIGN KEY (checkpoint_seq) REFERENCES audit_checkpoints(seq);
+alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_job_id_pk PRIMARY KEY (checkpoint_seq, job_id);
+alter table audit_checkpoints add constraint audit_checkpoints_lengths_check CHECK (((octet_length(root) = 32) AND (octet_length(jobs_hash) = 32) AND (octet_length(hash) = 32)));
+alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (xact_from < xact_to) AND (rows >= jobs) AND (jobs >= 1)));
+alter table audit_checkpoints add constraint audit_checkpoints_signed_check CHECK (((key_id IS NULL) = (signature IS NULL)));
+alter table audit_checkpoints add constraint audit_checkpoints_pkey PRIMARY KEY (seq);
 alter table controls add constraint controls_lifted_check CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)));
 alter table controls add constraint controls_target_check CHECK (((scope = 'everything'::control_scope) = (target = ''::text)));
 alter table controls add constraint controls_pkey PRIMARY KEY (id);
@@ -742,6 +772,7 @@ CREATE INDEX job_dependencies_on_idx ON public.job_dependencies USING btree (dep
 CREATE INDEX job_transitions_actor_idx ON public.job_transitions USING btree (actor, at);
 CREATE INDEX job_transitions_at_idx ON public.job_transitions USING btree (at);
 CREATE UNIQUE INDEX job_transitions_id_idx ON public.job_transitions USING btree (id);
+CREATE INDEX job_transitions_xact_idx ON public.job_transitions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE UNIQUE INDEX jobs_active_dedupe_idx ON public.jobs USING btree (namespace, target_agent, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL) AND (cardinality(capabilities) = 0));
 CREATE INDEX jobs_blocked_idx ON public.jobs USING btree (blocked_at) WHERE (status = 'blocked'::job_status);
 CREATE INDEX jobs_blocked_look_idx ON public.jobs USING btree (look_again_at) WHERE ((status = 'blocked'::job_status) AND (look_again_at IS NOT NULL));
@@ -803,6 +834,47 @@ begin
     )
   ) then
     raise exception 'approval % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.audit_checkpoint_canonical(c audit_checkpoints)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select concat_ws(E'\n', 'agentbus checkpoint 1', c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, encode(c.root, 'hex'),
+    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+$function$
+;
+CREATE OR REPLACE FUNCTION public.audit_checkpoints_chain()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  prior audit_checkpoints;
+begin
+  select * into prior from audit_checkpoints order by seq desc limit 1;
+  if new.seq <> coalesce(prior.seq, 0) + 1 or new.xact_from <> coalesce(prior.xact_to, '0'::xid8)
+    or new.prev_hash <> coalesce(prior.hash, decode(repeat('00', 32), 'hex')) then
+    raise exception 'checkpoint % does not follow the one before', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
+    raise exception 'checkpoint % reaches into transactions that have not ended', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.hash <> sha256(new.prev_hash || convert_to(audit_checkpoint_canonical(new), 'UTF8')) then
+    raise exception 'checkpoint % does not have the hash of what it says', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  return new;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.audit_checkpoints_name_their_jobs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if new.jobs <> (select count(*) from audit_checkpoint_jobs where checkpoint_seq = new.seq) then
+    raise exception 'checkpoint % does not name its jobs', new.seq using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
@@ -1087,6 +1159,12 @@ CREATE TRIGGER approvals_decided_are_final BEFORE UPDATE ON public.approvals FOR
 CREATE CONSTRAINT TRIGGER approvals_have_history AFTER INSERT OR UPDATE ON public.approvals DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION approvals_have_history();
 CREATE TRIGGER approvals_no_delete BEFORE DELETE ON public.approvals FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approvals_no_truncate BEFORE TRUNCATE ON public.approvals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_checkpoint_jobs_append_only BEFORE DELETE OR UPDATE ON public.audit_checkpoint_jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_checkpoint_jobs_no_truncate BEFORE TRUNCATE ON public.audit_checkpoint_jobs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_checkpoints_append_only BEFORE DELETE OR UPDATE ON public.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_checkpoints_chain BEFORE INSERT ON public.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_chain();
+CREATE CONSTRAINT TRIGGER audit_checkpoints_name_their_jobs AFTER INSERT ON public.audit_checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_name_their_jobs();
+CREATE TRIGGER audit_checkpoints_no_truncate BEFORE TRUNCATE ON public.audit_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER finding_history_append_only BEFORE DELETE OR UPDATE ON public.finding_history FOR EACH ROW EXECUTE FUNCTION refuse_change();

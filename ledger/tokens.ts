@@ -162,3 +162,9 @@ export async function assertSameSecret(db: Db, attemptTokens: AttemptTokens): Pr
     'AGENTBUS_SECRET is not the one this ledger was first used with; attempts opened by other processes could not be verified. Give every process the same AGENTBUS_SECRET.',
   )
 }
+
+/** Whether this is the secret that the ledger was first used with; writes nothing, and knows no better while no process has used it. */
+export async function knowsSecret(db: Db, attemptTokens: AttemptTokens): Promise<boolean> {
+  const { rows } = await db.execute<{ value: string }>(sql`select value from ledger_meta where key = 'secret_fingerprint'`)
+  return rows[0] === undefined || rows[0].value === attemptTokens.fingerprint()
+}

@@ -2,6 +2,8 @@ import { hostname } from 'node:os'
 import type { Logger } from 'pino'
 import type { Actor } from '../contracts/actor.js'
 import { messageOf } from '../contracts/errors.js'
+import type { Signer } from '../ledger/audit/signing.js'
+import { takeCheckpoint } from '../ledger/audit/take-checkpoint.js'
 import { resumeDue } from '../ledger/deliver-attempt.js'
 import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
 import { beat, stopBeating } from '../ledger/heartbeats.js'
@@ -19,6 +21,9 @@ export interface MaintenanceOptions {
   readonly pid: number
   readonly probeSeconds: number
   readonly breakerFailures: number
+  /** How often checkpoints are taken, 0 for never, and what signs them. */
+  readonly checkpointSeconds: number
+  readonly signer: Signer | undefined
   readonly load: () => { leasesOwned: number; agents: number }
 }
 
@@ -27,6 +32,8 @@ const IDEMPOTENCY_HOURS = 48
 /** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
 const INBOX_TURN_SECONDS = 6
 const WATCH_TURN_SECONDS = 3
+/** Checkpoints per look: what was left undone for long is caught up with in some minutes. */
+const MOST_CHECKPOINTS = 20
 
 /**
  * The work that time brings: reaping leases, waking what was blocked until now, probing gateways, saying that this
@@ -52,6 +59,8 @@ export class Maintenance {
     this.#every(500, 'prober', () => this.#probe())
     this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())
+    const { checkpointSeconds } = this.#options
+    if (checkpointSeconds > 0) this.#every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
     this.#every(600_000, 'idempotency', async () => {
       await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
     })
@@ -121,6 +130,19 @@ export class Maintenance {
     if (!(await claimTurn(ledger.db, { name: 'inbox', by: workerId, seconds: INBOX_TURN_SECONDS }))) return
     const kept = await ledger.keepInbox(BATCH)
     if (kept.overdue > 0) log.warn({ event: 'results.overdue', overdue: kept.overdue }, 'work that was handed over has no result yet')
+  }
+
+  /** In one process at a time; what it takes is told, so that the log keeps a copy of each hash. */
+  async #takeCheckpoints(turnSeconds: number): Promise<void> {
+    const { ledger, workerId, log, signer } = this.#options
+    if (!(await claimTurn(ledger.db, { name: 'checkpoints', by: workerId, seconds: turnSeconds }))) return
+    for (let count = 0; count < MOST_CHECKPOINTS && !this.#stopped; count += 1) {
+      const taken = await takeCheckpoint(ledger.db, { signer })
+      if (taken.kind === 'behind') log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: see docs/audit.md')
+      if (taken.kind !== 'taken') return
+      const { seq, hash, rows, xact_to } = taken.checkpoint
+      log.info({ event: 'checkpoint.taken', seq, hash, rows, xact_to }, 'a checkpoint was taken')
+    }
   }
 
   async #beat(): Promise<void> {

@@ -29,7 +29,7 @@ function commandLine(): string {
     return `## ${group}\n\n${commands.join('\n\n')}`
   })
   const exits = Object.entries(EXIT).map(([name, code]) => `| ${code} | ${name} |`)
-  return `# Command line\n\nMade from \`cli/client/command-table.ts\`. Every client command takes \`--url\`, \`--token\` and \`--json\`; JSON options take text, \`@file\` or \`-\`. Beside them: \`delegate <agent> "<instruction>" --wait 60s\`, \`apply\`, \`set-standing-order\`, \`token\`, \`workspace\`, and the server commands \`up\`, \`api\`, \`worker\`, \`migrate\`, \`operator-token\`, \`demo\` (\`--fast\` plays it without its pauses).\n\n| exit code | |\n|---|---|\n${exits.join('\n')}\n\n${parts.join('\n\n')}\n`
+  return `# Command line\n\nMade from \`cli/client/command-table.ts\`. Every client command takes \`--url\`, \`--token\` and \`--json\`; JSON options take text, \`@file\` or \`-\`. Beside them: \`delegate <agent> "<instruction>" --wait 60s\`, \`apply\`, \`set-standing-order\`, \`token\`, \`workspace\`, and the server commands \`up\`, \`api\`, \`worker\`, \`migrate\`, \`operator-token\`, \`verify\`, \`checkpoint\` and \`audit export\` ([audit.md](audit.md)), \`demo\` (\`--fast\` plays it without its pauses).\n\n| exit code | |\n|---|---|\n${exits.join('\n')}\n\n${parts.join('\n\n')}\n`
 }
 
 function api(): string {

@@ -50,6 +50,9 @@ test('every command in the docs exists, with its options', async () => {
     token: ['role', 'agent', 'name', 'expires-at'],
     workspace: ['dir', 'role', 'api-url', 'command'],
     'operator-token': ['name'],
+    verify: ['since', 'resume', 'no-queues', 'public-key', 'anchor'],
+    checkpoint: ['public-key'],
+    audit: ['from', 'to', 'out'],
   }
   const unknown: string[] = []
 

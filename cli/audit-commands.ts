@@ -1,0 +1,39 @@
+import type { Command } from 'commander'
+import type { ServerIo } from './server-commands.js'
+
+/** The commands about what the ledger proves. Each is loaded when it runs. */
+export function registerAuditCommands(program: Command, io: ServerIo): void {
+  program
+    .command('verify')
+    .description('check every rule of the ledger against its rows; says what is broken, where, and what to do')
+    .option('--since <time>', 'only histories, prompts and slots that changed since (ISO 8601); what is open is checked in any case')
+    .option('--resume <file>', 'write down after each page where it stands, and go on from there when the file exists')
+    .option('--no-queues', 'leave the queue store alone')
+    .option('--public-key <file>', 'check the signatures of checkpoints with the public keys in this PEM file (default: that of AGENTBUS_SIGNING_KEY)')
+    .option('--anchor <seq:hash>', 'a checkpoint that was kept elsewhere; may be repeated', (one: string, all: string[]) => [...all, one], [])
+    .option('--json', 'the report as JSON')
+    .action(async (values: { since?: string; resume?: string; queues: boolean; publicKey?: string; anchor: string[]; json?: true }) => {
+      const { verify } = await import('./verify.js')
+      await verify(io, values)
+    })
+  program
+    .command('checkpoint')
+    .description('take checkpoints over all histories up to now, and print them so that they can be kept elsewhere')
+    .option('--public-key', 'print the public part of AGENTBUS_SIGNING_KEY instead')
+    .action(async (values: { publicKey?: true }) => {
+      const { checkpoint } = await import('./checkpoint.js')
+      await checkpoint(io, values)
+    })
+  program
+    .command('audit')
+    .description('what auditors take with them')
+    .command('export')
+    .description('write a bundle of histories and checkpoints that can be checked offline, with the script that checks it')
+    .option('--from <time>', 'from the last checkpoint at this time on (ISO 8601; default: everything)')
+    .option('--to <time>', 'up to the first checkpoint after this time (default: now)')
+    .requiredOption('--out <folder>', 'a new or empty folder')
+    .action(async (values: { from?: string; to?: string; out: string }) => {
+      const { exportAudit } = await import('./export-audit.js')
+      await exportAudit(io, values)
+    })
+}

@@ -1,0 +1,77 @@
+import { once } from 'node:events'
+import { createWriteStream, existsSync, type WriteStream } from 'node:fs'
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { finished } from 'node:stream/promises'
+import { fileURLToPath } from 'node:url'
+import { systemClock } from '../config/clock.js'
+import { loadSettings } from '../config/settings.js'
+import { readSigningKey } from '../config/signing-key.js'
+import { AgentbusError } from '../contracts/errors.js'
+import { BUNDLE_FILES, readExport, type BundleFile } from '../ledger/audit/read-export.js'
+import { signerOf } from '../ledger/audit/signing.js'
+import { openReader } from '../ledger/verify/reader.js'
+import { EXIT } from './exit-codes.js'
+import { CliError } from './io.js'
+import type { ServerIo } from './server-commands.js'
+import { lookAtStores, requireMigrated } from './stores.js'
+import { timeOption } from './time-option.js'
+
+export interface ExportFlags {
+  readonly from?: string
+  readonly to?: string
+  readonly out: string
+}
+
+/** The script that goes with each bundle. */
+const SCRIPT = 'verify-bundle.mjs'
+
+/** `agentbus audit export`: writes a folder that can be checked with Node alone. */
+export async function exportAudit(io: ServerIo, flags: ExportFlags): Promise<void> {
+  const range = { from: flags.from === undefined ? undefined : timeOption('--from', flags.from), to: flags.to === undefined ? undefined : timeOption('--to', flags.to) }
+  const settings = loadSettings(io.env)
+  const signer = settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, io.env))
+  const { databaseUrl } = await lookAtStores(settings)
+  await requireMigrated(databaseUrl)
+  const folder = path.resolve(flags.out)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  if ((await readdir(folder)).length > 0) throw new CliError(`${flags.out} is not empty: a bundle gets a folder of its own.`, EXIT.usage)
+
+  const reader = await openReader(databaseUrl)
+  const files = new Map<BundleFile, WriteStream>(BUNDLE_FILES.map((name) => [name, createWriteStream(path.join(folder, name), { mode: 0o600 })]))
+  try {
+    const counts = await readExport(reader.client, range, async (name, line) => {
+      const file = files.get(name)
+      if (file?.write(`${line}\n`) === false) await once(file, 'drain')
+    })
+    await closeAll(files)
+    if (signer !== undefined) await writeFile(path.join(folder, 'public-key.pem'), signer.publicKeyPem)
+    await copyFile(scriptFile(), path.join(folder, SCRIPT))
+    await writeFile(
+      path.join(folder, 'manifest.json'),
+      `${JSON.stringify({ format: 'agentbus audit 1', made_at: new Date(systemClock.nowMs()).toISOString(), ...range, lines: counts }, undefined, 2)}\n`,
+    )
+    io.stdout.write(
+      `${counts['transitions.jsonl']} rows of ${counts['jobs.jsonl']} jobs and ${counts['checkpoints.jsonl']} checkpoints are in ${flags.out}. Check them with:\n\n  node ${path.join(flags.out, SCRIPT)} ${flags.out}\n`,
+    )
+  } finally {
+    await closeAll(files)
+    await reader.close()
+  }
+}
+
+async function closeAll(files: ReadonlyMap<BundleFile, WriteStream>): Promise<void> {
+  for (const file of files.values()) {
+    if (file.closed) continue
+    file.end()
+    await finished(file).catch(() => undefined)
+  }
+}
+
+/** From the sources and from the build alike. */
+function scriptFile(): string {
+  const here = path.dirname(fileURLToPath(import.meta.url))
+  const found = [path.join(here, '..', 'scripts', SCRIPT), path.join(here, '..', '..', 'scripts', SCRIPT)].find((file) => existsSync(file))
+  if (found === undefined) throw new AgentbusError('AGENTBUS_CONFIG', `scripts/${SCRIPT} is missing from this installation.`)
+  return found
+}

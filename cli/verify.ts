@@ -1,0 +1,137 @@
+import { readFile, unlink } from 'node:fs/promises'
+import { systemClock } from '../config/clock.js'
+import { loadSettings, type Settings } from '../config/settings.js'
+import { readSigningKey } from '../config/signing-key.js'
+import { messageOf } from '../contracts/errors.js'
+import { signatureChecks, signerOf, type SignatureCheck } from '../ledger/audit/signing.js'
+import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
+import { openReader, type Reader } from '../ledger/verify/reader.js'
+import type { CheckResult } from '../ledger/verify/report.js'
+import type { Anchor } from '../ledger/verify/checkpoints.js'
+import { nameOf, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
+import { EXIT } from './exit-codes.js'
+import { TOKEN_PLACE } from './hook-prompts.js'
+import { CliError } from './io.js'
+import { jsonText, oneLine } from './printable.js'
+import type { ServerIo } from './server-commands.js'
+import { lookAtStores, requireMigrated, writePrivate, type LookedAt } from './stores.js'
+import { timeOption } from './time-option.js'
+import { verifyQueues } from './verify-queues.js'
+
+export interface VerifyFlags {
+  readonly since?: string
+  readonly resume?: string
+  readonly queues: boolean
+  readonly publicKey?: string
+  readonly anchor?: readonly string[]
+  readonly json?: true
+}
+
+/** What the reaper and the keeper, and the relay, have time for before it counts as a fault. */
+const GRACE_SECONDS = 120
+const OUTBOX_SECONDS = 60
+
+/**
+ * `agentbus verify`: prints a line per check, and the first fault of each kind with its row.
+ * @throws CliError with {@link EXIT.violated} or {@link EXIT.unchecked}
+ */
+export async function verify(io: ServerIo, flags: VerifyFlags): Promise<void> {
+  const since = flags.since === undefined ? undefined : timeOption('--since', flags.since)
+  const settings = loadSettings(io.env)
+  const results = await carriedOut(io, settings, flags, since).catch((error: unknown) => {
+    throw error instanceof CliError ? error : new CliError(`The ledger could not be checked: ${oneLine(messageOf(error))}`, EXIT.unchecked)
+  })
+  const violated = results.filter(({ verdict }) => verdict === 'violated')
+  const unchecked = results.filter(({ verdict }) => verdict === 'unchecked')
+  if (flags.json === true)
+    io.stdout.write(`${jsonText({ verdict: violated.length > 0 ? 'violated' : unchecked.length > 0 ? 'unchecked' : 'ok', since: since ?? null, checks: results })}\n`)
+  if (violated.length > 0) throw new CliError(`The ledger does not hold: ${violated.map(({ check }) => check).join(', ')}.`, EXIT.violated)
+  if (unchecked.length > 0) throw new CliError(`Not everything could be checked: ${unchecked.map(({ check }) => check).join(', ')}.`, EXIT.unchecked)
+}
+
+async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, since: string | undefined): Promise<readonly CheckResult[]> {
+  const stores = await lookAtStores(settings)
+  await requireMigrated(stores.databaseUrl)
+  const reader = await openReader(stores.databaseUrl)
+  const onResult = (result: CheckResult): void => {
+    if (flags.json !== true) io.stdout.write(linesOf(result))
+  }
+  try {
+    const ledger = await verifyLedger({
+      reader,
+      since,
+      graceSeconds: GRACE_SECONDS,
+      outboxSeconds: OUTBOX_SECONDS,
+      nowMs: systemClock.nowMs(),
+      exactBody: await bodiesWith(stores, reader),
+      keys: await keysOf(flags, settings, io.env),
+      anchors: (flags.anchor ?? []).map(anchorOf),
+      resume: flags.resume === undefined ? undefined : await stateIn(flags.resume, { ledger: await nameOf(reader), since: since ?? null }),
+      save: async (state) => {
+        if (flags.resume !== undefined) await writePrivate(flags.resume, JSON.stringify(state))
+      },
+      onResult,
+    })
+    const queues = flags.queues ? await verifyQueues(settings, stores, reader) : notAsked('queues')
+    onResult(queues)
+    if (flags.resume !== undefined) await unlink(flags.resume).catch(() => undefined)
+    return [...ledger, queues]
+  } finally {
+    await reader.close()
+  }
+}
+
+function notAsked(check: string): CheckResult {
+  return { check, verdict: 'skipped', examined: 0, violations: [], note: 'not asked for' }
+}
+
+async function bodiesWith(stores: LookedAt, reader: Reader): Promise<VerifyOptions['exactBody']> {
+  if (stores.secret === undefined) return undefined
+  const tokens = new AttemptTokens(stores.secret)
+  if (!(await knowsSecret(reader.db, tokens))) return undefined
+  return (body, attemptId) => body.replaceAll(TOKEN_PLACE, tokens.issue(attemptId))
+}
+
+/** The public keys that were given, and the one of this process's own signing key. */
+async function keysOf(flags: VerifyFlags, settings: Settings, env: ServerIo['env']): Promise<SignatureCheck[]> {
+  const own = settings.signingKey === undefined ? [] : signatureChecks(signerOf(readSigningKey(settings.signingKey, env)).publicKeyPem)
+  return flags.publicKey === undefined ? own : [...own, ...signatureChecks(await readFile(flags.publicKey, 'utf8'))]
+}
+
+function anchorOf(text: string): Anchor {
+  const match = /^([1-9][0-9]{0,8}):([0-9a-f]{64})$/.exec(text)
+  if (match?.[1] === undefined || match[2] === undefined)
+    throw new CliError('--anchor is the number and the hash of a checkpoint, as `agentbus checkpoint` prints them: 17:<64 hex digits>.', EXIT.usage)
+  return { seq: Number(match[1]), hash: match[2] }
+}
+
+/** What an earlier run wrote down; undefined when there is none. */
+async function stateIn(file: string, now: { readonly ledger: string; readonly since: string | null }): Promise<VerifyState | undefined> {
+  const text = await readFile(file, 'utf8').catch(() => undefined)
+  if (text === undefined) return undefined
+  const refuse = (why: string): CliError => new CliError(`${file} cannot be resumed: ${why}. Remove it to begin anew.`, EXIT.usage)
+  let state: VerifyState
+  try {
+    state = JSON.parse(text) as VerifyState
+  } catch {
+    throw refuse('it is not JSON')
+  }
+  if (state.version !== 1) throw refuse('another version of agentbus wrote it')
+  if (state.ledger !== now.ledger) throw refuse('it belongs to another ledger')
+  if (state.since !== now.since) throw refuse('it was begun with another --since')
+  return state
+}
+
+const WORDS = { ok: 'ok', violated: 'VIOLATED', skipped: 'not checked', unchecked: 'NOT CHECKED' } as const
+
+function linesOf(result: CheckResult): string {
+  const rows = result.examined === 0 ? undefined : `${result.examined.toLocaleString('en')} rows`
+  const about = [rows, result.note].filter((part) => part !== undefined).join(', ')
+  const head = `${WORDS[result.verdict].padEnd(12)} ${result.check.padEnd(12)} ${about}`.trimEnd()
+  const faults = result.violations.flatMap(({ kind, what, row, next, count }) => [
+    `  ${kind}${count > 1 ? ` (the first of ${count})` : ''}: ${oneLine(what)}`,
+    `    row: ${oneLine(jsonText(row, { indent: 0 }))}`,
+    `    do:  ${oneLine(next)}`,
+  ])
+  return `${[head, ...faults].join('\n')}\n`
+}

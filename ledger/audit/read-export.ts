@@ -1,0 +1,82 @@
+import type pg from 'pg'
+import { CANONICAL } from '../verify/chains.js'
+import { CHECKPOINT_COLUMNS, XACT, type Checkpoint } from './checkpoint-text.js'
+
+/** The files of a bundle, each of JSON lines. */
+export const BUNDLE_FILES = ['checkpoints.jsonl', 'checkpoint-jobs.jsonl', 'transitions.jsonl', 'jobs.jsonl'] as const
+export type BundleFile = (typeof BUNDLE_FILES)[number]
+
+export interface ExportRange {
+  /** From the checkpoint that was the last one at this time. */
+  readonly from: string | undefined
+  /** Up to the checkpoint that is the first one after this time; if there is none, with the rows that none covers yet. */
+  readonly to: string | undefined
+}
+
+const FETCH = 2_000
+
+/**
+ * Reads what an auditor needs to check a time offline, in one snapshot: whole checkpoints, the jobs they name, every history row
+ * they cover with the text that was hashed, and those jobs as they are now. `write` gets one JSON line after the other.
+ * @returns how many lines each file has
+ */
+export async function readExport(client: pg.Client, range: ExportRange, write: (file: BundleFile, line: string) => Promise<void>): Promise<Record<BundleFile, number>> {
+  await client.query('begin isolation level repeatable read read only')
+  try {
+    const covered = await client.query<{ first: number | null; last: number | null }>(
+      `select coalesce((select max(seq) from audit_checkpoints where created_at <= $1), (select min(seq) from audit_checkpoints)) as first,
+        coalesce((select min(seq) from audit_checkpoints where created_at >= $2), (select max(seq) from audit_checkpoints)) as last`,
+      [range.from ?? '-infinity', range.to ?? 'infinity'],
+    )
+    const { first, last } = covered.rows[0] ?? { first: null, last: null }
+    const checkpoints = (
+      await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.seq between $1 and $2 order by c.seq`, [first ?? 0, last ?? 0])
+    ).rows
+    const rows = rowsOf(checkpoints, range)
+    const lines = (file: BundleFile, text: string): Promise<number> => copy(client, text, (line) => write(file, line))
+    for (const checkpoint of checkpoints) await write('checkpoints.jsonl', JSON.stringify(checkpoint))
+    return {
+      'checkpoints.jsonl': checkpoints.length,
+      'checkpoint-jobs.jsonl': await lines(
+        'checkpoint-jobs.jsonl',
+        `select json_build_object('checkpoint_seq', checkpoint_seq, 'job_id', job_id, 'first_seq', first_seq, 'last_seq', last_seq, 'last_hash', encode(last_hash, 'hex'))::text
+         from audit_checkpoint_jobs where checkpoint_seq between ${first ?? 0} and ${last ?? 0} order by checkpoint_seq, job_id`,
+      ),
+      'transitions.jsonl': await lines(
+        'transitions.jsonl',
+        `select json_build_object('xact', t.xact::text, 'id', t.id::text, 'job_id', t.job_id, 'seq', t.seq, 'prev_hash', encode(t.prev_hash, 'hex'), 'hash', encode(t.hash, 'hex'), 'canonical', ${CANONICAL})::text
+         from job_transitions t where ${rows} order by t.xact, t.id`,
+      ),
+      'jobs.jsonl': await lines(
+        'jobs.jsonl',
+        `select json_build_object('id', j.id, 'namespace', j.namespace, 'status', j.status, 'last_seq', j.last_seq, 'source_agent', j.source_agent, 'target_agent', j.target_agent,
+           'job_type', j.job_type, 'subject', j.subject, 'payload_hash', j.payload_hash, 'created_by', j.created_by, 'created_at', j.created_at, 'finished_at', j.finished_at)::text
+         from jobs j where j.id in (select t.job_id from job_transitions t where ${rows}) order by j.id`,
+      ),
+    }
+  } finally {
+    await client.query('rollback')
+  }
+}
+
+/** The history rows of the bundle, as a condition: those of its checkpoints, and newer ones when nothing covers the end of the time. */
+function rowsOf(checkpoints: readonly Checkpoint[], { to }: ExportRange): string {
+  const [first, last] = [checkpoints[0], checkpoints.at(-1)]
+  const isCovered = to !== undefined && last !== undefined && Date.parse(last.created_at) >= Date.parse(to)
+  const end = BigInt(last?.xact_to ?? 0)
+  const until = to === undefined ? 'true' : `t.at <= '${new Date(to).toISOString()}'::timestamptz`
+  return `${XACT} >= ${BigInt(first?.xact_from ?? 0)} and ${isCovered ? `${XACT} < ${end}` : `(${XACT} < ${end} or ${until})`}`
+}
+
+async function copy(client: pg.Client, text: string, write: (line: string) => Promise<void>): Promise<number> {
+  let count = 0
+  await client.query(`declare lines no scroll cursor for ${text}`)
+  for (;;) {
+    const { rows } = await client.query<[string]>({ text: `fetch ${FETCH} from lines`, rowMode: 'array' })
+    for (const [line] of rows) await write(line)
+    count += rows.length
+    if (rows.length < FETCH) break
+  }
+  await client.query('close lines')
+  return count
+}

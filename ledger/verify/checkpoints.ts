@@ -1,0 +1,172 @@
+import type pg from 'pg'
+import { CHECKPOINT_COLUMNS, checkpointHash, CoveredJobsHash, NOTHING_BEFORE, XACT, type Checkpoint, type CoveredJob } from '../audit/checkpoint-text.js'
+import { MerkleRoot } from '../audit/merkle.js'
+import type { SignatureCheck } from '../audit/signing.js'
+import { nameFaults } from './checkpoint-faults.js'
+import type { Findings } from './report.js'
+
+const FETCH = 5_000
+const PAGE = 50
+
+/** Where the walk stands: the last checkpoint that was looked at. */
+export interface CheckpointPosition {
+  readonly seq: number
+  readonly hash: string
+  readonly xactTo: string
+  readonly signed: boolean
+}
+
+/** A checkpoint that somebody kept outside of this database. */
+export interface Anchor {
+  readonly seq: number
+  readonly hash: string
+}
+
+export interface CheckpointWalk {
+  readonly from: CheckpointPosition | undefined
+  readonly since: string | undefined
+  /** None: signatures are not checked. */
+  readonly keys: readonly SignatureCheck[]
+  readonly anchors: readonly Anchor[]
+  readonly findings: Findings
+  readonly onPage: (position: CheckpointPosition, rows: number) => Promise<void>
+}
+
+/** Recomputes every checkpoint from the rows that it covers, and its place in the chain. @returns what a person should know of the result */
+export async function walkCheckpoints(client: pg.Client, walk: CheckpointWalk): Promise<string> {
+  let position = walk.from ?? (await startOf(client, walk.since))
+  for (;;) {
+    const { rows } = await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.seq > $1 order by c.seq limit ${PAGE}`, [position.seq])
+    for (const checkpoint of rows) {
+      checkLink(checkpoint, position, walk.findings)
+      checkSignature(checkpoint, position, walk)
+      await checkContent(client, checkpoint, walk.findings)
+      position = { seq: checkpoint.seq, hash: checkpoint.hash, xactTo: checkpoint.xact_to, signed: position.signed || checkpoint.key_id !== null }
+      await walk.onPage(position, checkpoint.rows)
+    }
+    if (rows.length < PAGE) break
+  }
+  await checkAnchors(client, walk)
+  return coverage(client, position, walk)
+}
+
+const START: CheckpointPosition = { seq: 0, hash: NOTHING_BEFORE, xactTo: '0', signed: false }
+
+/** With `since`, the last checkpoint before it is taken as given. */
+async function startOf(client: pg.Client, since: string | undefined): Promise<CheckpointPosition> {
+  if (since === undefined) return START
+  const { rows } = await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.created_at < $1 order by c.seq desc limit 1`, [since])
+  const before = rows[0]
+  return before === undefined ? START : { seq: before.seq, hash: before.hash, xactTo: before.xact_to, signed: before.key_id !== null }
+}
+
+const COMPARE = 'Compare the checkpoints with copies kept elsewhere (docs/audit.md): whoever could change this could change more.'
+
+function checkLink(checkpoint: Checkpoint, before: CheckpointPosition, findings: Findings): void {
+  const row = { checkpoint: checkpoint.seq, created_at: checkpoint.created_at }
+  if (checkpoint.seq !== before.seq + 1) {
+    findings.add({ kind: 'checkpoint_missing', what: `Checkpoint ${before.seq + 1} is missing: ${before.seq} is followed by ${checkpoint.seq}.`, row, next: COMPARE })
+  } else if (checkpoint.prev_hash !== before.hash || checkpoint.xact_from !== before.xactTo) {
+    findings.add({ kind: 'checkpoint_chain_broken', what: `Checkpoint ${checkpoint.seq} does not follow checkpoint ${before.seq}.`, row, next: COMPARE })
+  }
+  if (checkpointHash(checkpoint) !== checkpoint.hash) {
+    findings.add({ kind: 'checkpoint_changed', what: `Checkpoint ${checkpoint.seq} does not have the hash of what it says: it was changed.`, row, next: COMPARE })
+  }
+}
+
+function checkSignature(checkpoint: Checkpoint, before: CheckpointPosition, { keys, findings }: CheckpointWalk): void {
+  const row = { checkpoint: checkpoint.seq, key_id: checkpoint.key_id }
+  if (checkpoint.key_id === null) {
+    if (before.signed)
+      findings.add({
+        kind: 'signature_missing',
+        what: `Checkpoint ${checkpoint.seq} is not signed, earlier ones are.`,
+        row,
+        next: 'Find out whether a process ran without AGENTBUS_SIGNING_KEY.',
+      })
+    return
+  }
+  if (keys.length === 0) return
+  const key = keys.find(({ keyId }) => keyId === checkpoint.key_id)
+  if (key === undefined) {
+    findings.add({
+      kind: 'signature_of_unknown_key',
+      what: `Checkpoint ${checkpoint.seq} is signed with the key ${checkpoint.key_id}, which was not given.`,
+      row,
+      next: 'If the key was yours, give its public part with --public-key; if not, somebody else signed.',
+    })
+  } else if (!key.verify(Buffer.from(checkpoint.hash, 'hex'), Buffer.from(checkpoint.signature ?? '', 'hex'))) {
+    findings.add({ kind: 'signature_wrong', what: `The signature of checkpoint ${checkpoint.seq} is not one over its hash.`, row, next: COMPARE })
+  }
+}
+
+async function checkContent(client: pg.Client, checkpoint: Checkpoint, findings: Findings): Promise<void> {
+  const row = { checkpoint: checkpoint.seq, created_at: checkpoint.created_at }
+  const covered = new CoveredJobsHash()
+  const { rows: jobs } = await client.query<CoveredJob>(
+    `select job_id, first_seq, last_seq, encode(last_hash, 'hex') as last_hash from audit_checkpoint_jobs where checkpoint_seq = $1 order by job_id`,
+    [checkpoint.seq],
+  )
+  for (const job of jobs) covered.add(job)
+  if (jobs.length !== checkpoint.jobs || covered.digest() !== checkpoint.jobs_hash) {
+    findings.add({ kind: 'checkpoint_jobs_changed', what: `The list of jobs that checkpoint ${checkpoint.seq} covers was changed.`, row, next: COMPARE })
+  }
+  const tree = await treeOf(client, checkpoint)
+  if (tree.count === checkpoint.rows && tree.root().toString('hex') === checkpoint.root) return
+  const named = await nameFaults(client, checkpoint, findings)
+  if (!named) {
+    findings.add({
+      kind: 'checkpoint_root_differs',
+      what: `The ${tree.count} rows that checkpoint ${checkpoint.seq} covers are not the ${checkpoint.rows} it was taken over.`,
+      row: { ...row, rows: checkpoint.rows, rows_now: tree.count },
+      next: 'Look at what the check of chains says; if it holds, hashes were written anew. Compare with a backup or an export.',
+    })
+  }
+}
+
+async function treeOf(client: pg.Client, checkpoint: Checkpoint): Promise<MerkleRoot> {
+  const tree = new MerkleRoot()
+  await client.query('begin')
+  try {
+    await client.query({
+      text: `declare covered no scroll cursor for select t.hash from job_transitions t where ${XACT} >= ${BigInt(checkpoint.xact_from)} and ${XACT} < ${BigInt(checkpoint.xact_to)} order by t.xact, t.id`,
+    })
+    for (;;) {
+      const { rows } = await client.query<[Buffer]>({ text: `fetch ${FETCH} from covered`, rowMode: 'array' })
+      for (const [hash] of rows) tree.add(hash)
+      if (rows.length < FETCH) return tree
+    }
+  } finally {
+    await client.query('rollback')
+  }
+}
+
+async function checkAnchors(client: pg.Client, { anchors, findings }: CheckpointWalk): Promise<void> {
+  for (const anchor of anchors) {
+    const { rows } = await client.query<{ hash: string }>(`select encode(hash, 'hex') as hash from audit_checkpoints where seq = $1`, [anchor.seq])
+    if (rows[0]?.hash === anchor.hash) continue
+    findings.add({
+      kind: 'checkpoint_not_as_kept',
+      what: `Checkpoint ${anchor.seq} ${rows[0] === undefined ? 'is not in the ledger any more' : `has the hash ${rows[0].hash}`}; the copy that was kept says ${anchor.hash}.`,
+      row: { checkpoint: anchor.seq, kept: anchor.hash, hash: rows[0]?.hash ?? null },
+      next: 'History up to that checkpoint was rewritten or cut off. Compare with a backup or an export from before.',
+    })
+  }
+}
+
+async function coverage(client: pg.Client, last: CheckpointPosition, { keys, findings }: CheckpointWalk): Promise<string> {
+  const { rows } = await client.query<{ newer: number; behind: boolean }>(
+    `select count(*)::int as newer, pg_snapshot_xmin(pg_current_snapshot()) < $1::text::xid8 as behind from job_transitions t where ${XACT} >= ${BigInt(last.xactTo)}`,
+    [last.xactTo],
+  )
+  if (rows[0]?.behind === true) {
+    findings.add({
+      kind: 'transactions_behind',
+      what: `Transactions of this database are numbered below ${last.xactTo}, up to which checkpoints reach: what is written now counts as covered and is not.`,
+      row: { covered_to: last.xactTo },
+      next: 'The ledger was restored from a dump into another cluster. Stop the bus and raise the numbers with pg_resetwal (docs/audit.md).',
+    })
+  }
+  const signatures = !last.signed ? 'not signed' : keys.length === 0 ? 'signatures not checked: no key was given' : 'signatures checked'
+  return `up to checkpoint ${last.seq}, ${signatures}; ${rows[0]?.newer ?? 0} newer rows are not covered`
+}

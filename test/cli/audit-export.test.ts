@@ -1,0 +1,213 @@
+import { execFile } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { runCli } from '../../cli/run.js'
+import { signerOf } from '../../ledger/audit/signing.js'
+import { aJob, freshLedger, OPERATOR, TEST_SECRET, type TestJob, type TestLedger } from '../support/ledger.js'
+import { coverAll, REHASH, tamper } from '../support/verify.js'
+
+const PEM = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+
+let t: TestLedger
+let folder: string
+let jobs: readonly TestJob[]
+beforeEach(async () => {
+  t = await freshLedger()
+  folder = await mkdtemp(path.join(tmpdir(), 'agentbus-bundle-'))
+  await aJob(t.ledger, 'cancelled', { subject: 'Grüße "mit" \\ und\nZeile' })
+  jobs = [await aJob(t.ledger, 'succeeded'), await aJob(t.ledger, 'succeeded'), await aJob(t.ledger, 'cancelled')]
+  await coverAll(t, { signer: signerOf(PEM) })
+})
+afterEach(async () => {
+  await t.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function audit(name: string, ...more: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const said = { stdout: '', stderr: '' }
+  const code = await runCli(['audit', 'export', '--out', path.join(folder, name), ...more], {
+    env: { DATABASE_URL: t.url, AGENTBUS_DATA_DIR: folder, AGENTBUS_SECRET: TEST_SECRET, AGENTBUS_QUEUE_BACKEND: 'postgres', AGENTBUS_SIGNING_KEY: 'env:THE_KEY', THE_KEY: PEM },
+    stdin: (async function* () {})(),
+    stdout: { write: (text) => (said.stdout += text) },
+    stderr: { write: (text) => (said.stderr += text) },
+    cwd: folder,
+  })
+  return { code, ...said }
+}
+
+/** Runs the script that lies in the bundle, with nothing of agentbus beside it. */
+async function check(name: string, ...more: string[]): Promise<{ code: number; said: string }> {
+  const bundle = path.join(folder, name)
+  const run = promisify(execFile)(process.execPath, [path.join(bundle, 'verify-bundle.mjs'), bundle, ...more], { cwd: '/', env: {} })
+  return run.then(
+    ({ stdout }) => ({ code: 0, said: stdout }),
+    (error: { code: number; stdout: string; stderr: string }) => ({ code: error.code, said: error.stdout + error.stderr }),
+  )
+}
+
+async function edit(name: string, file: string, change: (lines: Record<string, unknown>[]) => Record<string, unknown>[]): Promise<void> {
+  const at = path.join(folder, name, file)
+  const lines = (await readFile(at, 'utf8'))
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+  await writeFile(
+    at,
+    change(lines)
+      .map((line) => `${JSON.stringify(line)}\n`)
+      .join(''),
+  )
+}
+
+test('a bundle holds all it needs, and fits', async () => {
+  const exported = await audit('b')
+
+  expect(exported).toMatchObject({ code: 0, stderr: '' })
+  expect((await readdir(path.join(folder, 'b'))).sort()).toEqual([
+    'checkpoint-jobs.jsonl',
+    'checkpoints.jsonl',
+    'jobs.jsonl',
+    'manifest.json',
+    'public-key.pem',
+    'transitions.jsonl',
+    'verify-bundle.mjs',
+  ])
+  const checked = await check('b')
+  expect(checked).toMatchObject({ code: 0 })
+  expect(checked.said).toMatch(/^12 rows, [0-9]+ checkpoints, [0-9]+ signed, 0 rows newer/)
+  expect(await readFile(path.join(folder, 'b', 'manifest.json'), 'utf8')).not.toContain('PRIVATE')
+})
+
+test('rows that no checkpoint covers yet are in it, and said to be uncovered', async () => {
+  await aJob(t.ledger, 'queued')
+
+  await audit('b')
+
+  expect(await check('b')).toMatchObject({ code: 0, said: expect.stringContaining('1 rows newer than the last checkpoint') as string })
+})
+
+test('a time takes whole checkpoints, and histories may begin before it', async () => {
+  const signer = signerOf(PEM)
+  const early = await aJob(t.ledger, 'queued')
+  await coverAll(t, { signer })
+  await aJob(t.ledger, 'queued')
+  await coverAll(t, { signer })
+  const from = new Date().toISOString()
+  await t.ledger.jobs.cancel(OPERATOR, early.id, 'test')
+  await coverAll(t, { signer })
+
+  await audit('b', '--from', from)
+
+  const checked = await check('b')
+  expect(checked).toMatchObject({ code: 0 })
+  expect(checked.said).toMatch(/^2 rows, 2 checkpoints/)
+  expect(await readFile(path.join(folder, 'b', 'transitions.jsonl'), 'utf8')).toContain(`"job_id" : "${early.id}", "seq" : 2`)
+})
+
+test('the key of the auditor counts, not the one in the bundle', async () => {
+  await audit('b')
+  const other = path.join(folder, 'other.pem')
+  await writeFile(other, signerOf(generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()).publicKeyPem)
+
+  expect(await check('b', '--key', path.join(folder, 'b', 'public-key.pem'))).toMatchObject({ code: 0 })
+  expect(await check('b', '--key', other)).toMatchObject({ code: 1, said: expect.stringContaining('which was not given') as string })
+})
+
+test('a folder with something in it is refused', async () => {
+  await audit('b')
+
+  expect(await audit('b')).toMatchObject({ code: 2 })
+})
+
+describe('the script finds, in a bundle of a ledger that was tampered with,', () => {
+  const id = (at: number): string => jobs[at]?.id ?? ''
+
+  test.each([
+    ['a changed byte', () => tamper(t.url, [`update job_transitions set note = 'x' where job_id = $1 and seq = 2`, [id(0)]]), () => `row 2 of job ${id(0)} was changed`],
+    ['a deleted row', () => tamper(t.url, [`delete from job_transitions where job_id = $1 and seq = 2`, [id(0)]]), () => `row 3 of job ${id(0)} follows row 1`],
+    [
+      'a truncated tail',
+      () =>
+        tamper(
+          t.url,
+          [`delete from job_transitions where job_id = $1 and seq = 2`, [id(2)]],
+          [`update jobs set last_seq = 1, status = 'queued', finished_at = null where id = $1`, [id(2)]],
+        ),
+      () => `job ${id(2)}: checkpoint`,
+    ],
+    [
+      'two rows that changed places',
+      () =>
+        tamper(
+          t.url,
+          [`update job_transitions set seq = 99 where job_id = $1 and seq = 2`, [id(0)]],
+          [`update job_transitions set seq = 2 where job_id = $1 and seq = 3`, [id(0)]],
+          [`update job_transitions set seq = 3 where job_id = $1 and seq = 99`, [id(0)]],
+        ),
+      () => `row 3 of job ${id(0)} was changed`,
+    ],
+    [
+      'a row that was put in',
+      () =>
+        tamper(
+          t.url,
+          [
+            `insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, actor_kind, actor, xact)
+             select job_id, seq + 1, 'note', to_status, to_status, 'progress', 'worker', 'nobody', xact from job_transitions where job_id = $1 and seq = 4`,
+            [id(0)],
+          ],
+          [`update jobs set last_seq = 5 where id = $1`, [id(0)]],
+          REHASH,
+        ),
+      () => `job ${id(0)}: checkpoint`,
+    ],
+    [
+      'a job that was deleted with all its rows',
+      async () => {
+        for (const table of ['job_transitions', 'job_attempts', 'outbox']) await tamper(t.url, [`delete from ${table} where job_id = $1`, [id(0)]])
+        await tamper(t.url, [`delete from jobs where id = $1`, [id(0)]])
+      },
+      () => `job ${id(0)}: checkpoint`,
+    ],
+    ['a history written anew', () => tamper(t.url, [`update job_transitions set actor = 'x' where job_id = $1`, [id(2)]], REHASH), () => `job ${id(2)}: row`],
+    ['a changed state', () => tamper(t.url, [`update jobs set status = 'failed' where id = $1`, [id(0)]]), () => `job ${id(0)} is failed at row 4; its history says succeeded`],
+    ['a changed checkpoint', () => tamper(t.url, 'update audit_checkpoints set rows = rows + 1 where seq = 1'), () => 'checkpoint 1 was changed'],
+    ['a wrong signature', () => tamper(t.url, [`update audit_checkpoints set signature = $1 where seq = 1`, [Buffer.alloc(64)]]), () => 'the signature of checkpoint 1 is wrong'],
+  ])('%s', async (_what, change, says) => {
+    await change()
+    await audit('b')
+
+    const checked = await check('b')
+
+    expect(checked.code).toBe(1)
+    expect(checked.said).toContain(`FAULT ${says()}`)
+    expect(checked.said).toContain('This is not what the ledger wrote.')
+  })
+})
+
+describe('the script finds, in a bundle that was edited,', () => {
+  test('a line that was taken out of each of its files', async () => {
+    await audit('b')
+    await edit('b', 'transitions.jsonl', (lines) => lines.slice(0, -1))
+    expect((await check('b')).said).toMatch(/FAULT job [0-9a-f-]+: checkpoint [0-9]+ covers it up to row 2, the rows end at 1/)
+
+    await audit('c')
+    await edit('c', 'checkpoint-jobs.jsonl', (lines) => lines.slice(1))
+    expect((await check('c')).said).toContain('FAULT the list of jobs of checkpoint 1 was changed')
+
+    await audit('d')
+    await edit('d', 'jobs.jsonl', (lines) => lines.slice(1))
+    expect((await check('d')).said).toMatch(/FAULT job [0-9a-f-]+ has a history and no row/)
+  })
+
+  test('a file that is not there, as something it cannot read', async () => {
+    await audit('b')
+    await rm(path.join(folder, 'b', 'checkpoints.jsonl'))
+
+    expect(await check('b')).toMatchObject({ code: 2 })
+  })
+})
