@@ -40,10 +40,10 @@ export function planTroubles(seed: number, backend: Backend, stormMs: number): T
     ...repeat('pause', 4),
     ...repeat('cut', 5),
     ...repeat('deaf', 2),
-    ...repeat('gateway_dies', 3),
+    ...repeat('gateway_dies', 5),
     ...repeat('gateway_503', 2),
     'gateway_drains' as const,
-    'wipe_store' as const,
+    ...repeat('wipe_store', 3),
     ...(backend === 'redis' ? repeat('restart_store', 2) : []),
   ]
   for (let atMs = random.between(500, 1_500); atMs < stormMs; atMs += random.between(400, 2_200)) {
