@@ -16,6 +16,9 @@ export class Member {
   #wanted = false
   #loop: Promise<void> = Promise.resolve()
   #awake: () => void = () => undefined
+  /** Killed on purpose. Its end may be heard of only after it is wanted again. */
+  #struck: ChildProcess | undefined
+  #stopped = false
 
   constructor(name: ProcessName, env: Record<string, string>, onUntouchedExit: (what: string) => void) {
     this.name = name
@@ -39,6 +42,7 @@ export class Member {
   /** SIGKILL; it stays away for `forMs`. */
   async kill(forMs: number): Promise<void> {
     this.#wanted = false
+    this.#struck = this.#child
     this.#child?.kill('SIGKILL')
     await sleep(forMs)
     this.#wanted = true
@@ -56,8 +60,6 @@ export class Member {
     this.#child?.kill('SIGKILL')
     await this.#loop
   }
-
-  #stopped = false
 
   async #keep(onFirst: () => void): Promise<void> {
     while (!this.#stopped) {
@@ -85,7 +87,7 @@ export class Member {
         () => undefined,
       )
       await ended
-      if (works && this.#wanted)
+      if (works && !this.#stopped && this.#struck !== child)
         this.#onUntouchedExit(`${this.name} ended by itself (exit code ${child.exitCode ?? child.signalCode ?? 'none'}): ${tail.trim().split('\n').slice(-2).join(' | ')}`)
       await sleep(RESTART_MS)
     }
