@@ -36,9 +36,11 @@ export function judge(evidence: Evidence): Verdict[] {
       index.asked.has(marker) ? undefined : `a job of ${marker}, which no command ever named`,
     ),
     verdict('an acknowledged close stands', acknowledged(evidence).filter(isClose), (command) => fallOf(command, index)),
-    verdict('one attempt is closed once', [...groups(acknowledged(evidence).filter(isClose), ({ attemptId }) => attemptId ?? '')], ([attempt, closes]) =>
-      closes.length > 1 ? `attempt ${attempt} was told ${closes.length} times that its close counts: ${closes.map(({ key }) => key).join(', ')}` : undefined,
-    ),
+    verdict('one attempt is closed once', [...groups(acknowledged(evidence).filter(isClose), ({ attemptId }) => attemptId ?? '')], ([attempt, closes]) => {
+      // A run that was doubled asks again under the same key, and is told again what the first was told.
+      const keys = [...new Set(closes.map(({ key }) => key))]
+      return keys.length > 1 ? `attempt ${attempt} was told under ${keys.length} keys that its close counts: ${keys.join(', ')}` : undefined
+    }),
     verdict(
       'nothing succeeds that no agent has closed',
       evidence.ledger.jobs.filter(({ status }) => status === 'succeeded'),

@@ -107,7 +107,7 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
     withLedger({ attempts: whole.ledger.attempts.map((attempt) => ({ ...attempt, status: 'lost' })) }),
     /^an acknowledged close stands: complete of job job-1 by attempt a-1: the attempt is lost, not succeeded$/,
   ],
-  ['an attempt that was closed twice', { commands: [...whole.commands, { ...completed, key: 'again:a-1' }] }, /^one attempt is closed once: attempt a-1 was told 2 times/],
+  ['an attempt that was closed twice', { commands: [...whole.commands, { ...completed, key: 'again:a-1' }] }, /^one attempt is closed once: attempt a-1 was told under 2 keys/],
   [
     'a success that nobody has sent',
     { commands: [created, { ...completed, outcome: 'refused', code: 'AGENTBUS_STALE_ATTEMPT' }, handedOn] },
@@ -151,6 +151,10 @@ test.each(DOCTORED)('the checker names %s', (_what, doctored, expected) => {
 
 test('a duplicate on a gateway that had died in between is explained', () => {
   expect(broken({ runs: [...whole.runs, { ...run, runId: 'run-9', startedMs: 1_150 }], deaths: { 'gw-1': [1_120] } })).toEqual([])
+})
+
+test('a doubled run that repeats its close under the same key closes nothing twice', () => {
+  expect(broken({ commands: [...whole.commands, completed] })).toEqual([])
 })
 
 test('a seed gives the same troubles and the same load, another seed others', () => {
