@@ -10,7 +10,8 @@ import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { migrateLedger } from '../../ledger/database.js'
 import { migrateQueueStore } from '../../queues/postgres-backend.js'
 import { BACKEND } from '../support/bus.js'
-import { killGroup, ownRedis, startCluster, type Cluster, type OwnRedis } from '../support/cluster.js'
+import { killGroup, startCluster, type Cluster } from '../support/cluster.js'
+import { ownRedis, type OwnRedis } from '../support/own-stores.js'
 
 let c: Cluster | undefined
 let redis: OwnRedis | undefined

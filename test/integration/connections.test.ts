@@ -5,7 +5,8 @@ import { loadSettings } from '../../config/settings.js'
 import { QUEUE_POOL } from '../../cli/stores.js'
 import type { JobView } from '../../contracts/jobs.js'
 import { BACKEND } from '../support/bus.js'
-import { ownPostgres, ownRedis, startCluster, type Cluster } from '../support/cluster.js'
+import { startCluster, type Cluster } from '../support/cluster.js'
+import { ownPostgres, ownRedis } from '../support/own-stores.js'
 
 /** docs/architecture.md: the pool of the ledger and three more, and eight for the queues on PostgreSQL. */
 const BUDGET_PER_PROCESS = loadSettings({}).pgPool + 3 + (BACKEND === 'postgres' ? QUEUE_POOL : 0)

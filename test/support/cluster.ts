@@ -1,101 +1,22 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { sql } from 'drizzle-orm'
-import { Redis } from 'ioredis'
 import { inject } from 'vitest'
-import { createLogger } from '../../config/logger.js'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
 import { BlockJobBody, CompleteJobBody, CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { isCode } from '../../contracts/errors.js'
-import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
-import { findRedisServer } from '../../embedded/private-redis.js'
-import { migrateLedger, openDatabase, type Database } from '../../ledger/database.js'
+import { openDatabase, type Database } from '../../ledger/database.js'
 import { Ledger } from '../../ledger/ledger.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { createSimulator, type SimulatedRun, type Simulator } from '../../openclaw/simulator/simulator.js'
-import { migrateQueueStore } from '../../queues/postgres-backend.js'
 import { BACKEND } from './bus.js'
+import { FAST, spawnRole } from './own-processes.js'
+import type { OwnRedis } from './own-stores.js'
 import { cloneDatabase, OPERATOR, renderForTests, TEST_SECRET } from './ledger.js'
-
-const MAIN = path.resolve('dist/cli/main.js')
-
-/** A Redis of this test's own, which may be killed, stopped and wiped. */
-export interface OwnRedis {
-  readonly url: string
-  readonly process: () => ChildProcess
-  start(): Promise<void>
-  flushAll(): Promise<void>
-  stop(): Promise<void>
-}
-
-export async function ownRedis(): Promise<OwnRedis> {
-  const binary = findRedisServer(process.env['PATH'])
-  if (binary === undefined) throw new Error('no redis-server on PATH')
-  const dir = await mkdtemp(path.join(tmpdir(), 'agentbus-redis-'))
-  const port = await freePort()
-  const url = `redis://127.0.0.1:${port}`
-  let child: ChildProcess | undefined
-  return {
-    url,
-    process: () => {
-      if (child === undefined) throw new Error('redis is not started')
-      return child
-    },
-    start: async () => {
-      child = spawn(
-        binary,
-        ['--port', String(port), '--bind', '127.0.0.1', '--appendonly', 'yes', '--appendfsync', 'everysec', '--maxmemory-policy', 'noeviction', '--dir', dir, '--save', ''],
-        { stdio: 'ignore' },
-      )
-      const probe = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 })
-      probe.on('error', () => undefined)
-      await probe.ping()
-      probe.disconnect()
-    },
-    flushAll: async () => {
-      const client = new Redis(url)
-      await client.flushall()
-      client.disconnect()
-    },
-    stop: async () => {
-      child?.kill('SIGKILL')
-      await rm(dir, { recursive: true, force: true })
-    },
-  }
-}
-
-/** A PostgreSQL of this test's own with the limits of a default server, migrated. */
-export async function ownPostgres(): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-postgres-'))
-  // PostgreSQL does not run as root: its own user must be able to walk into the folder.
-  await chmod(folder, 0o755)
-  const server = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log: createLogger({ level: 'error', pretty: false }) })
-  await migrateLedger(server.url)
-  await migrateQueueStore(server.url)
-  return {
-    url: server.url,
-    stop: async () => {
-      await server.stop()
-      await rm(folder, { recursive: true, force: true })
-    },
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
-}
 
 /** Closes the job as the agent: done unless told otherwise. */
 export type Close = (how?: { readonly complete?: Partial<CompleteJobBody>; readonly block?: Partial<BlockJobBody> }) => Promise<void>
@@ -117,15 +38,6 @@ export interface Cluster {
   /** Fails unless the ledger, the gateway's own log and the queues agree that everything happened once. */
   settled(jobs: readonly JobView[], limitMs?: number): Promise<number>
   stop(): Promise<void>
-}
-
-const FAST = {
-  AGENTBUS_LOCK_MS: '2000',
-  AGENTBUS_STALLED_CHECK_MS: '1000',
-  AGENTBUS_PROBE_SECONDS: '1',
-  RETRY_SECONDS: '1',
-  AGENTBUS_SWEEP_SECONDS: '5',
-  AGENTBUS_LOG_LEVEL: 'warn',
 }
 
 export async function startCluster(
@@ -181,10 +93,9 @@ export async function startCluster(
       behaviour = next
     },
     spawn: async (role, extra = {}) => {
-      const id = `${role}-${randomBytes(3).toString('hex')}`
-      const child = spawn(process.execPath, [MAIN, role], { env: { ...env, AGENTBUS_WORKER_ID: id, AGENTBUS_LOG_LEVEL: 'info', ...extra }, stdio: ['ignore', 'ignore', 'pipe'] })
+      const { child, started } = spawnRole(role, { ...env, ...extra })
       children.push(child)
-      await started(child)
+      await started
       return child
     },
     enqueue: async (overrides = {}) => (await ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job', ...overrides }))).job,
@@ -199,18 +110,6 @@ export async function startCluster(
     },
   }
   return cluster
-}
-
-/** Resolves when the process has logged that it works. */
-async function started(child: ChildProcess): Promise<void> {
-  let said = ''
-  await new Promise<void>((resolve, reject) => {
-    child.stderr?.on('data', (chunk: Buffer) => {
-      said += chunk.toString()
-      if (said.includes('"event":"started"')) resolve()
-    })
-    child.on('exit', (code) => reject(new Error(`the process ended with ${code}: ${said}`)))
-  })
 }
 
 /** Closes as the agent's CLI would: again and again while the ledger is away, and not at all once the job is not its own. */

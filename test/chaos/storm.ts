@@ -1,0 +1,224 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { AgentConfig } from '../../contracts/fleet.js'
+import type { GatewayId } from '../../contracts/ids.js'
+import { StandingOrderConfig } from '../../contracts/standing-orders.js'
+import { SubscriptionConfig } from '../../contracts/subscriptions.js'
+import { WorkflowDefinition } from '../../contracts/workflows.js'
+import type { CommandContext } from '../../ledger/caller.js'
+import { sha256 } from '../../ledger/canonical.js'
+import { openDatabase } from '../../ledger/database.js'
+import { Ledger } from '../../ledger/ledger.js'
+import { FAST } from '../support/own-processes.js'
+import { freePort, type OwnRedis } from '../support/own-stores.js'
+import { judge, STEPS, type Evidence, type Verdict } from './checker.js'
+import { createClients, MANY_ATTEMPTS, NEWS, WORKFLOW } from './clients.js'
+import { CommandLog } from './command-log.js'
+import { HOOK_TOKEN, runsOf, startGateways, type ChaosGateway } from './gateways.js'
+import { readFacts, unsettled } from './ledger-facts.js'
+import { Member } from './member.js'
+import { playTroubles } from './nemesis.js'
+import { AGENTS, planDeeds, planTroubles, PROCESSES, type Backend, type Trouble } from './schedule.js'
+import { TcpProxy } from './tcp-proxy.js'
+
+const SECRET = 'chaos-secret-chaos-secret-chaos-secret'
+const OPERATOR: CommandContext = { caller: { role: 'internal', actor: { kind: 'system', id: 'chaos' } } }
+const SLOT_SECONDS = 2
+/** A client gives up a try after this and asks again. */
+const PATIENCE_MS = 3_000
+
+export interface StormOptions {
+  readonly seed: number
+  readonly backend: Backend
+  readonly stormMs: number
+  /** Deeds of clients in a second. */
+  readonly perSecond: number
+  /** All that is asked has to come to its end within this time after the storm. */
+  readonly boundMs: number
+  /** Migrated, with nothing in it. */
+  readonly databaseUrl: string
+  /** The queue store of the Redis backend; started, and the storm's own. */
+  readonly redis?: OwnRedis
+  readonly onTrouble: (trouble: Trouble) => void
+}
+
+export interface StormReport {
+  readonly backend: Backend
+  readonly seed: number
+  readonly stormMs: number
+  readonly settledMs: number
+  readonly counts: Readonly<Record<string, number>>
+  readonly verdicts: readonly Verdict[]
+  readonly holds: boolean
+}
+
+/** Starts the bus, storms it, lets it settle, and judges what clients and gateways have logged. */
+export async function runStorm(options: StormOptions): Promise<StormReport> {
+  const undo: (() => unknown)[] = []
+  try {
+    return await storm(options, undo)
+  } finally {
+    for (const step of undo.splice(0).reverse()) await step()
+  }
+}
+
+async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<StormReport> {
+  const { seed, backend, stormMs } = options
+  const log = new CommandLog()
+  const untouchedExits: string[] = []
+  const apiPort = await freePort()
+  const apiUrl = `http://127.0.0.1:${apiPort}`
+  const db = new pg.Pool({ connectionString: options.databaseUrl, max: 4 })
+  db.on('error', () => undefined)
+  undo.push(() => db.end())
+  const gateways = await startGateways({ seed, apiUrl, log, patienceMs: PATIENCE_MS })
+  for (const { simulator, proxy } of gateways)
+    undo.push(
+      () => simulator.stop({ drain: false }),
+      () => proxy.stop(),
+    )
+  const links = new Map<string, TcpProxy>(gateways.map(({ name, proxy }) => [name, proxy]))
+  const ledger = openLedger(options.databaseUrl, undo)
+  await applyFleet(ledger, gateways)
+  const { token } = await ledger.createToken(OPERATOR, { name: 'chaos', role: 'operator' })
+
+  const dataDir = await mkdtemp(path.join(tmpdir(), 'agentbus-chaos-'))
+  undo.push(() => rm(dataDir, { recursive: true, force: true }))
+  const members = new Map<string, Member>()
+  for (const name of PROCESSES) {
+    const env = {
+      PATH: process.env['PATH'] ?? '',
+      HOME: dataDir,
+      AGENTBUS_DATA_DIR: dataDir,
+      AGENTBUS_SECRET: SECRET,
+      AGENTBUS_PORT: String(apiPort),
+      AGENTBUS_PUBLIC_URL: apiUrl,
+      AGENTBUS_QUEUE_PREFIX: `chaos${seed}`,
+      CHAOS_HOOK_TOKEN: HOOK_TOKEN,
+      ...FAST,
+      AGENTBUS_COMPLETION_GRACE_MS: '1000',
+      AGENTBUS_WAIT_SECONDS_MARGIN: '5',
+      DATABASE_URL: await behindProxy(options.databaseUrl, `${name}>postgres`, links, undo),
+      ...(options.redis === undefined ? { AGENTBUS_QUEUE_BACKEND: 'postgres' } : { REDIS_URL: await behindProxy(options.redis.url, `${name}>redis`, links, undo) }),
+    }
+    const member = new Member(name, env, (what) => untouchedExits.push(what))
+    members.set(name, member)
+    undo.push(() => member.stop())
+  }
+  await Promise.all([...members.values()].map((member) => member.start()))
+
+  const clients = createClients({ url: apiUrl, token, patienceMs: PATIENCE_MS }, log)
+  undo.push(() => clients.stop())
+  // The first slots may fall before the planner has seen the order; they count all the same.
+  const ordersFromMs = Date.now() + 2 * SLOT_SECONDS * 1_000
+  await setOrder(ledger, true)
+  const troubles = planTroubles(seed, backend, stormMs)
+  const playing = clients.play(planDeeds(seed, stormMs, options.perSecond))
+  await Promise.all([sleep(stormMs), playTroubles(troubles, { members, gateways, links, redis: options.redis, db }, options.onTrouble)])
+
+  const ordersUntilMs = Date.now()
+  await setOrder(ledger, false)
+  const settling = await settle(db, playing, options.boundMs)
+  clients.stop()
+  const slotsWanted = { everyMs: SLOT_SECONDS * 1_000, fromMs: ordersFromMs, untilMs: ordersUntilMs }
+  const facts = await readFacts(db, slotsWanted)
+  const runs = runsOf(gateways)
+  const deaths = Object.fromEntries(gateways.map((gateway) => [gateway.name, gateway.deaths]))
+  const evidence: Evidence = { commands: log.commands, runs, deaths, gatewayOf: AGENTS, ledger: facts, settling, untouchedExits }
+  const verdicts = judge(evidence)
+  const count = (outcome: string): number => log.commands.filter((command) => command.outcome === outcome).length
+  const counts = {
+    troubles: troubles.length,
+    'process starts': [...members.values()].reduce((sum, member) => sum + member.lives, 0),
+    'gateway deaths': gateways.reduce((sum, gateway) => sum + gateway.deaths.length, 0),
+    'commands acknowledged': count('acknowledged'),
+    'commands refused': count('refused'),
+    'commands never answered': count('open'),
+    'commands sent more than once': log.commands.filter(({ tries }) => tries > 1).length,
+    jobs: facts.jobs.length,
+    attempts: facts.attempts.length,
+    'gateway runs': runs.length,
+    'runs doubled by a gateway that had died': runs.length - new Set(runs.map(({ key }) => key)).size,
+    'workflow runs': facts.workflowRuns.length,
+    slots: facts.slots.length,
+  }
+  return { backend, seed, stormMs, settledMs: settling.tookMs, counts, verdicts, holds: verdicts.every(({ holds }) => holds) }
+}
+
+function openLedger(url: string, undo: (() => unknown)[]): Ledger {
+  const database = openDatabase({ url, poolSize: 4, applicationName: 'chaos', onError: () => undefined })
+  undo.push(() => database.close())
+  const render = (): { hash: string; storedBody: string; bytes: number; contractVersion: string } => ({ hash: sha256(''), storedBody: '', bytes: 0, contractVersion: 'chaos' })
+  return new Ledger({ database, secret: SECRET, retryBaseSeconds: 1, nowMs: () => Date.now(), random: () => 0.5, render })
+}
+
+async function behindProxy(url: string, name: string, links: Map<string, TcpProxy>, undo: (() => unknown)[]): Promise<string> {
+  const target = new URL(url)
+  const proxy = new TcpProxy({ host: target.hostname, port: Number(target.port) })
+  await proxy.start()
+  undo.push(() => proxy.stop())
+  links.set(name, proxy)
+  target.hostname = '127.0.0.1'
+  target.port = String(proxy.port)
+  return target.toString()
+}
+
+async function applyFleet(ledger: Ledger, gateways: readonly ChaosGateway[]): Promise<void> {
+  const agents = Object.entries(AGENTS).map(([id, gateway]) => AgentConfig.parse({ id, gateway, concurrency: 4, timeout_seconds: 20, lease_seconds: 15 }))
+  const subscriptions = [
+    SubscriptionConfig.parse({ name: 'news', agent: 'fjord', topic: NEWS, own_events: true, payload: { marker: 'reaction:{{payload.marker}}' }, max_attempts: MANY_ATTEMPTS }),
+  ]
+  await ledger.applyFleet(
+    OPERATOR,
+    {
+      version: 1,
+      gateways: gateways.map(({ name, proxy }) => ({
+        id: name as string as GatewayId,
+        base_url: `http://127.0.0.1:${proxy.port}`,
+        hook_path: '/hooks',
+        token: 'env:CHAOS_HOOK_TOKEN',
+      })),
+      agents,
+      subscriptions,
+    },
+    { dryRun: false, prune: false },
+  )
+  const [plan, left, right, report] = STEPS
+  const step = (id: string, agent: string, needs: string[]): Record<string, unknown> => ({
+    id,
+    agent,
+    needs,
+    subject: `${id} {{inputs.marker}}`,
+    payload: { marker: `{{inputs.marker}}:${id}` },
+    max_attempts: MANY_ATTEMPTS,
+  })
+  const steps = [step(plan, 'amber', []), step(left, 'cedar', [plan]), step(right, 'ember', [plan]), step(report, 'birch', [left, right])]
+  await ledger.workflows.define(OPERATOR, WorkflowDefinition.parse({ name: WORKFLOW, inputs: { marker: {} }, steps }))
+}
+
+async function setOrder(ledger: Ledger, enabled: boolean): Promise<void> {
+  const order = { agent: 'delta', name: 'round', every_seconds: SLOT_SECONDS, grace_seconds: 120, catch_up: 'all', overlap: 'queue', message: 'Look around.' }
+  await ledger.applyFleet(
+    OPERATOR,
+    { version: 1, gateways: [], agents: [], standing_orders: [StandingOrderConfig.parse({ ...order, max_attempts: MANY_ATTEMPTS, enabled })] },
+    { dryRun: false, prune: false },
+  )
+}
+
+/** Waits until every client is answered and nothing in the ledger is open. */
+async function settle(db: pg.Pool, playing: Promise<void>, boundMs: number): Promise<Evidence['settling']> {
+  const startedMs = performance.now()
+  let answered = false
+  void playing.then(() => {
+    answered = true
+  })
+  for (;;) {
+    const open = [...(answered ? [] : ['a client still waits for its answer']), ...(await unsettled(db))]
+    const tookMs = Math.round(performance.now() - startedMs)
+    if (open.length === 0 || tookMs > boundMs) return { tookMs, boundMs, open }
+    await sleep(250)
+  }
+}

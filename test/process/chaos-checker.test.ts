@@ -1,0 +1,189 @@
+import { expect, test } from 'vitest'
+import { judge, type Evidence } from '../chaos/checker.js'
+import type { Command } from '../chaos/command-log.js'
+import type { GatewayRun } from '../chaos/gateways.js'
+import { randomOf } from '../chaos/random.js'
+import { planDeeds, planTroubles } from '../chaos/schedule.js'
+
+const created: Command = {
+  actor: 'client',
+  kind: 'create',
+  key: 'create:m',
+  marker: 'm',
+  body: { payload: { marker: 'm', plan: 'hand_on' } },
+  firstSentMs: 1_000,
+  tries: 1,
+  outcome: 'acknowledged',
+  answeredMs: 1_001,
+  id: 'job-1',
+}
+const completed: Command = {
+  actor: 'attempt a-1',
+  kind: 'complete',
+  key: 'close:a-1',
+  marker: 'm',
+  body: { follow_ups: [{}] },
+  firstSentMs: 1_200,
+  tries: 1,
+  outcome: 'acknowledged',
+  answeredMs: 1_201,
+  id: 'job-1',
+  jobId: 'job-1',
+  attemptId: 'a-1',
+  attemptNo: 1,
+}
+const handedOn: Command = { ...completed, actor: 'attempt a-2', key: 'close:a-2', marker: 'm:handed-on', body: {}, id: 'job-2', jobId: 'job-2', attemptId: 'a-2' }
+const run: GatewayRun = { gateway: 'gw-1', runId: 'run-1', key: 'a-1', agent: 'amber', attemptId: 'a-1', attemptNo: 1, jobId: 'job-1', startedMs: 1_100 }
+const secondRun: GatewayRun = { ...run, runId: 'run-2', key: 'a-2', attemptId: 'a-2', jobId: 'job-2', startedMs: 1_300 }
+
+/** A small storm in which all went well. */
+function evidence(doctored: Partial<Evidence> = {}): Evidence {
+  return {
+    commands: [created, completed, handedOn],
+    runs: [run, secondRun],
+    deaths: { 'gw-1': [] },
+    gatewayOf: { amber: 'gw-1' },
+    ledger: {
+      jobs: [
+        { id: 'job-1', marker: 'm', status: 'succeeded', resultAttempt: 1, slotId: null },
+        { id: 'job-2', marker: 'm:handed-on', status: 'succeeded', resultAttempt: 1, slotId: null },
+        { id: 'job-3', marker: null, status: 'failed', resultAttempt: null, slotId: 'slot-1' },
+      ],
+      attempts: [
+        { id: 'a-1', jobId: 'job-1', no: 1, agent: 'amber', status: 'succeeded', leasedMs: 1_050 },
+        { id: 'a-2', jobId: 'job-2', no: 1, agent: 'amber', status: 'succeeded', leasedMs: 1_250 },
+      ],
+      events: [],
+      workflowRuns: [],
+      slots: [{ id: 'slot-2', atMs: 2_000, status: 'missed', cause: 'worker_down' }],
+      slotsWanted: { everyMs: 2_000, fromMs: 1_000, untilMs: 3_000 },
+      books: [{ name: 'history is gapless', checked: 3, counterexample: undefined }],
+    },
+    settling: { tookMs: 10, boundMs: 1_000, open: [] },
+    untouchedExits: [],
+    ...doctored,
+  }
+}
+
+const whole = evidence()
+const withLedger = (changed: Partial<Evidence['ledger']>): Partial<Evidence> => ({ ledger: { ...whole.ledger, ...changed } })
+const broken = (doctored: Partial<Evidence>): string[] =>
+  judge(evidence(doctored))
+    .filter(({ holds }) => !holds)
+    .map(({ name, counterexample }) => `${name}: ${counterexample ?? ''}`)
+
+test('a storm in which all went well breaks no verdict', () => {
+  expect(broken({})).toEqual([])
+})
+
+const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
+  [
+    'an acknowledged job that is not there',
+    { commands: [...whole.commands, { ...created, marker: 'n', key: 'create:n', id: 'job-9' }] },
+    /^no acknowledged command is lost: create n .*there is no job of n$/,
+  ],
+  [
+    'a hand-off that got lost between two calls',
+    { ...withLedger({ jobs: whole.ledger.jobs.filter(({ id }) => id !== 'job-2') }), commands: [created, completed] },
+    /^no acknowledged command is lost: complete m .*there is no job of m:handed-on$/,
+  ],
+  [
+    'an acknowledged cancellation that did not last',
+    { commands: [...whole.commands, { ...created, kind: 'cancel', key: 'cancel:m', body: {} }] },
+    /^no acknowledged command is lost: .*job job-1 of m is succeeded, not cancelled$/,
+  ],
+  [
+    'a command that was carried out twice',
+    withLedger({ jobs: [...whole.ledger.jobs, { ...whole.ledger.jobs[0], id: 'job-4' } as never] }),
+    /has one effect: 2 jobs of m: job-1, job-4$/,
+  ],
+  [
+    'a job that nobody asked for',
+    withLedger({ jobs: [...whole.ledger.jobs, { ...whole.ledger.jobs[0], id: 'job-4', marker: 'ghost', status: 'failed' } as never] }),
+    /nobody asked for: a job of ghost/,
+  ],
+  [
+    'a completion that the books have forgotten',
+    withLedger({ attempts: whole.ledger.attempts.map((attempt) => ({ ...attempt, status: 'lost' })) }),
+    /^an acknowledged close stands: complete of job job-1 by attempt a-1: the attempt is lost, not succeeded$/,
+  ],
+  ['an attempt that was closed twice', { commands: [...whole.commands, { ...completed, key: 'again:a-1' }] }, /^one attempt is closed once: attempt a-1 was told under 2 keys/],
+  [
+    'a success that nobody has sent',
+    { commands: [created, { ...completed, outcome: 'refused', code: 'AGENTBUS_STALE_ATTEMPT' }, handedOn] },
+    /^nothing succeeds that no agent has closed: job job-1/,
+  ],
+  [
+    'a refusal of what had only been said once',
+    { commands: [...whole.commands, { ...completed, kind: 'fail', attemptId: 'a-3', outcome: 'refused', code: 'AGENTBUS_ALREADY_CLOSED', tries: 2 }] },
+    /^a refusal has a reason: fail m .* at try 2, and no other close of that attempt was ever sent$/,
+  ],
+  [
+    'a run of no attempt',
+    { runs: [...whole.runs, { ...run, runId: 'run-9', key: 'a-9', attemptId: 'a-9' }] },
+    /^every run is explained by an attempt: run run-9 of amber on gw-1: no attempt a-9$/,
+  ],
+  ['a run on the wrong gateway', { runs: [{ ...run, gateway: 'gw-2' }, secondRun] }, /^every run is explained by an attempt: .*attempt a-1 is for amber$/],
+  ['a run before its lease', { runs: [{ ...run, startedMs: 900 }, secondRun] }, /^every run is explained by an attempt: .*began before attempt a-1 was leased$/],
+  [
+    'a duplicate on a gateway that remembered',
+    { runs: [...whole.runs, { ...run, runId: 'run-9', startedMs: 1_150 }] },
+    /^a run is doubled only where the gateway had lost its memory: attempt a-1 ran as run-1 on gw-1 and as run-9 on gw-1/,
+  ],
+  [
+    'a job that ran again after it was done',
+    { runs: [...whole.runs, { ...run, runId: 'run-9', key: 'a-9', attemptId: 'a-9', attemptNo: 2 }] },
+    /^what is done is not done again: job job-1 .* run again as attempt 2/,
+  ],
+  ['a slot without a row', withLedger({ slots: [] }), /^every slot is a row with an end: slot 1970-01-01T00:00:02.000Z has 0 rows$/],
+  ['books that do not add up', withLedger({ books: [{ name: 'history is gapless', checked: 3, counterexample: '{"id":"job-1"}' }] }), /^history is gapless: \{"id":"job-1"\}$/],
+  [
+    'a job that never ends',
+    { settling: { tookMs: 1_001, boundMs: 1_000, open: ['job job-1 is queued'] } },
+    /^everything is settled within the bound: 1 open after 1 s, first: job job-1 is queued$/,
+  ],
+  ['a worker that fell over', { untouchedExits: ['worker-1 ended by itself'] }, /^no process ends that nobody has touched: worker-1 ended by itself$/],
+]
+
+test.each(DOCTORED)('the checker names %s', (_what, doctored, expected) => {
+  expect(broken(doctored)).toEqual(expect.arrayContaining([expect.stringMatching(expected)]))
+})
+
+test('a duplicate on a gateway that had died in between is explained', () => {
+  expect(broken({ runs: [...whole.runs, { ...run, runId: 'run-9', startedMs: 1_150 }], deaths: { 'gw-1': [1_120] } })).toEqual([])
+})
+
+test('a doubled run that repeats its close under the same key closes nothing twice', () => {
+  expect(broken({ commands: [...whole.commands, completed] })).toEqual([])
+})
+
+test('a seed gives the same troubles and the same load, another seed others', () => {
+  const plan = (seed: number): unknown => [planTroubles(seed, 'redis', 60_000), planDeeds(seed, 60_000, 3)]
+
+  expect(plan(7)).toEqual(plan(7))
+  expect(plan(7)).not.toEqual(plan(8))
+})
+
+test('a longer storm begins as a shorter one of the same seed', () => {
+  const short = planTroubles(7, 'postgres', 30_000)
+
+  expect(planTroubles(7, 'postgres', 120_000).slice(0, short.length)).toEqual(short)
+})
+
+test('no two troubles of one target overlap', () => {
+  const until = new Map<string, number>()
+  for (const { target, atMs, forMs } of planTroubles(7, 'redis', 600_000)) {
+    expect(atMs).toBeGreaterThan(until.get(target) ?? 0)
+    until.set(target, atMs + forMs)
+  }
+})
+
+test('two actors of one seed draw different numbers', () => {
+  const drawn = (actor: string): number[] => {
+    const random = randomOf(7, actor)
+    return Array.from({ length: 5 }, () => random.next())
+  }
+
+  expect(drawn('nemesis')).toEqual(drawn('nemesis'))
+  expect(drawn('nemesis')).not.toEqual(drawn('load'))
+})
