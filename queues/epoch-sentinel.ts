@@ -26,13 +26,20 @@ export class EpochSentinel {
     return parsed.success ? parsed.data : undefined
   }
 
-  /** Writes the mark, replacing what is there. */
-  async write(mark: EpochMark): Promise<void> {
+  /**
+   * Makes the mark that is there newer. One that has gone since it was read stays gone: written anew it would hide that the
+   * store was wiped. @returns whether it was there
+   */
+  async advance(mark: EpochMark): Promise<boolean> {
     const entry = await within(3_000, 'epoch mark', this.#queue.getJob(MARK_ID))
-    if (entry !== undefined) {
-      await within(3_000, 'epoch mark', entry.updateData({ ...mark }))
-      return
-    }
+    if (entry === undefined) return false
+    await within(3_000, 'epoch mark', entry.updateData({ ...mark }))
+    return true
+  }
+
+  /** Writes the mark of a store that has just been filled, replacing what is there. */
+  async write(mark: EpochMark): Promise<void> {
+    if (await this.advance(mark)) return
     await within(3_000, 'epoch mark', this.#queue.add('epoch', { ...mark }, { jobId: MARK_ID, delay: FAR_AWAY_MS }))
   }
 

@@ -93,8 +93,8 @@ export class Reconciler {
     if (fault !== undefined) return this.#rebuild(expected?.epoch, fault)
     if (expected === undefined || found === undefined) return
     if (await claimTick(db, expected.epoch)) {
-      await this.#sentinel.write({ epoch: expected.epoch, tick: found.tick + 1 })
-      await recordTick(db, expected.epoch, found.tick + 1)
+      const tick = found.tick + 1
+      if (await this.#sentinel.advance({ epoch: expected.epoch, tick })) await recordTick(db, expected.epoch, tick)
     }
   }
 

@@ -1,6 +1,9 @@
+import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { QueueBackend } from '../../queues/backend.js'
+import { EpochSentinel } from '../../queues/epoch-sentinel.js'
 import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
 import { leaseAs, OPERATOR } from '../support/ledger.js'
 
@@ -188,6 +191,24 @@ describe('a queue store that is wiped', () => {
     for (const job of jobs) expect(await t.ledger.jobAttempts(job.id)).toHaveLength(1)
     const paused = await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'test', paused: true })
     expect(paused).toBe(true)
+  })
+
+  test('in the moment in which its mark is made newer does not get a new mark, which would hide the loss', async () => {
+    t = await startTestBus()
+    const { backend } = t.bus.queues
+    // A mark of its own, which no reconciler watches.
+    const elsewhere = Object.create(backend, { openQueue: { value: () => backend.openQueue('epoch-test') } }) as QueueBackend
+    const sentinel = new EpochSentinel(elsewhere)
+    const epoch = randomUUID()
+    await sentinel.write({ epoch, tick: 0 })
+    expect([await sentinel.advance({ epoch, tick: 1 }), await sentinel.read()]).toEqual([true, { epoch, tick: 1 }])
+
+    const queue = backend.openQueue('epoch-test')
+    await queue.remove('epoch')
+
+    expect([await sentinel.advance({ epoch, tick: 2 }), await sentinel.read()]).toEqual([false, undefined])
+    await queue.close()
+    await sentinel.close()
   })
 
   test('with single entries missing or foreign is mended by the sweep, each mend with a row', async () => {
