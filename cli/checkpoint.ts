@@ -22,7 +22,7 @@ export async function checkpoint(io: ServerIo, flags: { readonly publicKey?: tru
   }
   const { databaseUrl } = await lookAtStores(settings)
   await requireMigrated(databaseUrl)
-  const database = openDatabase({ url: databaseUrl, poolSize: 2, applicationName: 'agentbus', onError: () => undefined })
+  const database = openDatabase({ url: databaseUrl, poolSize: 3, applicationName: 'agentbus', onError: () => undefined })
   try {
     for (let count = 0; ; count += 1) {
       const taken = await takeCheckpoint(database.db, { signer })
