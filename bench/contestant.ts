@@ -18,8 +18,11 @@ export interface Entry {
   enqueue(load: Load): Promise<number>
   /** Workers begin, and work off what is there. */
   begin(): Promise<void>
-  /** Jobs per second from the first call until the last has durably ended; over `mostMs`, what ended in that time. */
-  rate(load: Load, mostMs: number): Promise<number>
+  /**
+   * Jobs per second from the first call until the last has durably ended; with `mostMs`, what ended in that time.
+   * @throws without it, when some have not ended after minutes
+   */
+  rate(load: Load, mostMs?: number): Promise<number>
   /** Milliseconds from the call of enqueue until each job reached the code that does the work; jobs come at a fixed rate. */
   latency(load: { readonly jobs: number; readonly perSecond: number }, mostMs: number): Promise<number[] | undefined>
   stop(): Promise<void>
@@ -36,5 +39,7 @@ export interface Contestant {
   /** Finished jobs that the ledger began with. */
   readonly old: boolean
   readonly parts: readonly Part[]
+  /** Takes minutes for what others do in a second: it is measured by what it ends in a given time. */
+  readonly isSlow?: boolean
   open(): Promise<Entry>
 }

@@ -58,7 +58,7 @@ export function contestants(places: Places, outside: () => Outside, concurrency:
     // agentbus is compared with BullMQ on PostgreSQL whatever its own queues are on.
     ...(places.young.some(({ queue }) => queue.kind === 'postgres') ? [] : [peer(NAMES.bare, 'postgres', ALL, () => openBareBullmq(peers, concurrency))]),
     peer(NAMES.bareOwnPools, 'postgres', ALL, () => openBullmqAsItComes(peers, concurrency)),
-    peer(NAMES.pgBoss, 'own', WITHOUT_ENQUEUE, () => openPgBoss(peers, PG_BOSS_AS_IT_COMES)),
+    { ...peer(NAMES.pgBoss, 'own', WITHOUT_ENQUEUE, () => openPgBoss(peers, PG_BOSS_AS_IT_COMES)), isSlow: true },
     peer(NAMES.pgBossTuned, 'own', ALL, () => openPgBoss(peers, PG_BOSS_TUNED)),
     peer(NAMES.graphile, 'own', WITHOUT_ENQUEUE, () => openGraphile(peers, GRAPHILE_AS_IT_COMES)),
     peer(NAMES.graphileTuned, 'own', ALL, () => openGraphile(peers, GRAPHILE_TUNED)),

@@ -33,7 +33,7 @@ export async function growOld(where: Where, jobs: number): Promise<void> {
   const original = inProcess(await openAgentbus(where, 1))
   try {
     await original.begin()
-    await original.rate({ jobs: 1, callers: 1 }, 20_000)
+    await original.rate({ jobs: 1, callers: 1 })
   } finally {
     await original.stop()
   }

@@ -20,7 +20,7 @@ export async function bytes(places: readonly Where[], options: BenchOptions, boo
       const entry = inProcess(await openAgentbus(where, options.concurrency))
       const before = await sizes(where)
       await entry.begin()
-      await entry.rate({ jobs: options.jobs, callers: options.callers }, 600_000)
+      await entry.rate({ jobs: options.jobs, callers: options.callers })
       await entry.stop()
       await checkpoint(where)
       const after = await sizes(where)

@@ -17,6 +17,7 @@ const MAIN = path.join(import.meta.dirname, '..', '..', 'dist', 'cli', 'main.js'
 const MIB = 1_024 * 1_024
 /** Seconds that processes get to open their queues before they count as idle. */
 const SETTLE_SECONDS = 10
+const PATIENCE_MS = 300_000
 
 /** One `agentbus api` and one `agentbus worker`, real processes of the build with default settings, with few and with many agents. */
 export async function memory(place: (name: string) => Promise<readonly Where[]>, options: BenchOptions, book: Book): Promise<void> {
@@ -84,9 +85,11 @@ async function weighBoth(where: Where, gatewayUrl: string, options: BenchOptions
     const roles = await Promise.all((['api', 'worker'] as const).map((role) => startRole(role, env, started)))
     const [api = Number.NaN, worker = Number.NaN] = roles.map(({ pid }) => pid ?? Number.NaN)
     const settle = options.short ? 0.5 : SETTLE_SECONDS
+    await untilAttended(where, 1)
     await seconds(settle)
     const few = await weigh(where, { api, worker }, 0)
     await apply(options.agents)
+    await untilAttended(where, options.agents)
     await seconds(settle)
     return { few, many: await weigh(where, { api, worker }, options.idleSeconds) }
   } finally {
@@ -109,6 +112,23 @@ async function weigh(where: Where, { api, worker }: { readonly api: number; read
     ownCpu: percent((await sum(own, cpuSeconds)) - before.own),
     workerCpu: percent((await cpuSeconds(worker)) - before.worker),
     storesCpu: percent((await sum(stores, cpuSeconds)) - before.stores),
+  }
+}
+
+/** Resolves when the worker's heartbeat says that it has a queue open for each agent. */
+async function untilAttended(where: Where, agents: number): Promise<void> {
+  const client = new pg.Client({ connectionString: where.databaseUrl })
+  await client.connect()
+  try {
+    const deadlineMs = performance.now() + PATIENCE_MS
+    for (;;) {
+      const { rows } = await client.query<{ agents: number | null }>(`select max((metrics->>'agents')::int) as agents from dispatcher_heartbeats where stopped_at is null`)
+      if ((rows[0]?.agents ?? 0) >= agents) return
+      if (performance.now() > deadlineMs) throw new Error(`the worker attends ${rows[0]?.agents ?? 0} of ${agents} agents after ${PATIENCE_MS / 1_000} s`)
+      await seconds(0.2)
+    }
+  } finally {
+    await client.end()
   }
 }
 
