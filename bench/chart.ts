@@ -2,7 +2,7 @@ import { BarChart, CustomChart } from 'echarts/charts'
 import { GridComponent, TitleComponent } from 'echarts/components'
 import * as echarts from 'echarts/core'
 import { SVGRenderer } from 'echarts/renderers'
-import type { Figure, Results } from './figure.js'
+import { ENOUGH_RUNS, type Figure, type Results } from './figure.js'
 import { median } from './figures.js'
 
 echarts.use([BarChart, CustomChart, GridComponent, TitleComponent, SVGRenderer])
@@ -27,7 +27,8 @@ const PANELS = [
 ] as const
 
 /** The figures that people ask for first as bars with their spread, as SVG; the scale is logarithmic, since the systems are far apart. */
-export function chart({ figures }: Results): string {
+export function chart({ figures, arguments: given }: Results): string {
+  const note = Number(given['runs']) < ENOUGH_RUNS ? 'logarithmic; a trial, no result' : 'logarithmic'
   const panels = PANELS.map(({ title, section, figure, way }) => ({
     title,
     bars: figures.filter((one) => one.section === section && one.figure === figure && one.way === way).flatMap(barOf),
@@ -42,7 +43,7 @@ export function chart({ figures }: Results): string {
   svg.setOption({
     animation: false,
     backgroundColor: 'transparent',
-    title: panels.map(({ title }, at) => ({ text: title, left: 8, top: (tops[at] ?? 0) + 12, textStyle: { color: COLOUR.text, fontSize: 15 } })),
+    title: panels.map(({ title }, at) => ({ text: `${title} (${note})`, left: 8, top: (tops[at] ?? 0) + 12, textStyle: { color: COLOUR.text, fontSize: 15 } })),
     grid: panels.map(({ bars }, at) => ({ left: 290, right: 70, top: (tops[at] ?? 0) + HEAD - 8, height: bars.length * ROW })),
     xAxis: panels.map((_panel, at) => ({
       type: 'log',
@@ -59,6 +60,7 @@ export function chart({ figures }: Results): string {
       data: bars.map(({ name }) => name),
       axisLabel: { color: COLOUR.text, fontSize: 12 },
       axisTick: { show: false },
+      axisLine: { lineStyle: { color: COLOUR.text } },
     })),
     series: panels.flatMap(({ bars }, at) => [
       {
@@ -96,8 +98,9 @@ function barOf({ system, queues, finished, values }: Figure): Bar[] {
 }
 
 /** A logarithmic axis begins at a power of ten below the smallest bar. */
-function from(bars: readonly Bar[]): { min: number } {
-  return { min: 10 ** Math.floor(Math.log10(Math.min(...bars.flatMap(({ values }) => values)) / 1.5)) }
+function from(bars: readonly Bar[]): { min: number; startValue: number } {
+  const min = 10 ** Math.floor(Math.log10(Math.min(...bars.flatMap(({ values }) => values)) / 1.5))
+  return { min, startValue: min }
 }
 
 const short = (value: number): string => (value >= 10 ? value.toFixed(0) : value.toFixed(1))

@@ -18,6 +18,9 @@ export const Figure = z.object({
 })
 export type Figure = z.infer<typeof Figure>
 
+/** Medians of fewer say nothing. */
+export const ENOUGH_RUNS = 3
+
 /** `bench/results/peers.json`. */
 export const Results = z.object({
   v: z.literal(1),

@@ -1,4 +1,4 @@
-import { digitsOf, type Figure, type Results, type Section } from './figure.js'
+import { digitsOf, ENOUGH_RUNS, type Figure, type Results, type Section } from './figure.js'
 import { median } from './figures.js'
 import { verdicts } from './targets.js'
 
@@ -35,6 +35,8 @@ export function render(results: Results): string {
     `Medians of ${String(results.arguments['runs'])} interleaved runs (lowest–highest). \`npm run bench\`; figures as data: [peers.json](peers.json). What is measured and how: [performance](../../docs/performance.md).`,
     '',
   ]
+  if (Number(results.arguments['runs']) < ENOUGH_RUNS)
+    lines.push(`**A trial with fewer than ${ENOUGH_RUNS} runs: it shows the form of the page, and no figure in it is a result.**`, '')
   const given = Object.fromEntries(Object.entries(results.arguments).map(([name, value]) => [name, String(value)]))
   const targets = verdicts(results)
   if (targets.length > 0) {
