@@ -9,7 +9,7 @@ import type { CommandContext } from '../../ledger/caller.js'
 import type { Ledger } from '../../ledger/ledger.js'
 import { HookClient, type AdmitOutcome, type HookPost, type JoinOutcome } from '../../openclaw/hook-client.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
-import { HOOK_TOKEN } from '../hook-token.js'
+import { BENCH_SECRET, HOOK_TOKEN } from '../hook-token.js'
 import type { Where } from '../stores.js'
 import { payloadOf, type OnRun, type System } from './system.js'
 
@@ -52,7 +52,7 @@ export async function openAgentbus(where: Where, concurrency: number): Promise<S
   const bus = await startBus({
     settings: loadSettings({ AGENTBUS_LOG_LEVEL: 'error' }),
     env: { BENCH_HOOK_TOKEN: HOOK_TOKEN },
-    stores: { ...where, secret: 'bench-secret-bench-secret-bench-secret', announcements: [], stop: async () => undefined },
+    stores: { ...where, secret: BENCH_SECRET, announcements: [], stop: async () => undefined },
     log: createLogger({ level: 'error', pretty: false }),
     api: false,
     workers: true,
