@@ -8,6 +8,7 @@ import pg from 'pg'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { PipelinedClients } from './pipelined-clients.js'
 import { prepareStatements } from './prepared-statements.js'
+import { endWhenSilent, SILENCE_MS } from './silence.js'
 import * as schema from './schema/index.js'
 
 export type Db = NodePgDatabase<typeof schema>
@@ -32,6 +33,8 @@ export interface DatabaseOptions {
   readonly poolSize: number
   readonly applicationName: string
   readonly onError: (error: Error) => void
+  /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
+  readonly silenceMs?: number
 }
 
 /** Opens a pool. Nothing connects before the first query; errors of idle connections go to `onError`. */
@@ -45,12 +48,14 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
   const lanes = Math.min(2, Math.floor(options.poolSize / 2))
   const pool = new pg.Pool({ ...config, max: options.poolSize - lanes, idleTimeoutMillis: 30_000 })
-  const pipelined = new PipelinedClients({ config, size: lanes, onError: options.onError })
+  const silenceMs = options.silenceMs ?? SILENCE_MS
+  const pipelined = new PipelinedClients({ config, size: lanes, onError: options.onError, silenceMs })
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
   pool.on('connect', (client) => {
     client.on('error', options.onError)
     prepareStatements(client)
+    endWhenSilent(client, silenceMs)
   })
   const db = drizzle(pool, { schema })
   pools.set(db, pool)
@@ -122,6 +127,12 @@ const AWAY = new Set([
   'ETIMEDOUT',
 ])
 
+/**
+ * The statement, or the transaction between two statements, has taken longer than it may: it waited behind another one, or
+ * the machine has too much to do. PostgreSQL has undone it.
+ */
+const TOO_SLOW = new Set(['57014', '25P03', '55P03'])
+
 /** The SQLSTATE or errno of a thrown value, looking through Drizzle's wrapper; undefined when there is none. */
 export function sqlStateOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
@@ -136,6 +147,14 @@ export function constraintOf(error: unknown): string | undefined {
   return error.cause === undefined ? undefined : constraintOf(error.cause)
 }
 
+/** AGENTBUS_UNAVAILABLE for an error that only says that this is a bad moment; any other error as it is. */
+function whatToTell(error: unknown): unknown {
+  if (error instanceof AgentbusError) return error
+  if (isAway(error)) return new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
+  if (TOO_SLOW.has(sqlStateOf(error) ?? '')) return new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger did not get to it in time; it has undone this.', {}, { cause: error })
+  return error
+}
+
 /** True when the database server cannot be reached at the moment. */
 export function isAway(error: unknown): boolean {
   const state = sqlStateOf(error)
@@ -147,7 +166,7 @@ export function isAway(error: unknown): boolean {
 
 /**
  * Runs `work` in one transaction, again after a deadlock or serialization failure (at most five times).
- * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away; nothing was acknowledged then.
+ * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away or too slow; nothing was acknowledged then.
  */
 export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
@@ -157,24 +176,20 @@ export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Pr
       const state = sqlStateOf(error)
       const again = (state !== undefined && RETRYABLE.has(state)) || constraintOf(error) === OVERTAKEN
       if (again && tries < 5) continue
-      if (!(error instanceof AgentbusError) && isAway(error)) {
-        throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
-      }
-      throw error
+      throw whatToTell(error)
     }
   }
 }
 
 /**
  * Runs one statement that is a transaction of its own: three round trips less than BEGIN, statement, COMMIT.
- * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away
+ * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away or too slow
  */
 export async function inOneStatement<T>(db: Db, work: (db: Db) => Promise<T>): Promise<T> {
   try {
     return await work(db)
   } catch (error) {
-    if (!(error instanceof AgentbusError) && isAway(error)) throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
-    throw error
+    throw whatToTell(error)
   }
 }
 
