@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { startAgentbus } from './agentbus.js'
@@ -15,6 +16,7 @@ const { values: args } = parseArgs({
     jobs: { type: 'string', default: '1500' },
     seconds: { type: 'string', default: '10' },
     runs: { type: 'string', default: '3' },
+    out: { type: 'string', default: 'bench/results/spine.md' },
   },
 })
 const CONCURRENCY = 50
@@ -134,8 +136,8 @@ requests and the same BullMQ queue on the same store, with nothing written to Po
 |---|---|---|---|---|---|
 ${lines.join('\n')}
 `
-  await mkdir('bench/results', { recursive: true })
-  await writeFile('bench/results/spine.md', text)
+  await mkdir(path.dirname(args.out), { recursive: true })
+  await writeFile(args.out, text)
   console.log(`\n${text}`)
 }
 
