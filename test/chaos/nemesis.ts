@@ -23,13 +23,18 @@ export interface Victims {
 /** Plays the troubles at their times; each is mended by what began it. Resolves when the last one is mended. */
 export async function playTroubles(troubles: readonly Trouble[], victims: Victims, tell: (trouble: Trouble) => void): Promise<void> {
   const startedMs = performance.now()
-  const open: Promise<void>[] = []
+  // On a busy machine a mending takes longer than planned: the next trouble of the target waits for it.
+  const last = new Map<string, Promise<void>>()
   for (const trouble of troubles) {
     await sleep(Math.max(0, trouble.atMs - (performance.now() - startedMs)))
     tell(trouble)
-    open.push(play(trouble, victims))
+    const { target } = trouble
+    last.set(
+      target,
+      (last.get(target) ?? Promise.resolve()).then(() => play(trouble, victims)),
+    )
   }
-  await Promise.all(open)
+  await Promise.all(last.values())
 }
 
 async function play(trouble: Trouble, victims: Victims): Promise<void> {
