@@ -6,22 +6,23 @@ import { commandOf, evidenceFile, PROOFS } from '../../scripts/evidence/catalogu
 /** The rows of the README's table: what a proof shows, its command, the file with its last output. */
 async function rows(): Promise<{ shows: string; command: string; file: string }[]> {
   const section = /\n## Prove it\n([^]*?)\n## /.exec(await readFile('README.md', 'utf8'))?.[1] ?? ''
-  return [...section.matchAll(/^\| (.+?) \| `(.+?)` \| \[[^\]]+\]\(([^)]+)\) \|$/gm)].map(([, shows = '', command = '', file = '']) => ({ shows, command, file }))
+  return [...section.matchAll(/^\| (.+?) \| `(.+?)` \| (?:\[[^\]]+\]\(([^)]+)\)|none yet) \|$/gm)].map(([, shows = '', command = '', file = 'none yet']) => ({ shows, command, file }))
 }
 
 test('the README tells of every proof: what it shows, how to run it, where its last output is', async () => {
-  expect(await rows()).toEqual(PROOFS.map((proof) => ({ shows: proof.shows, command: commandOf(proof), file: evidenceFile(proof) })))
+  expect(await rows()).toEqual(PROOFS.map((proof) => ({ shows: proof.shows, command: commandOf(proof), file: existsSync(evidenceFile(proof)) ? evidenceFile(proof) : 'none yet' })))
   expect(PROOFS.length).toBeGreaterThan(5)
 })
 
-test('docs/evidence holds the output of each proof and nothing else', async () => {
-  const wanted = PROOFS.map(evidenceFile).filter((file) => file.startsWith('docs/evidence/'))
+test('docs/evidence holds outputs of proofs and nothing else', async () => {
+  const known = PROOFS.map(evidenceFile)
+  const kept = (await readdir('docs/evidence')).map((name) => `docs/evidence/${name}`)
 
-  expect((await readdir('docs/evidence')).map((name) => `docs/evidence/${name}`).sort()).toEqual(wanted.sort())
-  expect(PROOFS.map(evidenceFile).filter((file) => !existsSync(file))).toEqual([])
+  expect(kept.filter((file) => !known.includes(file))).toEqual([])
+  expect(kept.length).toBeGreaterThan(3)
 })
 
-test.each(PROOFS.filter(({ how }) => how.kind !== 'own').map((proof) => [proof.name, proof] as const))('the evidence of %s says when, where and on which commit it held', async (_name, proof) => {
+test.each(PROOFS.filter((proof) => proof.how.kind !== 'own' && existsSync(evidenceFile(proof))).map((proof) => [proof.name, proof] as const))('the evidence of %s says when, where and on which commit it held', async (_name, proof) => {
   const page = await readFile(evidenceFile(proof), 'utf8')
   const fact = (name: string): string | undefined => new RegExp(`^\\| ${name} \\| (.+) \\|$`, 'm').exec(page)?.[1]
 
