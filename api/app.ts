@@ -11,10 +11,12 @@ import type { Ledger } from '../ledger/ledger.js'
 import { Authenticator } from './auth.js'
 import { dispatch } from './dispatch.js'
 import { createMetrics, type HttpMetrics } from './metrics.js'
+import { onlyIfThere } from './gone.js'
 import { openApiOf } from './openapi.js'
 import { NOT_UTF8, problemOf } from './problem.js'
 import { requireRole } from './read-access.js'
 import { routes } from './routes/index.js'
+import { Turnstile } from './turnstile.js'
 import { WaitingClients } from './waiting.js'
 
 export const API_VERSION = '1.0.0'
@@ -30,6 +32,8 @@ export interface AppOptions {
   readonly nowMs?: () => number
   /** Requests of one token that may wait for jobs at once. */
   readonly waitsPerToken?: number
+  /** Commands that are worked on at the same time; the others wait for their turn. */
+  readonly commandsAtOnce?: number
 }
 
 /** The HTTP application: probes for anyone, everything else for those who hold a token. */
@@ -38,6 +42,7 @@ export function createApp(options: AppOptions): Express {
   const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()) })
   const metrics = createMetrics(options.registry, ledger)
   const waiting = new WaitingClients(options.waitsPerToken)
+  const turnstile = new Turnstile(options.commandsAtOnce === undefined ? {} : { most: options.commandsAtOnce })
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -51,6 +56,7 @@ export function createApp(options: AppOptions): Express {
   })
   options.mount?.(app, auth.requireOperator)
 
+  app.use(onlyIfThere())
   // Signed in before a body is read: whoever holds no token costs little.
   app.use(async (request, response, next) => {
     response.locals['caller'] = await auth.caller(request)
@@ -75,7 +81,7 @@ export function createApp(options: AppOptions): Express {
   })
   for (const route of routes) {
     const path = route.path.replace(/\{(\w+)\}/g, ':$1')
-    app[route.method](path, named(route.path), dispatch(route, { ledger, waiting }))
+    app[route.method](path, named(route.path), dispatch(route, { ledger, waiting }, turnstile))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())

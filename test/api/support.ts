@@ -49,6 +49,7 @@ export interface StartOptions {
   readonly mount?: (app: Express, requireOperator: RequestHandler) => void
   readonly readiness?: () => Promise<string[]>
   readonly waitsPerToken?: number
+  readonly commandsAtOnce?: number
 }
 
 /** The real application on a port of its own, over a fresh ledger. */
@@ -64,6 +65,7 @@ export async function startApi(options: StartOptions = {}): Promise<TestApi> {
     readiness: options.readiness ?? (async () => []),
     nowMs: () => clock.nowMs,
     ...(options.waitsPerToken === undefined ? {} : { waitsPerToken: options.waitsPerToken }),
+    ...(options.commandsAtOnce === undefined ? {} : { commandsAtOnce: options.commandsAtOnce }),
     ...(options.mount === undefined ? {} : { mount: options.mount }),
   })
   const server = await listen(app, { host: '127.0.0.1', port: 0 })
