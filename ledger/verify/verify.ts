@@ -27,9 +27,12 @@ export interface VerifyOptions extends Bounds {
   readonly onResult: (result: CheckResult) => void
 }
 
+/** Raised when the positions or the checks become others than those that an older build wrote down. */
+export const STATE_VERSION = 2
+
 /** What is written down between two pages. */
 export interface VerifyState {
-  readonly version: 1
+  readonly version: typeof STATE_VERSION
   /** Which ledger, and from when on; a run goes on only with the same. */
   readonly ledger: string
   readonly since: string | null
@@ -64,7 +67,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<readonly Che
     const result = await step.run(walkOf(options, { ledger, done, check: step.name }))
     done.push(result)
     options.onResult(result)
-    await options.save({ version: 1, ledger, since: options.since ?? null, done, open: null })
+    await options.save({ version: STATE_VERSION, ledger, since: options.since ?? null, done, open: null })
   }
   return done
 }
@@ -86,7 +89,7 @@ function walkOf(options: VerifyOptions, at: { readonly ledger: string; readonly 
     onPage: async (position, rows) => {
       examined += rows
       await options.save({
-        version: 1,
+        version: STATE_VERSION,
         ledger: at.ledger,
         since: options.since ?? null,
         done: at.done,
