@@ -30,12 +30,14 @@ export interface AppOptions {
   readonly nowMs?: () => number
   /** Requests of one token that may wait for jobs at once. */
   readonly waitsPerToken?: number
+  /** Our own proxies, whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies?: readonly string[]
 }
 
 /** The HTTP application: probes for anyone, everything else for those who hold a token. */
 export function createApp(options: AppOptions): Express {
   const { ledger, log } = options
-  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()) })
+  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()), trustedProxies: options.trustedProxies ?? [] })
   const metrics = createMetrics(options.registry, ledger)
   const waiting = new WaitingClients(options.waitsPerToken)
   const app = express()
@@ -45,8 +47,9 @@ export function createApp(options: AppOptions): Express {
   app.use(requestContext(metrics, log))
 
   app.get('/healthz', (_request, response) => void response.json({ ok: true }))
+  const readiness = shared(options.readiness)
   app.get('/readyz', async (_request, response) => {
-    const failing = await options.readiness()
+    const failing = await readiness()
     response.status(failing.length === 0 ? 200 : 503).json({ ready: failing.length === 0, failing })
   })
   options.mount?.(app, auth.requireOperator)
@@ -90,6 +93,17 @@ export function createApp(options: AppOptions): Express {
   })
   app.use(answerError(log))
   return app
+}
+
+/** One at a time: who asks meanwhile gets the same answer, so that nobody without a token makes the stores work. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined
+  return () => {
+    underWay ??= ask().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
 }
 
 /** Reads a JSON body. Bytes that are no UTF-8 are refused: read anyhow, they would be stored as other text than was sent. */

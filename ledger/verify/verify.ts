@@ -2,11 +2,13 @@ import type { AttemptId } from '../../contracts/ids.js'
 import type { SignatureCheck } from '../audit/signing.js'
 import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
+import { HAND_OFF_CHECKS } from './hand-off-checks.js'
 import { walkPrompts } from './prompts.js'
 import type { Reader } from './reader.js'
+import { RECORD_CHECKS } from './record-checks.js'
 import { ORPHANS } from './reference-check.js'
 import { Findings, resultOf, type CheckResult, type Violation } from './report.js'
-import { checkSlots } from './slots.js'
+import { walkSlots, type SlotPosition } from './slots.js'
 import { STATE_CHECKS } from './state-checks.js'
 import { runStatements, type Bounds } from './statements.js'
 
@@ -117,8 +119,14 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
       },
     },
-    ...[...STATE_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),
-    { name: 'slots', run: () => checkSlots(reader, options, options.nowMs) },
+    ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),
+    {
+      name: 'slots',
+      run: async (walk) => {
+        const from = await walkSlots(reader, { from: walk.from as SlotPosition | undefined, bounds: options, nowMs: options.nowMs, findings: walk.findings, onPage: walk.onPage })
+        return resultOf('slots', walk.examined(), walk.findings, `counted anew from ${from}`)
+      },
+    },
     {
       name: 'prompts',
       run: async (walk) => {
