@@ -281,7 +281,11 @@ describe('among the slots', () => {
     await tamper(
       t.url,
       [`update jobs set standing_order_run_id = null where standing_order_run_id = $1`, [without.slotId]],
-      [`update standing_order_runs set status = 'expected', grace_until = now() - interval '1 hour', look_at = now() - interval '1 hour' where id = $1`, [forgotten.slotId]],
+      [
+        `update standing_order_runs set status = 'expected', started_at = null, trigger = null, slot_at = now() - interval '2 hours',
+           grace_until = now() - interval '1 hour', look_at = now() - interval '1 hour' where id = $1`,
+        [forgotten.slotId],
+      ],
     )
 
     const results = await verifyNow(t.url)
