@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
-import { CreateJobBody } from '../contracts/jobs.js'
+import { CreateBatchBody, CreateJobBody } from '../contracts/jobs.js'
 import { renderJobMessage } from '../openclaw/contract.js'
 import { HookClient } from '../openclaw/hook-client.js'
 import { renderHookBodies } from '../openclaw/render-hook.js'
@@ -15,27 +15,34 @@ export async function startBaseline(options: {
   readonly backend: QueueBackend
   readonly gatewayUrl: string
   readonly concurrency: number
-}): Promise<{ url: string; token: string; stop: () => Promise<void> }> {
+}): Promise<{ url: string; token: string; setPaused: (paused: boolean) => Promise<void>; stop: () => Promise<void> }> {
   const name = `${queueNameOf('bench')}-baseline`
   const queue = options.backend.openQueue(name)
   const hooks = new HookClient()
   const closers = new Map<string, () => void>()
   const app = express()
   app.disable('x-powered-by')
-  app.use(express.json())
+  app.use(express.json({ limit: '10mb' }))
   const server = createServer(app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 
+  const entryOf = (id: string, body: CreateJobBody): Parameters<typeof queue.addBulk>[0][number] => ({
+    name: body.job_type,
+    data: { id, subject: body.subject, payload: body.payload },
+    opts: deliveryOptions({ jobId: id, generation: 1, priority: body.priority, maxAttempts: body.max_attempts, delayMs: 0 }),
+  })
   app.post('/v1/jobs', async (request, response) => {
     const body = CreateJobBody.parse(request.body)
     const id = randomUUID()
-    await queue.add(
-      body.job_type,
-      { id, subject: body.subject, payload: body.payload },
-      deliveryOptions({ jobId: id, generation: 1, priority: body.priority, maxAttempts: body.max_attempts, delayMs: 0 }),
-    )
+    const { name, data, opts } = entryOf(id, body)
+    await queue.add(name, data, opts)
     response.status(201).json({ id, ...body, status: 'queued' })
+  })
+  app.post('/v1/job-batches', async (request, response) => {
+    const jobs = CreateBatchBody.parse(request.body).jobs.map((body) => ({ id: randomUUID(), body }))
+    await queue.addBulk(jobs.map(({ id, body }) => entryOf(id, body)))
+    response.status(201).json({ items: jobs.map(({ id, body }) => ({ id, ...body, status: 'queued' })) })
   })
   app.post('/v1/jobs/:id/complete', (request, response) => {
     closers.get(request.params.id)?.()
@@ -80,6 +87,7 @@ export async function startBaseline(options: {
   return {
     url,
     token: 'none',
+    setPaused: async (paused) => (paused ? worker.pause(true) : worker.resume()),
     stop: async () => {
       await worker.close()
       await queue.close()

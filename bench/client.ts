@@ -1,38 +1,36 @@
 import { Agent, request } from 'undici'
 import { z } from 'zod'
 import { nowMs, openLoop } from './open-loop.js'
+import { inParallel } from './parallel.js'
 
-/** A load client in a process of its own: posts jobs at a rate, or as fast as its connections allow. */
-const Order = z.object({ url: z.string(), token: z.string(), jobs: z.int(), perSecond: z.number().optional(), connections: z.int() })
+/** A load client in a process of its own: posts jobs at a rate, or as fast as its connections allow, one by one or in batches. */
+const Order = z.object({ url: z.string(), token: z.string(), jobs: z.int(), perSecond: z.number().optional(), connections: z.int(), batch: z.int().optional() })
 
 const agent = new Agent({ connections: 64 })
 
-async function post(order: z.infer<typeof Order>, at: number): Promise<void> {
-  const body = JSON.stringify({ target_agent: 'bench', subject: `job ${at}`, payload: { sent_at: nowMs() } })
-  const answer = await request(`${order.url}/v1/jobs`, {
+const jobOf = (at: number): Record<string, unknown> => ({ target_agent: 'bench', subject: `job ${at}`, payload: { sent_at: nowMs() } })
+
+async function post(order: z.infer<typeof Order>, what: 'jobs' | 'job-batches', body: Record<string, unknown>): Promise<void> {
+  const answer = await request(`${order.url}/v1/${what}`, {
     dispatcher: agent,
     method: 'POST',
     headers: { authorization: `Bearer ${order.token}`, 'content-type': 'application/json' },
-    body,
+    body: JSON.stringify(body),
   })
-  await answer.body.dump()
-  if (answer.statusCode !== 201) throw new Error(`POST /v1/jobs answered ${answer.statusCode}`)
+  const text = await answer.body.text()
+  if (answer.statusCode !== 201) throw new Error(`POST /v1/${what} answered ${answer.statusCode}: ${text.slice(0, 300)}`)
 }
 
 async function run(order: z.infer<typeof Order>): Promise<{ startedMs: number; postedMs: number }> {
   const startedMs = nowMs()
-  if (order.perSecond !== undefined) {
-    await openLoop({ startMs: startedMs, count: order.jobs, perSecond: order.perSecond }, (at) => post(order, at))
-  } else {
-    let next = 0
-    await Promise.all(
-      Array.from({ length: order.connections }, async () => {
-        while (next < order.jobs) {
-          next += 1
-          await post(order, next)
-        }
-      }),
-    )
+  const { perSecond, batch } = order
+  if (perSecond !== undefined) await openLoop({ startMs: startedMs, count: order.jobs, perSecond }, (at) => post(order, 'jobs', jobOf(at)))
+  else if (batch === undefined) await inParallel(order.jobs, order.connections, (at) => post(order, 'jobs', jobOf(at)))
+  else {
+    await inParallel(Math.ceil(order.jobs / batch), order.connections, (at) => {
+      const jobs = Array.from({ length: Math.min(batch, order.jobs - at * batch) }, (_none, one) => jobOf(at * batch + one))
+      return post(order, 'job-batches', { jobs })
+    })
   }
   return { startedMs, postedMs: nowMs() }
 }

@@ -2,15 +2,12 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { sql } from 'drizzle-orm'
 import { z } from 'zod'
-import { SubscriptionConfig } from '../contracts/subscriptions.js'
-import type { Ledger } from '../ledger/ledger.js'
-import { startAgentbus } from './agentbus.js'
 import { measureBareQueue } from './bare-queue.js'
 import { child, next } from './child.js'
 import { median, quantile, spread } from './figures.js'
-import { RECEIVER, SENDER, TOPIC, WAYS, type Way } from './hand-off.js'
+import { WAYS, type Way } from './hand-off.js'
+import { playRound, STEPS, type Round, type Timed } from './hand-off-round.js'
 import { setting, watchCores } from './machine.js'
 import { startStores, type Where } from './stores.js'
 
@@ -33,67 +30,6 @@ const QUANTILES = { p50: 0.5, p95: 0.95, p99: 0.99 } as const
 type Quantile = keyof typeof QUANTILES
 const NAMES: readonly Quantile[] = ['p50', 'p95', 'p99']
 
-const Played = z.object({
-  kind: z.literal('played'),
-  clockOffsetMs: z.number(),
-  handOffs: z.array(z.object({ dueMs: z.number(), sentMs: z.number(), answeredMs: z.number(), arrivedMs: z.number(), jobId: z.uuid() })),
-})
-type Played = z.infer<typeof Played>
-const Moments = z.array(z.object({ job_id: z.uuid(), created: z.coerce.number(), leased: z.coerce.number() }))
-
-interface Timed {
-  readonly total: readonly number[]
-  /** The share of the cores' time that was used while the round went on, by whatever process. */
-  readonly busy: number
-}
-
-/** Milliseconds, of each hand-off of one round after the warm-up. */
-interface Round extends Timed {
-  /** From the completion's due time until it was sent: how far the schedule was kept. */
-  readonly late: readonly number[]
-  readonly steps: Readonly<Record<Step, readonly number[]>>
-}
-
-const STEPS = ['completion sent → job written', 'job written → leased by a worker', 'leased → hook arrived', 'completion sent → answered'] as const
-type Step = (typeof STEPS)[number]
-
-async function playRound(where: Where, gatewayUrl: string, agents: ChildProcess, way: Way): Promise<Round> {
-  const subscriptions = [SubscriptionConfig.parse({ name: 'hand-offs', agent: RECEIVER, topic: TOPIC })]
-  const bus = await startAgentbus(where, { gatewayUrl, agents: [SENDER, RECEIVER], concurrency: CONCURRENCY, subscriptions })
-  try {
-    const busy = watchCores()
-    const played = next(agents)
-    agents.send({ url: bus.url, token: bus.token, way, count: WARM_UP + COUNT, perSecond: RATE })
-    const answer = Played.parse(await played)
-    return { ...(await roundOf(answer, bus.ledger)), busy: busy() }
-  } finally {
-    await bus.stop()
-  }
-}
-
-async function roundOf({ handOffs, clockOffsetMs }: Played, ledger: Ledger): Promise<Omit<Round, 'busy'>> {
-  const measured = handOffs.slice(WARM_UP)
-  const { rows } = await ledger.db.execute(sql`
-    select job_id, extract(epoch from min(at) filter (where reason = 'created')) * 1000 as created, extract(epoch from min(at) filter (where reason = 'leased')) * 1000 as leased
-    from job_transitions where job_id = any(${sql.param(measured.map(({ jobId }) => jobId))}::uuid[]) group by job_id`)
-  const moments = new Map(Moments.parse(rows).map((row) => [row.job_id, { created: row.created - clockOffsetMs, leased: row.leased - clockOffsetMs }]))
-  const at = (jobId: string, key: 'created' | 'leased'): number => {
-    const moment = moments.get(jobId)
-    if (moment === undefined) throw new Error(`the ledger has no history of job ${jobId}`)
-    return moment[key]
-  }
-  return {
-    total: measured.map((one) => one.arrivedMs - one.sentMs),
-    late: measured.map((one) => one.sentMs - one.dueMs),
-    steps: {
-      'completion sent → job written': measured.map((one) => at(one.jobId, 'created') - one.sentMs),
-      'job written → leased by a worker': measured.map((one) => at(one.jobId, 'leased') - at(one.jobId, 'created')),
-      'leased → hook arrived': measured.map((one) => one.arrivedMs - at(one.jobId, 'leased')),
-      'completion sent → answered': measured.map((one) => one.answeredMs - one.sentMs),
-    },
-  }
-}
-
 /** One backend: the bare queue and both ways in turn, round by round, so that a disturbance of the machine meets all of them. */
 async function compare(where: Where, gatewayUrl: string, agents: ChildProcess): Promise<string> {
   const bare: Timed[] = []
@@ -109,7 +45,7 @@ async function compare(where: Where, gatewayUrl: string, agents: ChildProcess): 
     bare.push(alone)
     tell(round, 'bare BullMQ', alone)
     for (const way of WAYS) {
-      const played = await playRound(where, gatewayUrl, agents, way)
+      const played = await playRound(where, { gatewayUrl, agents, way, warmUp: WARM_UP, count: COUNT, perSecond: RATE, concurrency: CONCURRENCY })
       ways[way].push(played)
       tell(round, `hand-off by ${way}`, played)
     }

@@ -40,6 +40,8 @@ export interface BusOptions {
   /** Deliver to agents. */
   readonly workers: boolean
   readonly simulatorToken: string
+  /** Calls gateways in place of HTTP: the benchmark's agents live in this process. */
+  readonly hooks?: HookClient
   /** Runs when the ledger is open and before anything is delivered: tokens, the first fleet. */
   readonly prepare?: (bus: { readonly ledger: Ledger; readonly apiUrl: string }) => Promise<void>
 }
@@ -175,7 +177,7 @@ function buildWorkers(
   undo: (() => Promise<unknown>)[],
 ): { agents: AgentWorkers; maintenance: Maintenance; handOffs: HandOffs } {
   const { settings, log } = options
-  const hooks = new HookClient()
+  const hooks = options.hooks ?? new HookClient()
   undo.push(() => hooks.close())
   const watches = new AttemptWatches({ ledger: parts.ledger, log, pollMs: 1_000 })
   undo.push(async () => watches.stop())

@@ -24,7 +24,7 @@ export async function checkpoint(io: ServerIo, flags: { readonly publicKey?: tru
   }
   const { databaseUrl } = await lookAtStores(settings)
   await requireMigrated(databaseUrl)
-  const database = openDatabase({ url: databaseUrl, poolSize: 2, applicationName: 'agentbus', onError: () => undefined })
+  const database = openDatabase({ url: databaseUrl, poolSize: 3, applicationName: 'agentbus', onError: () => undefined })
   try {
     if (flags.afterRestore === true) await record(io, database, signer)
     else await takeAll(io, database, signer)

@@ -149,7 +149,7 @@ async function makeOperatorToken(io: ServerIo, name: string): Promise<void> {
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, true)
   const stores = await attachStores(settings, log)
-  const database = openDatabase({ url: stores.databaseUrl, poolSize: 2, applicationName: 'agentbus', onError: () => undefined })
+  const database = openDatabase({ url: stores.databaseUrl, poolSize: 3, applicationName: 'agentbus', onError: () => undefined })
   try {
     const { token } = await inTransaction(database.db, (tx) => createToken(tx, { name, role: 'operator', createdBy: 'agentbus operator-token', nowMs: systemClock.nowMs() }))
     io.stdout.write(`${token}\n`)

@@ -133,7 +133,7 @@ export async function lookAtStores(settings: Settings): Promise<LookedAt> {
 
 /** For commands that do not migrate. @throws CliError when the schema is not the one that this build knows */
 export async function requireMigrated(databaseUrl: string): Promise<void> {
-  const database = openDatabase({ url: databaseUrl, poolSize: 2, applicationName: 'agentbus', onError: () => undefined })
+  const database = openDatabase({ url: databaseUrl, poolSize: 3, applicationName: 'agentbus', onError: () => undefined })
   try {
     const { known, applied } = await migrationState(database.pool)
     if (applied === known) return

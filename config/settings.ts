@@ -173,7 +173,7 @@ export const SETTINGS = {
     schema: matching(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\/\S+)$/, 'must be env:NAME or file:/path: where the key is, not the key'),
     help: 'Where the private Ed25519 key (PEM) is that signs checkpoints: env:NAME or file:/path. Not set: they are not signed.',
   }),
-  pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(2, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
+  pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(4, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
   simPort: withDefault({ env: 'AGENTBUS_SIM_PORT', fallback: '0', schema: whole(0, 65_535), help: 'Port of the built-in gateway simulator; 0 takes any free one.' }),
   logLevel: withDefault({
     env: 'AGENTBUS_LOG_LEVEL',

@@ -6,7 +6,8 @@ import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import type { DeliveryTarget, LeaseRequest } from './lease-job.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
-import { adoptLocked, openAttempt, type LockedJob } from './transition.js'
+import { openAttempt } from './open-attempts.js'
+import { adoptLocked, type LockedJob } from './transition.js'
 
 export interface Claimed {
   readonly job: JobRow
@@ -77,7 +78,7 @@ async function claimOne(tx: Tx, job: LockedJob, request: Parameters<typeof claim
     prompt,
     actor: request.actor,
     details: { attempt_no: attemptNo, claimed_by: request.body.lease_owner },
-    queue: 'remove',
+    removeEntry: true,
   })
   if (opened.kind !== 'opened') return undefined
   hintAfterCommit(tx, { outbox: true })

@@ -8,16 +8,17 @@ import type { BlockJobBody, CompleteJobBody, FailJobBody, WaitsFor } from '../co
 import { askApproval, type ApprovalRow } from './ask-approval.js'
 import { awaitJobs } from './await-jobs.js'
 import { createJob } from './create-job.js'
-import type { Db, Tx } from './database.js'
+import type { Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import { fileFinding } from './file-finding.js'
+import type { Ending } from './grouped-moves.js'
 import { observe } from './observe.js'
 import { decision } from './decide-approval.js'
 import { endedJob, releaseDependents } from './release-dependents.js'
 import { retryDelaySeconds } from './retry-policy.js'
 import type { AttemptRow, JobRow } from './rows.js'
 import { resume, resumeIfSeen } from './wake.js'
-import { lockJob, move, tryEnd, type AttemptEnd, type LockedJob, type Move } from './transition.js'
+import { lockJob, move, type AttemptEnd, type LockedJob, type Move } from './transition.js'
 
 /** A terminal write by the agent. */
 export type Closing =
@@ -96,15 +97,24 @@ async function refuse(tx: Tx, job: LockedJob, request: FenceCheck, what: string,
   return { ok: false, error: new AgentbusError(code, detail, { job_id: job.id, attempt_id: request.attemptId, job_status: job.status }) }
 }
 
-/**
- * The closing in its commonest case, as one statement: the attempt holds the job, its lease runs, nothing follows and
- * nobody waits.
- * @returns undefined when it is any other case: {@link closeAttempt} then decides under the job's lock
- */
-export async function closeAtOnce(db: Db, request: CloseRequest, closing: Closing): Promise<JobRow | undefined> {
-  const end = finalMove(request, closing)
-  if (end === undefined || closing.body.follow_ups.length > 0 || closing.body.events.length > 0 || closing.body.findings.length > 0) return undefined
-  return tryEnd(db, request, end)
+/** The closing in its commonest case: it ends the job, and nothing follows from it. Undefined for any other. */
+export function plainEnding(request: CloseRequest, closing: Closing): Ending | undefined {
+  if (closing.kind === 'block' || closing.body.follow_ups.length > 0 || closing.body.events.length > 0 || closing.body.findings.length > 0) return undefined
+  if (closing.kind === 'fail' && closing.body.retry_seconds !== undefined) return undefined
+  const { body } = closing
+  const failed = closing.kind === 'fail'
+  return {
+    jobId: request.jobId,
+    attemptId: request.attemptId,
+    actor: request.actor,
+    to: failed ? 'failed' : 'succeeded',
+    reason: failed ? 'failed_by_agent' : 'completed_by_agent',
+    result: body.result,
+    summary: body.summary,
+    error: failed ? closing.body.last_error : undefined,
+    taskRef: body.openclaw_task_ref,
+    sessionKey: body.openclaw_session_key,
+  }
 }
 
 async function applyClosing(tx: Tx, job: LockedJob, request: CloseRequest, closing: Closing): Promise<LockedJob> {

@@ -6,7 +6,7 @@ import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { awaitJobs } from './await-jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
-import { sqlStateOf, type Db, type Tx } from './database.js'
+import { sqlStateOf, type Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import { observe } from './observe.js'
 import type { JobRow } from './rows.js'
@@ -62,17 +62,7 @@ export async function createJob(tx: Tx, body: CreateJobBody, by: Creator): Promi
   return { job: inserted, created: true }
 }
 
-/**
- * Creates a job that waits for nothing, as one statement that is its own transaction.
- * @returns undefined when an open job has the dedupe key: {@link createJob} then answers that one
- * @throws AGENTBUS_UNKNOWN_AGENT, AGENTBUS_DELEGATION_REFUSED, AGENTBUS_JOB_NOT_FOUND (parent)
- */
-export function createIndependentJob(db: Db, body: CreateJobBody, by: Creator): Promise<JobRow | undefined> {
-  if (body.depends_on.length > 0) throw new Error('a job with dependencies needs a transaction')
-  return insertJob(db, body, by, false)
-}
-
-async function insertJob(tx: Tx | Db, body: CreateJobBody, by: Creator, waiting: boolean): Promise<JobRow | undefined> {
+async function insertJob(tx: Tx, body: CreateJobBody, by: Creator, waiting: boolean): Promise<JobRow | undefined> {
   const id = uuidv7(by.nowMs)
   const target = body.target_agent ?? null
   const capabilities = body.capabilities ?? []
@@ -155,7 +145,7 @@ function ofParent(body: CreateJobBody, key: 'flow_key' | 'correlation_key'): SQL
   return sql`(select p.${sql.raw(key)} from jobs p where p.id = ${body.parent_job_id}::uuid)`
 }
 
-async function assertAbleAgent(tx: Tx | Db, body: CreateJobBody, by: Creator): Promise<void> {
+async function assertAbleAgent(tx: Tx, body: CreateJobBody, by: Creator): Promise<void> {
   const capabilities = body.capabilities ?? []
   const { rows } = await tx.execute<{ id: string; allowed: boolean }>(sql`
     select a.id, ${mayAnything(by)} or may_delegate(s.delegation, s.id, a.id, ${body.job_type}) as allowed
@@ -173,7 +163,7 @@ async function assertAbleAgent(tx: Tx | Db, body: CreateJobBody, by: Creator): P
   )
 }
 
-async function assertAgentExists(tx: Tx | Db, agentId: string): Promise<void> {
+async function assertAgentExists(tx: Tx, agentId: string): Promise<void> {
   const { rows } = await tx.execute(sql`select 1 from agents where id = ${agentId}`)
   if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${agentId}.`, { target_agent: agentId })
 }
@@ -183,7 +173,7 @@ export function mayAnything(by: Creator): boolean {
   return by.actor.kind === 'operator'
 }
 
-async function assertMayDelegate(tx: Tx | Db, body: CreateJobBody, target: string): Promise<void> {
+async function assertMayDelegate(tx: Tx, body: CreateJobBody, target: string): Promise<void> {
   const { rows } = await tx.execute<{ allowed: boolean; delegation: DelegationRule[] | null }>(sql`
     select may_delegate(s.delegation, s.id, ${target}, ${body.job_type}) as allowed, s.delegation from agents s where s.id = ${body.source_agent ?? null}`)
   const source = rows[0]

@@ -23,16 +23,27 @@ export interface Database {
    * for its locks, and those behind it wait with it.
    */
   readonly single: Db
+  /**
+   * For the statements of the hot path, which each serve many jobs at once. Their plans are made once and have to be right for
+   * an empty ledger and for one with a million jobs, so they always go by an index.
+   */
+  readonly grouped: Db
   close(): Promise<void>
 }
 
 export interface DatabaseOptions {
   readonly url: string
-  /** Connections at most; two of them are pipelined, the others are for transactions. */
+  /** Connections at most, three or more. Four of them (two below eight) are pipelined, the others are for transactions. */
   readonly poolSize: number
   readonly applicationName: string
   readonly onError: (error: Error) => void
 }
+
+/**
+ * Plans that do not turn bad as the tables grow under a prepared statement: by index, row by row, and made once. And no waiting
+ * for a job that a transaction holds: the other jobs of the statement would wait with it.
+ */
+const BY_INDEX = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c lock_timeout=200'
 
 /** Opens a pool. Nothing connects before the first query; errors of idle connections go to `onError`. */
 export function openDatabase(options: DatabaseOptions): Database {
@@ -43,9 +54,11 @@ export function openDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
     options: '-c timezone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
   }
-  const lanes = Math.min(2, Math.floor(options.poolSize / 2))
-  const pool = new pg.Pool({ ...config, max: options.poolSize - lanes, idleTimeoutMillis: 30_000 })
+  const lanes = options.poolSize < 8 ? 1 : 2
+  const pool = new pg.Pool({ ...config, max: Math.max(1, options.poolSize - 2 * lanes), idleTimeoutMillis: 30_000 })
   const pipelined = new PipelinedClients({ config, size: lanes, onError: options.onError })
+  const byIndex = { ...config, options: `${config.options} ${BY_INDEX}` }
+  const grouped = new PipelinedClients({ config: byIndex, size: lanes, onError: options.onError })
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
   pool.on('connect', (client) => {
@@ -58,8 +71,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     pool,
     db,
     single: drizzle(pipelined as unknown as pg.Client, { schema }),
+    grouped: drizzle(grouped as unknown as pg.Client, { schema }),
     close: async () => {
-      await pipelined.end()
+      await Promise.all([pipelined.end(), grouped.end()])
       await pool.end()
     },
   }
@@ -143,6 +157,19 @@ export function isAway(error: unknown): boolean {
   return /connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|server closed the connection/i.test(
     messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error),
   )
+}
+
+/** True when the statement gave up on a lock that another transaction held for longer than `lock_timeout`. */
+export function isLockTimeout(error: unknown): boolean {
+  return sqlStateOf(error) === '55P03'
+}
+
+/**
+ * True when PostgreSQL itself refused the statement, so that nothing of it was written. False for a connection that broke:
+ * whether the statement was carried out is then not known.
+ */
+export function isServerRefusal(error: unknown): boolean {
+  return /^[0-9A-Z]{5}$/.test(sqlStateOf(error) ?? '') && !isAway(error)
 }
 
 /**

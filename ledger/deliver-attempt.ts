@@ -6,7 +6,7 @@ import type { Tx } from './database.js'
 import { observe } from './observe.js'
 import { redeliveryDelayMs } from './retry-policy.js'
 import type { AttemptRow, JobRow } from './rows.js'
-import { lockJob, move, note, type LockedJob, type Move } from './transition.js'
+import { lockJob, move, note, type LockedJob } from './transition.js'
 
 /** What the worker that delivers an attempt tells the ledger. Each is a no-op when the attempt no longer holds the job. */
 export interface WorkerReport {
@@ -39,11 +39,8 @@ export async function reportAdmitted(tx: Tx, report: WorkerReport, run: Admitted
   const { job, holds } = await holding(tx, report)
   if (!holds) return { job, applied: false }
   if (job.status === 'running') return reportSameRun(tx, job, report, run.runId)
-  return { job: await move(tx, job, admissionOf(report, run)), applied: true }
-}
-
-export function admissionOf(report: WorkerReport, run: AdmittedRun): Move & { readonly to: 'running' } {
-  return { to: 'running', reason: 'admitted', actor: report.actor, admit: run, details: { run_id: run.runId } }
+  const to = { to: 'running', reason: 'admitted', actor: report.actor, admit: run, details: { run_id: run.runId } } as const
+  return { job: await move(tx, job, to), applied: true }
 }
 
 /** A re-sent post that is answered with another run id tells that the gateway had forgotten the first run. */

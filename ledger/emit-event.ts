@@ -4,7 +4,7 @@ import type { EmitEventBody } from '../contracts/jobs.js'
 import type { Tx } from './database.js'
 import { audienceOf, react, reactPending, whoCares } from './react.js'
 import type { EventRow } from './rows.js'
-import { withoutPrefixed } from './transition.js'
+import { withoutPrefixed } from './prefixed.js'
 import { wakeForEvent } from './wake.js'
 
 export interface EventSource {

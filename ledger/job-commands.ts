@@ -20,15 +20,16 @@ import type {
 import type { FinishStandingOrderBody } from '../contracts/standing-orders.js'
 import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
-import { checkFence, closeAtOnce, closeAttempt, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
+import { checkFence, closeAttempt, plainEnding, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
 import { createGraph } from './create-graph.js'
-import { createMany } from './create-many.js'
-import { createIndependentJob, createJob } from './create-job.js'
-import type { Db, Tx } from './database.js'
+import { createMany, isPlain } from './create-many.js'
+import { createJob } from './create-job.js'
+import type { Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
 import { emitEvent } from './emit-event.js'
 import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
+import type { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
 import { buryJob, cancelJob, promoteJob, retryJob } from './operate-job.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
@@ -37,8 +38,9 @@ import { lockJob, move, note, type LockedJob } from './transition.js'
 /** What the facade hands to each command: a runner for transactions, and the facts that are not input. */
 export interface CommandDeps {
   readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
-  /** Runs statements that are each a transaction of their own, and hints when they wrote something. */
-  readonly direct: <T>(work: (db: Db) => Promise<T | undefined>, hint: Hint) => Promise<T | undefined>
+  readonly hot: HotPath
+  /** Says what the hot path has written. */
+  readonly hint: (hint: Hint) => void
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly nowMs: () => number
   readonly random: () => number
@@ -63,10 +65,12 @@ export class JobCommands {
   }
 
   async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
-    if (context.idempotency === undefined && named.depends_on.length === 0) {
-      const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
-      const job = await this.#deps.direct((db) => createIndependentJob(db, named, by), { outbox: true })
-      if (job !== undefined) return { job: jobView(job), created: true }
+    if (context.idempotency === undefined && isPlain(named)) {
+      const job = await this.#deps.hot.create(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+      if (job !== undefined) {
+        this.#deps.hint({ outbox: true })
+        return { job: jobView(job), created: true }
+      }
     }
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
@@ -185,9 +189,11 @@ export class JobCommands {
 
   async #close(context: CommandContext, id: JobId, closing: Closing): Promise<JobView> {
     const request = await this.#closeRequest(context, id, closing.kind)
-    if (context.idempotency === undefined) {
-      const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [request.attemptId], over: [id] })
-      if (closed !== undefined) return jobView(closed)
+    const plain = context.idempotency === undefined ? plainEnding(request, closing) : undefined
+    const closed = plain === undefined ? undefined : await this.#deps.hot.end(plain)
+    if (closed !== undefined) {
+      this.#deps.hint({ closed: [request.attemptId], over: [id] })
+      return jobView(closed)
     }
     return this.#withRow(context.caller, { jobId: id }, async () =>
       unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView)))),

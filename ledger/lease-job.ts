@@ -1,12 +1,14 @@
-import { sql, type SQL } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { uuidv7, type AttemptId, type JobId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { observe } from './observe.js'
+import { openAttempt, type NewAttempt } from './open-attempts.js'
+import { prefixed, withoutPrefixed } from './prefixed.js'
 import type { ExpectedEntry } from './queue-parity.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
-import { adoptLocked, note, openAttempt, prefixed, withoutPrefixed, type LockedJob } from './transition.js'
+import { adoptLocked, note, type LockedJob } from './transition.js'
 
 /** The bytes an attempt will send. `storedBody` is what the ledger keeps: the same, with the attempt's token cut out. */
 export interface RenderedPrompt {
@@ -72,7 +74,7 @@ interface AgentFacts {
  * Every open attempt of an agent holds one of its slots, so that no two workers can together exceed its concurrency.
  */
 export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDecision> {
-  const found = await readForLease(tx, request.jobId, sql`for update of j`)
+  const [found] = await readForLease(tx, [request.jobId], { lock: true })
   if (found === undefined) {
     await drop(tx, request, undefined, 'unknown_job', 'The queue held an entry for a job that the ledger does not know.')
     return { kind: 'skip', code: 'unknown_job', job: undefined }
@@ -93,25 +95,26 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
   return start(tx, request, job, agent)
 }
 
-/**
- * The lease in its commonest case, without a transaction: the job is queued, due, and nothing holds it. Two statements;
- * the second happens only if the job is still as the first saw it.
- * @returns undefined when it is any other case: {@link leaseJob} then decides under the job's lock
- */
-export async function leaseAtOnce(db: Db, request: LeaseRequest): Promise<LeaseDecision | undefined> {
-  const found = await readForLease(db, request.jobId, sql``)
-  if (found === undefined) return undefined
-  const { job, agent } = found
-  if (job.generation !== request.generation || job.status !== 'queued' || agent.due_in_ms > 25 || holdReason(agent) !== undefined || isBusy(agent)) return undefined
-  const decision = await start(db, request, job, agent)
-  return decision.kind === 'start' ? decision : undefined
+/** What a lease is decided from: the job, and how it stands with its agent and gateway. */
+export interface LeaseFacts {
+  readonly job: JobRow
+  readonly agent: AgentFacts
 }
 
 /**
- * Reads the job and what decides about it, in one statement. Which slots are taken may be stale by the time
- * it is used; the unique slot of {@link openAttempt} is what no two workers can both have.
+ * The attempt to open for a job in the commonest case: it is queued, due, and nothing holds it.
+ * @returns undefined when it is any other case: {@link leaseJob} then decides under the job's lock
  */
-async function readForLease(db: Db | Tx, id: JobId, locking: SQL): Promise<{ job: JobRow; agent: AgentFacts } | undefined> {
+export function plainLease({ job, agent }: LeaseFacts, request: LeaseRequest): { attempt: NewAttempt; target: DeliveryTarget } | undefined {
+  if (job.generation !== request.generation || job.status !== 'queued' || agent.due_in_ms > 25 || holdReason(agent) !== undefined || isBusy(agent)) return undefined
+  return newAttempt(request, job, agent)
+}
+
+/**
+ * Reads jobs and what decides about them, in one statement, in the order of `ids`. Which slots are taken may be stale by the
+ * time it is used; the unique slot of an attempt is what no two workers can both have.
+ */
+export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: { readonly lock: boolean } = { lock: false }): Promise<(LeaseFacts | undefined)[]> {
   const { rows } = await db.execute(sql`
     select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
       g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
@@ -124,10 +127,9 @@ async function readForLease(db: Db | Tx, id: JobId, locking: SQL): Promise<{ job
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
       extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms
     from jobs j join agents a on a.id = j.target_agent join gateways g on g.id = a.gateway_id
-    where j.id = ${id} ${locking}`)
-  const row = rows[0]
-  if (row === undefined) return undefined
-  return { job: withoutPrefixed(row) as unknown as JobRow, agent: prefixed(row, 'f_') as unknown as AgentFacts }
+    where j.id = any(${sql.param([...ids])}::uuid[]) ${options.lock ? sql`order by j.id for update of j` : sql``}`)
+  const found = new Map(rows.map((row) => [row['id'], { job: withoutPrefixed(row) as unknown as JobRow, agent: prefixed(row, 'f_') as unknown as AgentFacts }]))
+  return ids.map((id) => found.get(id))
 }
 
 function holdReason(agent: AgentFacts): HoldReason | undefined {
@@ -159,12 +161,20 @@ async function noteHold(tx: Tx, job: LockedJob, reason: HoldReason, actor: Actor
   await note(tx, job, { reason: 'held', actor, details: { reason } })
 }
 
-async function start(db: Db | Tx, request: LeaseRequest, job: JobRow, agent: AgentFacts): Promise<LeaseDecision> {
+async function start(tx: Tx, request: LeaseRequest, job: LockedJob, agent: AgentFacts): Promise<LeaseDecision> {
+  const { attempt, target } = newAttempt(request, job, agent)
+  const opened = await openAttempt(tx, job, attempt)
+  if (opened.kind === 'opened') return { kind: 'start', job: opened.job, attempt: opened.attempt, target }
+  // Another worker was a moment faster and attends to what it took.
+  return { kind: 'busy', retryInMs: 50, heldBy: [] }
+}
+
+function newAttempt(request: LeaseRequest, job: JobRow, agent: AgentFacts): { attempt: NewAttempt; target: DeliveryTarget } {
   const id = uuidv7(request.nowMs) as AttemptId
   const attemptNo = agent.attempts_so_far + 1
   const target = targetOf(job, agent)
   const prompt = request.render(job, { id, attemptNo }, target)
-  const opened = await openAttempt(db, job, {
+  const attempt = {
     id,
     attemptNo,
     gatewayId: agent.gateway_id,
@@ -176,10 +186,8 @@ async function start(db: Db | Tx, request: LeaseRequest, job: JobRow, agent: Age
     prompt,
     actor: request.actor,
     details: { attempt_no: attemptNo, worker: request.workerId, prompt_hash: prompt.hash, contract_version: prompt.contractVersion },
-  })
-  if (opened.kind === 'opened') return { kind: 'start', job: opened.job, attempt: opened.attempt, target }
-  // Another worker was a moment faster and attends to what it took.
-  return { kind: 'busy', retryInMs: 50, heldBy: [] }
+  }
+  return { attempt, target }
 }
 
 /** The job is held already: by a worker that died, if the lease still lives, or by one whose lease has run out. */

@@ -215,3 +215,13 @@ export async function outboxLag(db: Db): Promise<{ rows: number; oldestSeconds: 
     select count(*)::int as n, coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as age from (select created_at from outbox order by id limit 10000) o`)
   return { rows: Number(rows[0]?.['n'] ?? 0), oldestSeconds: Number(rows[0]?.['age'] ?? 0) }
 }
+
+/** What decides about a job's queue entry. */
+export type JobStanding = Pick<JobRow, 'id' | 'generation' | 'status' | 'current_attempt_id' | 'last_error' | 'run_after'>
+
+/** Where jobs stand, in the order of `ids`. */
+export async function jobStandings(db: Db, ids: readonly JobId[]): Promise<(JobStanding | undefined)[]> {
+  const { rows } = await db.execute(sql`select id, generation, status, current_attempt_id, last_error, run_after from jobs where id = any(${sql.param([...ids])}::uuid[])`)
+  const found = new Map((rows as unknown as JobStanding[]).map((row) => [row.id, row]))
+  return ids.map((id) => found.get(id))
+}

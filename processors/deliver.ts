@@ -376,14 +376,14 @@ async function deadline(d: Delivery): Promise<DeliveryEnd> {
 
 /** The attempt is over: the job's row says what the entry becomes. */
 async function endFromLedger(d: Delivery): Promise<DeliveryEnd> {
-  const job = await d.deps.ledger.getJob(d.job.id as JobId)
+  const job = await d.deps.ledger.jobStanding(d.job.id as JobId)
   if (job.generation !== d.entryGeneration) return { kind: 'done', outcome: `superseded by generation ${job.generation}` }
   switch (job.status) {
     case 'failed':
     case 'dead':
       return { kind: 'dead', error: job.last_error ?? job.status }
     case 'queued':
-      return { kind: 'retry', ms: Math.max(0, Date.parse(job.run_after) - d.deps.clock.nowMs()), error: job.last_error ?? 'the attempt failed' }
+      return { kind: 'retry', ms: Math.max(0, Date.parse(iso(job.run_after)) - d.deps.clock.nowMs()), error: job.last_error ?? 'the attempt failed' }
     case 'leased':
     case 'running':
       return { kind: 'delay', ms: 1_000, outcome: 'another attempt holds the job' }

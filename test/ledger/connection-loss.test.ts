@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import pg from 'pg'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { freshLedger, OPERATOR } from '../support/ledger.js'
 
@@ -15,7 +15,8 @@ test('a pool whose connections were all cut serves again, and keeps no client', 
     await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
     await busy
   }
-  const { created } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'after' }))
+  // A connection that was cut while it was idle is found out by the first who uses it: that one is told to come again.
+  const { created } = await vi.waitFor(() => t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'after' })))
 
   expect(created).toBe(true)
   expect(t.database.pool.totalCount - t.database.pool.idleCount).toBe(0)

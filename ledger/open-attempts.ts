@@ -1,0 +1,133 @@
+import { getTableColumns, sql } from 'drizzle-orm'
+import type { Actor } from '../contracts/actor.js'
+import type { AttemptId } from '../contracts/ids.js'
+import type { Db, Tx } from './database.js'
+import { prefixed, withoutPrefixed } from './prefixed.js'
+import { agentOf, type AttemptRow, type JobRow } from './rows.js'
+import { job_attempts } from './schema/index.js'
+
+export interface NewAttempt {
+  readonly id: AttemptId
+  readonly attemptNo: number
+  readonly gatewayId: string
+  readonly leaseOwner: string
+  readonly leaseSeconds: number
+  readonly deadlineSeconds: number
+  /** How many slots the agent has, and which of them were taken when they were last looked at. */
+  readonly concurrency: number
+  readonly takenSlots: readonly number[]
+  readonly prompt: { readonly hash: string; readonly storedBody: string; readonly bytes: number; readonly contractVersion: string }
+  readonly actor: Actor
+  readonly details: Record<string, unknown>
+  /** The entry is taken out of the queue, for whoever claims a job without one. */
+  readonly removeEntry?: boolean
+}
+
+/** An attempt that is about to be opened in a slot of its agent. */
+export interface Opening {
+  readonly job: JobRow
+  readonly attempt: NewAttempt
+  readonly slot: number
+}
+
+/** What came of it: `taken` when somebody else has the slot, `changed` when the job is not as it was read. */
+export type Opened = { readonly kind: 'opened'; readonly job: JobRow; readonly attempt: AttemptRow } | { readonly kind: 'taken' } | { readonly kind: 'changed' }
+
+const ATTEMPT_COLUMNS = sql.raw(
+  Object.keys(getTableColumns(job_attempts))
+    .map((name) => `opened.${name} as a_${name}`)
+    .join(', '),
+)
+
+/**
+ * The moves queued → leased: for each a new attempt in a free slot of its agent, the prompt it will send, and the job's move
+ * with its history row, all in one statement. Each happens only if its job is still as it was read, so none needs a lock of
+ * the caller's. No two of them may ask for the same slot.
+ */
+export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): Promise<Opened[]> {
+  const wanted = openings.map(({ job, attempt: a, slot }) => ({
+    job_id: job.id,
+    last_seq: job.last_seq,
+    id: a.id,
+    attempt_no: a.attemptNo,
+    gateway_id: a.gatewayId,
+    slot,
+    lease_owner: a.leaseOwner,
+    lease_seconds: Math.min(a.leaseSeconds, a.deadlineSeconds),
+    deadline_seconds: a.deadlineSeconds + 1,
+    prompt_hash: a.prompt.hash,
+    prompt_body: a.prompt.storedBody,
+    prompt_bytes: a.prompt.bytes,
+    contract_version: a.prompt.contractVersion,
+    actor_kind: a.actor.kind,
+    actor: a.actor.id,
+    details: a.details,
+    remove_entry: a.removeEntry === true,
+  }))
+  const { rows } = await db.execute(sql`
+    with wanted as materialized (
+      select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as w (job_id uuid, last_seq int, id uuid, attempt_no int, gateway_id text, slot int,
+        lease_owner text, lease_seconds float8, deadline_seconds float8, prompt_hash text, prompt_body text, prompt_bytes int, contract_version text,
+        actor_kind actor_kind, actor text, details jsonb, remove_entry boolean)
+    ), held as (
+      select j.id as job_id, j.target_agent, j.payload_hash from wanted w join jobs j on j.id = w.job_id and j.last_seq = w.last_seq
+      where j.status = 'queued' order by j.id for no key update of j
+    ), prompt as (
+      insert into prompts (hash, body, bytes) select distinct on (prompt_hash) prompt_hash, prompt_body, prompt_bytes from wanted on conflict do nothing
+    ), opened as (
+      insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, lease_owner, leased_until, deadline_at, prompt_hash,
+        contract_version, payload_hash, gateway_booted_at)
+      select w.id, w.job_id, w.attempt_no, held.target_agent, g.id, w.slot, w.lease_owner,
+        clock_timestamp() + make_interval(secs => w.lease_seconds), clock_timestamp() + make_interval(secs => w.deadline_seconds),
+        w.prompt_hash, w.contract_version, held.payload_hash, g.booted_at
+      from wanted w join held on held.job_id = w.job_id join gateways g on g.id = w.gateway_id
+      on conflict (agent_id, slot) where finished_at is null do nothing
+      returning *
+    ), moved as (
+      update jobs set status = 'leased', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), held_reason = null, current_attempt_id = opened.id
+      from opened where jobs.id = opened.job_id
+      returning jobs.*
+    ), logged as (
+      insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, attempt_id, actor_kind, actor, details)
+      select moved.id, moved.last_seq, 'move', 'queued', 'leased', 'leased', moved.current_attempt_id, w.actor_kind, w.actor, w.details
+      from moved join wanted w on w.id = moved.current_attempt_id
+    ), removed as (
+      insert into outbox (kind, job_id, agent_id, generation)
+      select 'remove', moved.id, moved.target_agent, moved.generation from moved join wanted w on w.id = moved.current_attempt_id and w.remove_entry
+    )
+    select moved.*, ${ATTEMPT_COLUMNS}, w.id as x_id, held.job_id is not null as x_held
+    from wanted w left join held on held.job_id = w.job_id left join opened on opened.id = w.id left join moved on moved.id = opened.job_id`)
+  const byId = new Map(rows.map((row) => [row['x_id'], row]))
+  return openings.map(({ attempt }): Opened => {
+    const row = byId.get(attempt.id) ?? {}
+    if (row['x_held'] !== true) return { kind: 'changed' }
+    if (row['a_id'] === null) return { kind: 'taken' }
+    return { kind: 'opened', job: withoutPrefixed(row) as unknown as JobRow, attempt: prefixed(row, 'a_') as unknown as AttemptRow }
+  })
+}
+
+/** Another worker may take the chosen slot first; then the slots are looked at again and one more is chosen. */
+const SLOT_TRIES = 4
+
+/** Opens one attempt, in another slot if the first choice is gone. */
+export async function openAttempt(tx: Tx, job: JobRow, attempt: NewAttempt): Promise<Exclude<Opened, { kind: 'taken' }> | { readonly kind: 'busy' }> {
+  for (let tries = 0; tries < SLOT_TRIES; tries += 1) {
+    const slot = freeSlot(attempt.concurrency, tries === 0 ? attempt.takenSlots : await takenSlots(tx, agentOf(job)))
+    if (slot === undefined) return { kind: 'busy' }
+    const [opened] = await openAttempts(tx, [{ job, attempt, slot }])
+    if (opened !== undefined && opened.kind !== 'taken') return opened
+  }
+  return { kind: 'busy' }
+}
+
+/** One of the free slots by chance, so that workers that choose at the same time seldom choose the same. */
+export function freeSlot(concurrency: number, taken: Iterable<number>): number | undefined {
+  const used = new Set(taken)
+  const free = Array.from({ length: concurrency }, (_none, at) => at + 1).filter((slot) => !used.has(slot))
+  return free[Math.floor(Math.random() * free.length)]
+}
+
+async function takenSlots(tx: Tx, agentId: string): Promise<number[]> {
+  const { rows } = await tx.execute<{ slot: number }>(sql`select slot from job_attempts where agent_id = ${agentId} and finished_at is null`)
+  return rows.map((row) => row.slot)
+}

@@ -1,0 +1,90 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { beforeAll, expect, test } from 'vitest'
+import { chart } from '../../bench/chart.js'
+import { Results, SECTIONS, type Figure } from '../../bench/figure.js'
+import { readOptions } from '../../bench/options.js'
+import { render } from '../../bench/render.js'
+import { verdicts } from '../../bench/targets.js'
+
+/** The short form takes less than a minute on a machine that has nothing else to do. */
+const PATIENCE_MS = 480_000
+
+let results: Results
+
+beforeAll(async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'bench/run.ts', '--short', '--json'], { maxBuffer: 16 * 1_024 * 1_024 })
+  results = Results.parse(JSON.parse(stdout))
+}, PATIENCE_MS)
+
+const inSection = (section: Figure['section']): Figure[] => results.figures.filter((one) => one.section === section)
+const who = (figures: readonly Figure[]): string[] =>
+  [...new Set(figures.map(({ system, way, queues, finished }) => `${system}, ${way}, ${queues}${finished === 0 ? '' : ', old'}`))].sort()
+
+const OURS = ['HTTP, postgres', 'HTTP, redis', 'in process, postgres', 'in process, postgres, old', 'in process, redis', 'in process, redis, old'].map(
+  (where) => `agentbus, ${where}`,
+)
+const OTHERS = [
+  'bare BullMQ, in process, postgres',
+  'bare BullMQ, in process, redis',
+  'bare BullMQ, own pools, in process, postgres',
+  'graphile-worker, tuned, in process, own',
+  'no ledger, HTTP, postgres',
+  'no ledger, HTTP, redis',
+  'pg-boss, tuned, in process, own',
+]
+const AS_THEY_COME = ['graphile-worker, as it comes, in process, own', 'pg-boss, as it comes, in process, own']
+
+test('everyone is measured: agentbus on both backends, young and old, without a ledger, bare BullMQ, and both peers as they come and tuned', () => {
+  expect(who(inSection('enqueue'))).toEqual([...OURS, ...OTHERS].sort())
+  expect(who(inSection('rate'))).toEqual([...OURS, ...OTHERS, ...AS_THEY_COME].sort())
+  expect(who(inSection('latency'))).toEqual([...OURS, ...OTHERS, ...AS_THEY_COME].sort())
+})
+
+test.each(SECTIONS)('the section %s has a figure of each run for both backends', (section) => {
+  const figures = inSection(section)
+
+  expect(figures.map(({ queues }) => queues)).toEqual(expect.arrayContaining(['redis', 'postgres']))
+  for (const { values } of figures) expect(values).toHaveLength(1)
+})
+
+test('rates, latencies, recovery times and sizes are above zero, but of the one who fetches a job every two seconds', () => {
+  for (const one of results.figures.filter(({ section }) => section !== 'memory' && section !== 'bytes')) {
+    if (one.system === 'pg-boss, as it comes') continue
+    expect(one.values[0], JSON.stringify(one)).toBeGreaterThan(0)
+  }
+  for (const one of inSection('bytes').filter(({ figure }) => figure === 'ledger, all tables')) expect(one.values[0]).toBeGreaterThan(1_000)
+  for (const one of inSection('memory').filter(({ figure, unit }) => unit === 'MiB' && !figure.includes('more'))) expect(one.values[0]).toBeGreaterThan(20)
+})
+
+test('p99 is never below p50', () => {
+  const latencies = inSection('latency')
+  for (const p50 of latencies.filter(({ figure }) => figure === 'p50')) {
+    const p99 = latencies.find((one) => one.figure === 'p99' && who([one])[0] === who([p50])[0])
+    expect(Number(p99?.values[0])).toBeGreaterThanOrEqual(Number(p50.values[0]))
+  }
+})
+
+test('the page, the chart and the verdicts come from the figures: one that is changed changes them', () => {
+  const rate = (system: string): Figure | undefined => inSection('rate').find((one) => one.system === system && one.way === 'HTTP' && one.queues === 'redis' && one.finished === 0)
+  const scaled = (factor: number): Results => ({
+    ...results,
+    figures: results.figures.map((one) => (one.section === 'rate' && one.system === 'agentbus' ? { ...one, values: [factor * Number(rate('no ledger')?.values[0])] } : one)),
+  })
+  const verdictOf = (some: Results): boolean | undefined => verdicts(some).find(({ target }) => target.startsWith('over HTTP') && target.endsWith('Redis'))?.met
+
+  expect([verdictOf(scaled(0.49)), verdictOf(scaled(0.51))]).toEqual([false, true])
+  expect(render(scaled(0.49))).not.toBe(render(scaled(0.51)))
+  expect(render(scaled(0.49))).toMatch(/\| over HTTP at least 0\.5 [^|]+Redis \| 0\.49 \| \*\*NOT met\*\* \|/)
+  expect(chart(scaled(0.49))).toMatch(/^<svg [^]*<\/svg>\n$/)
+  expect(chart(scaled(0.49))).not.toBe(chart(scaled(0.51)))
+})
+
+test.each([
+  ['an unknown option', ['--fast']],
+  ['an unknown section', ['--only', 'rates']],
+  ['a number that is none', ['--jobs', 'many']],
+  ['no runs', ['--runs', '0']],
+])('%s is refused with the usage', (_what, argv) => {
+  expect(() => readOptions(argv)).toThrow(/npm run bench --/)
+})
