@@ -34,12 +34,14 @@ export interface AppOptions {
   readonly waitsPerToken?: number
   /** Commands that are worked on at the same time; the others wait for their turn. */
   readonly commandsAtOnce?: number
+  /** Our own proxies, whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies?: readonly string[]
 }
 
 /** The HTTP application: probes for anyone, everything else for those who hold a token. */
 export function createApp(options: AppOptions): Express {
   const { ledger, log } = options
-  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()) })
+  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()), trustedProxies: options.trustedProxies ?? [] })
   const metrics = createMetrics(options.registry, ledger)
   const waiting = new WaitingClients(options.waitsPerToken)
   const turnstile = new Turnstile(options.commandsAtOnce === undefined ? {} : { most: options.commandsAtOnce })
@@ -50,8 +52,9 @@ export function createApp(options: AppOptions): Express {
   app.use(requestContext(metrics, log))
 
   app.get('/healthz', (_request, response) => void response.json({ ok: true }))
+  const readiness = shared(options.readiness)
   app.get('/readyz', async (_request, response) => {
-    const failing = await options.readiness()
+    const failing = await readiness()
     response.status(failing.length === 0 ? 200 : 503).json({ ready: failing.length === 0, failing })
   })
   options.mount?.(app, auth.requireOperator)
@@ -96,6 +99,17 @@ export function createApp(options: AppOptions): Express {
   })
   app.use(answerError(log))
   return app
+}
+
+/** One at a time: who asks meanwhile gets the same answer, so that nobody without a token makes the stores work. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined
+  return () => {
+    underWay ??= ask().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
 }
 
 /** Reads a JSON body. Bytes that are no UTF-8 are refused: read anyhow, they would be stored as other text than was sent. */

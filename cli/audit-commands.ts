@@ -19,8 +19,9 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
   program
     .command('checkpoint')
     .description('take checkpoints over all histories up to now, and print them so that they can be kept elsewhere')
+    .option('--after-restore', 'record that the ledger was restored from a dump, and begin a new era of transaction numbers')
     .option('--public-key', 'print the public part of AGENTBUS_SIGNING_KEY instead')
-    .action(async (values: { publicKey?: true }) => {
+    .action(async (values: { publicKey?: true; afterRestore?: true }) => {
       const { checkpoint } = await import('./checkpoint.js')
       await checkpoint(io, values)
     })

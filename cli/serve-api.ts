@@ -21,6 +21,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
   const app = createApp({
     ledger: parts.ledger,
     log,
+    trustedProxies: settings.trustedProxies ?? [],
     registry: new Registry(),
     readiness: async () => {
       const failing = parts.isReady() ? [] : ['starting']
@@ -33,7 +34,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
       boards.push(mountBoard({ app: express, requireOperator, ledger: parts.ledger, queues: parts.queues, log }))
     },
   })
-  const server = await listen(app, { host: settings.host, port: settings.port })
+  const server = await listen(app, whereOf(settings))
   return {
     url: server.url,
     close: async () => {
@@ -43,4 +44,9 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
       await parts.ledger.accesses.stop()
     },
   }
+}
+
+/** Where the settings let the API listen, and how long it waits for slow clients. */
+export function whereOf({ host, port, headersTimeoutMs, requestTimeoutMs }: Settings): Parameters<typeof listen>[1] {
+  return { host, port, patience: { headers: headersTimeoutMs, request: requestTimeoutMs } }
 }

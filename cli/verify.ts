@@ -8,7 +8,7 @@ import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader, type Reader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
 import type { Anchor } from '../ledger/verify/checkpoints.js'
-import { nameOf, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
+import { nameOf, STATE_VERSION, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
 import { EXIT } from './exit-codes.js'
 import { TOKEN_PLACE } from './hook-prompts.js'
 import { CliError } from './io.js'
@@ -116,7 +116,7 @@ async function stateIn(file: string, now: { readonly ledger: string; readonly si
   } catch {
     throw refuse('it is not JSON')
   }
-  if (state.version !== 1) throw refuse('another version of agentbus wrote it')
+  if (state.version !== STATE_VERSION) throw refuse('another version of agentbus wrote it')
   if (state.ledger !== now.ledger) throw refuse('it belongs to another ledger')
   if (state.since !== now.since) throw refuse('it was begun with another --since')
   return state

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { AgentbusError } from '../contracts/errors.js'
-import { httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
+import { addressRanges, httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
 
 /** One row of {@link SETTINGS}. `fallback` is text, parsed like anything else; undefined: the setting is optional. */
 export interface Setting<T> {
@@ -61,6 +61,24 @@ export const SETTINGS = {
   }),
   host: withDefault({ env: 'AGENTBUS_HOST', fallback: '127.0.0.1', schema: listenHost, help: 'Address the API and the board listen on.' }),
   port: withDefault({ env: 'AGENTBUS_PORT', fallback: '7717', schema: whole(0, 65_535), help: 'Port the API and the board listen on; 0 takes any free one.' }),
+  headersTimeoutMs: withDefault({
+    env: 'AGENTBUS_HEADERS_TIMEOUT_MS',
+    fallback: '10000',
+    schema: whole(100, 600_000),
+    help: 'How long a client may take to send the headers of a request; then its connection is closed. At most AGENTBUS_REQUEST_TIMEOUT_MS.',
+  }),
+  requestTimeoutMs: withDefault({
+    env: 'AGENTBUS_REQUEST_TIMEOUT_MS',
+    fallback: '30000',
+    schema: whole(100, 3_600_000),
+    help: 'How long a client may take to send a whole request, body included; then its connection is closed.',
+  }),
+  trustedProxies: optional({
+    env: 'AGENTBUS_TRUSTED_PROXIES',
+    example: '127.0.0.1,10.0.0.0/8,fd00::/8',
+    schema: addressRanges,
+    help: 'Addresses of your own proxies, whose X-Forwarded-For is believed when wrong tokens are counted per client. Not set: nobody is.',
+  }),
   publicUrl: optional({
     env: 'AGENTBUS_PUBLIC_URL',
     example: 'https://agentbus.example.org',
@@ -227,7 +245,7 @@ function faultOfSpace(text: string): string {
 /** Rules over several settings; each is silent while one of its settings has a fault of its own. */
 function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   const faults: SettingFault[] = []
-  const { lockMs, stalledCheckMs, leaseSeconds, completionGraceMs, port, simPort } = values
+  const { lockMs, stalledCheckMs, leaseSeconds, completionGraceMs, port, simPort, headersTimeoutMs, requestTimeoutMs } = values
   const isSet = (name: string): boolean => env[name] !== undefined
   const hasGateway = isSet(SETTINGS.openclawBaseUrl.env)
   if (hasGateway && !isSet(SETTINGS.openclawHookToken.env)) faults.push({ setting: SETTINGS.openclawHookToken.env, fault: 'is needed when OPENCLAW_BASE_URL is set' })
@@ -242,6 +260,9 @@ function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   }
   if (leaseSeconds !== undefined && completionGraceMs !== undefined && completionGraceMs >= leaseSeconds * 1000) {
     faults.push({ setting: SETTINGS.completionGraceMs.env, fault: 'must be shorter than LEASE_SECONDS' })
+  }
+  if (headersTimeoutMs !== undefined && requestTimeoutMs !== undefined && headersTimeoutMs > requestTimeoutMs) {
+    faults.push({ setting: SETTINGS.headersTimeoutMs.env, fault: 'must be at most AGENTBUS_REQUEST_TIMEOUT_MS: the headers are a part of the request' })
   }
   if (port !== undefined && port === simPort && port !== 0) faults.push({ setting: SETTINGS.simPort.env, fault: 'must differ from AGENTBUS_PORT' })
   return faults

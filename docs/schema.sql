@@ -131,7 +131,8 @@ create table audit_checkpoints (
   created_at timestamp(6) with time zone not null,
   prev_hash bytea not null,
   hash bytea not null,
-  signature bytea
+  signature bytea,
+  restored_to bigint
 );
 create table controls (
   id bigint not null generated always as identity,
@@ -590,7 +591,11 @@ alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_seq_check
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_audit_checkpoints_seq_fk FOREIGN KEY (checkpoint_seq) REFERENCES audit_checkpoints(seq);
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_job_id_pk PRIMARY KEY (checkpoint_seq, job_id);
 alter table audit_checkpoints add constraint audit_checkpoints_lengths_check CHECK (((octet_length(root) = 32) AND (octet_length(jobs_hash) = 32) AND (octet_length(hash) = 32)));
-alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (xact_from < xact_to) AND (rows >= jobs) AND (jobs >= 1)));
+alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (rows >= jobs) AND
+CASE
+    WHEN (restored_to IS NULL) THEN ((xact_from < xact_to) AND (jobs >= 1))
+    ELSE ((xact_from <= xact_to) AND (jobs >= 0) AND (restored_to >= 1))
+END));
 alter table audit_checkpoints add constraint audit_checkpoints_signed_check CHECK (((key_id IS NULL) = (signature IS NULL)));
 alter table audit_checkpoints add constraint audit_checkpoints_pkey PRIMARY KEY (seq);
 alter table controls add constraint controls_lifted_check CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)));
@@ -843,8 +848,9 @@ CREATE OR REPLACE FUNCTION public.audit_checkpoint_canonical(c audit_checkpoints
  LANGUAGE sql
  STABLE
 AS $function$
-  select concat_ws(E'\n', 'agentbus checkpoint 1', c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, encode(c.root, 'hex'),
-    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+  select concat_ws(E'\n', case when c.restored_to is null then 'agentbus checkpoint 1' else 'agentbus checkpoint 2' end,
+    c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, encode(c.root, 'hex'),
+    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), c.restored_to)
 $function$
 ;
 CREATE OR REPLACE FUNCTION public.audit_checkpoints_chain()
@@ -853,14 +859,19 @@ CREATE OR REPLACE FUNCTION public.audit_checkpoints_chain()
 AS $function$
 declare
   prior audit_checkpoints;
+  begins xid8;
 begin
   select * into prior from audit_checkpoints order by seq desc limit 1;
-  if new.seq <> coalesce(prior.seq, 0) + 1 or new.xact_from <> coalesce(prior.xact_to, '0'::xid8)
-    or new.prev_hash <> coalesce(prior.hash, decode(repeat('00', 32), 'hex')) then
+  -- After a restore the numbers begin again; a restore may be recorded in several parts.
+  begins := case when prior.seq is null or (prior.restored_to is not null and prior.restored_to is distinct from new.restored_to) then '0'::xid8 else prior.xact_to end;
+  if new.seq <> coalesce(prior.seq, 0) + 1 or new.xact_from <> begins or new.prev_hash <> coalesce(prior.hash, decode(repeat('00', 32), 'hex')) then
     raise exception 'checkpoint % does not follow the one before', new.seq using errcode = 'integrity_constraint_violation';
   end if;
-  if new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
+  if new.restored_to is null and new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
     raise exception 'checkpoint % reaches into transactions that have not ended', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.restored_to > (select max(id) from job_transitions) or new.restored_to < (select max(restored_to) from audit_checkpoints) then
+    raise exception 'checkpoint % records a restore of rows that are not there', new.seq using errcode = 'integrity_constraint_violation';
   end if;
   if new.hash <> sha256(new.prev_hash || convert_to(audit_checkpoint_canonical(new), 'UTF8')) then
     raise exception 'checkpoint % does not have the hash of what it says', new.seq using errcode = 'integrity_constraint_violation';

@@ -3,6 +3,7 @@ import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { fits } from '../contracts/filters.js'
 import { FileFindingBody } from '../contracts/findings.js'
+import { faultsOf } from '../contracts/issues.js'
 import { CreateJobBody } from '../contracts/jobs.js'
 import { ReactionsConfig, SubscriptionConfig, type ReactionStatus } from '../contracts/subscriptions.js'
 import { fill, fillText } from '../contracts/templates.js'
@@ -198,7 +199,7 @@ async function makeJob(tx: Tx, event: EventRow, match: Match, nowMs: number): Pr
     parent_job_id: event.source_job_id ?? undefined,
     correlation_key: event.correlation_key ?? undefined,
   })
-  if (!body.success) return { status: 'failed', detail: faultOf(body.error.issues) }
+  if (!body.success) return { status: 'failed', detail: faultsOf(body.error.issues) }
   const chain: Chain = { hops: event.hops + 1, lineage: [...event.lineage, match.id], eventId: String(event.id) }
   const { job, created } = await createJob(tx, body.data, { actor: actorOf(match), nowMs, chain })
   return { status: created ? 'made' : 'joined', jobId: job.id }
@@ -217,7 +218,7 @@ async function makeFinding(tx: Tx, event: EventRow, match: Match, nowMs: number)
     to: definition.agent,
     source_agent: event.source_agent ?? undefined,
   })
-  if (!body.success) return { status: 'failed', detail: faultOf(body.error.issues) }
+  if (!body.success) return { status: 'failed', detail: faultsOf(body.error.issues) }
   const { finding, created } = await fileFinding(tx, body.data, { actor: actorOf(match), nowMs })
   return { status: created ? 'made' : 'joined', findingId: finding.id }
 }
@@ -231,8 +232,4 @@ async function cutFanOut(tx: Tx, event: EventRow, matched: number, config: React
 
 function shortened(text: string, most: number): string {
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`
-}
-
-function faultOf(issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string {
-  return issues.map(({ path, message }) => `${path.map(String).join('.')}: ${message}`).join('; ')
 }

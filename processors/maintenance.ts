@@ -138,7 +138,8 @@ export class Maintenance {
     if (!(await claimTurn(ledger.db, { name: 'checkpoints', by: workerId, seconds: turnSeconds }))) return
     for (let count = 0; count < MOST_CHECKPOINTS && !this.#stopped; count += 1) {
       const taken = await takeCheckpoint(ledger.db, { signer })
-      if (taken.kind === 'behind') log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: see docs/audit.md')
+      if (taken.kind === 'behind')
+        log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
       if (taken.kind !== 'taken') return
       const { seq, hash, rows, xact_to } = taken.checkpoint
       log.info({ event: 'checkpoint.taken', seq, hash, rows, xact_to }, 'a checkpoint was taken')

@@ -592,7 +592,7 @@ export const COMMANDS: readonly CommandRow[] = [
       o('agent', 'text', 'what this agent was told, read, wrote and did'),
       o('from', 'text', 'from this time on (ISO 8601), for an agent'),
       o('to', 'text', 'until this time (default: now)'),
-      o('prompts', 'text', 'true: with the bytes that it was sent'),
+      o('prompts', 'text', 'true: with the bytes that the agents were sent, but for the tokens in them'),
     ],
   },
   { name: 'workflows', group: 'Workflows', help: 'list workflows', method: 'GET', path: '/v1/workflows', show: 'workflows', options: [] },

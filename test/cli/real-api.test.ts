@@ -90,12 +90,16 @@ describe('hand-offs, from the shell', () => {
     const shown = await cli(['approval', idOf(waits.id)])
     const answered = await answer(['unblock-job', person.id, '--reason', 'the blue one', '--answer', '{"colour":"blue"}'])
     const story = await cli(['trace', '--job-id', waits.id])
+    const withPrompts = await cli(['trace', '--job-id', waits.id, '--prompts', 'true'])
 
     expect(list.stdout).toMatch(new RegExp(`${person.id} +devops +\\S+ +person +operator +which one\\?`))
     expect([approved['status'], rejected['status'], again.code]).toEqual(['approved', 'rejected', 5])
     expect(shown.stdout).toContain('not yet')
     expect(answered).toMatchObject({ status: 'queued', answer: { answer: { colour: 'blue' } } })
-    for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id]) expect(story.stdout).toContain(part)
+    for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id, 'told attempt 1 was sent its order'])
+      expect(story.stdout).toContain(part)
+    expect(story.stdout).not.toContain('Prompt of attempt')
+    expect(withPrompts.stdout).toMatch(new RegExp(`Prompt of attempt \\S+ of job ${waits.id}:\njob ${waits.id} attempt \\S+\n`))
   })
 
   test('a trace shows each job below the one it came from, whatever came in between', async () => {

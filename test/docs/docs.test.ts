@@ -51,7 +51,7 @@ test('every command in the docs exists, with its options', async () => {
     workspace: ['dir', 'role', 'api-url', 'command'],
     'operator-token': ['name'],
     verify: ['since', 'resume', 'no-queues', 'public-key', 'anchor'],
-    checkpoint: ['public-key'],
+    checkpoint: ['public-key', 'after-restore'],
     audit: ['from', 'to', 'out'],
   }
   const unknown: string[] = []
