@@ -3,6 +3,7 @@ import type { SignatureCheck } from '../audit/signing.js'
 import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
 import { walkPrompts } from './prompts.js'
+import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
 import { ORPHANS } from './reference-check.js'
 import { Findings, resultOf, type CheckResult, type Violation } from './report.js'
@@ -119,6 +120,7 @@ function stepsOf(options: VerifyOptions): Step[] {
     },
     ...[...STATE_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),
     { name: 'slots', run: () => checkSlots(reader, options, options.nowMs) },
+    { name: 'prunes', run: async (walk) => resultOf('prunes', await checkPrunes(reader.client, walk.findings), walk.findings) },
     {
       name: 'prompts',
       run: async (walk) => {
