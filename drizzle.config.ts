@@ -14,6 +14,7 @@ export default defineConfig({
     './ledger/schema/workflows.ts',
     './ledger/schema/accesses.ts',
     './ledger/schema/audit.ts',
+    './ledger/schema/prunes.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

@@ -37,4 +37,36 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
       const { exportAudit } = await import('./export-audit.js')
       await exportAudit(io, values)
     })
+  registerKeepingCommands(program, io)
+}
+
+/** The commands that keep the ledger: copies of it, and what of it is kept for how long. */
+function registerKeepingCommands(program: Command, io: ServerIo): void {
+  program
+    .command('backup')
+    .description('write the whole ledger, as it is at this moment, into a new folder; the bus may run meanwhile')
+    .requiredOption('--out <folder>', 'a folder that is not there yet')
+    .action(async (values: { out: string }) => {
+      const { backup } = await import('./backup.js')
+      await backup(io, values)
+    })
+  program
+    .command('restore')
+    .description('put a backup into the database of the settings, and verify it')
+    .requiredOption('--from <folder>', 'what `agentbus backup` wrote')
+    .option('--drill', 'into a scratch database, with queues under a scratch prefix; both are removed at the end')
+    .option('--replace', 'drop the ledger that is in the database; without it, only an empty one is taken')
+    .action(async (values: { from: string; drill?: true; replace?: true }) => {
+      const { restore } = await import('./restore.js')
+      await restore(io, values)
+    })
+  program
+    .command('prune')
+    .description('take out what the section `retention` of the fleet file no longer keeps; the ledger still proves itself')
+    .option('--dry-run', 'only say how much that would be')
+    .option('--json', 'the result as JSON')
+    .action(async (values: { dryRun?: true; json?: true }) => {
+      const { prune } = await import('./prune.js')
+      await prune(io, values)
+    })
 }

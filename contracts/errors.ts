@@ -39,6 +39,9 @@ export const ERRORS = {
     next: 'Stop working on it: a newer attempt owns the job. This answer is kept in the history and changed nothing.',
   },
   AGENTBUS_LEASE_EXPIRED: { status: 409, title: 'The lease of this attempt has run out', next: 'Stop working on it: the job was or will be given to another attempt.' },
+  AGENTBUS_BACKUP: { status: 422, title: 'The backup cannot be used', next: 'Take another backup, or name the right folder; nothing was changed.' },
+  AGENTBUS_NOT_EMPTY: { status: 409, title: 'There is something in the database', next: 'Name an empty database in DATABASE_URL, or say --replace if what is there may go.' },
+  AGENTBUS_IN_USE: { status: 409, title: 'The ledger is in use', next: 'Stop every agentbus process of this ledger, then run it again.' },
   AGENTBUS_IDEMPOTENCY_MISMATCH: { status: 422, title: 'The Idempotency-Key was used with another request', next: 'Use a new key for a new request; the first one stands.' },
   AGENTBUS_VERSION_MISMATCH: { status: 412, title: 'It has changed since the version in If-Match', next: 'Read it again and repeat the change on the newest version.' },
   AGENTBUS_DEPENDENCY_CYCLE: {

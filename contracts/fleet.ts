@@ -4,6 +4,7 @@ import { AuthorityConfig, BlockedConfig } from './authority.js'
 import { AgentId, GatewayId } from './ids.js'
 import { InboxConfig } from './inbox.js'
 import { ReactionsConfig, SubscriptionConfig } from './subscriptions.js'
+import { RetentionConfig } from './retention.js'
 import { orderKey, StandingOrderConfig, StandingOrderView } from './standing-orders.js'
 import { isStorableText, storableText } from './text.js'
 
@@ -99,6 +100,8 @@ export const FleetFile = z
     reactions: ReactionsConfig.optional(),
     blocked: BlockedConfig.optional(),
     authority: AuthorityConfig.optional(),
+    /** Absent: what was applied before stays. Without any, nothing is ever pruned. */
+    retention: RetentionConfig.optional(),
   })
   .superRefine((fleet, ctx) => {
     const gateways = new Set<string>()

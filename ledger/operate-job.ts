@@ -31,6 +31,12 @@ export async function retryJob(tx: Tx, job: LockedJob, by: { readonly actor: Act
   if (job.status === 'leased' || job.status === 'running') {
     throw new AgentbusError('AGENTBUS_ILLEGAL_TRANSITION', `Job ${job.id} is ${job.status}; cancel it first.`, { job_id: job.id, from: job.status, to: 'queued' })
   }
+  if (job.pruned_by !== null) {
+    throw new AgentbusError('AGENTBUS_ILLEGAL_TRANSITION', `What job ${job.id} was given has been pruned; it cannot run again. Create a new job.`, {
+      job_id: job.id,
+      pruned_by: job.pruned_by,
+    })
+  }
   if (isTerminal(job.status) && job.dedupe_key !== null) await refuseSecondOpen(tx, job)
   const max = Math.max(job.max_attempts, job.attempt_count + by.body.extra_attempts)
   return move(tx, job, {

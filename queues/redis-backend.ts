@@ -45,3 +45,17 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
     },
   }
 }
+
+/** Removes every key below a prefix. For prefixes of one's own only: it does not ask what the keys are. */
+export async function forgetPrefix(url: string, prefix: string): Promise<void> {
+  if (!/^[A-Za-z0-9_-]+$/.test(prefix)) throw new Error('a prefix of letters, digits, underscore and hyphen is meant')
+  const connection = new Redis(url, { maxRetriesPerRequest: 3 })
+  connection.on('error', () => undefined)
+  try {
+    for await (const keys of connection.scanStream({ match: `${prefix}:*`, count: 500 }) as AsyncIterable<string[]>) {
+      if (keys.length > 0) await connection.unlink(...keys)
+    }
+  } finally {
+    connection.disconnect()
+  }
+}

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid, type AnyPgColumn } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { bytea, instant } from './columns.js'
 import { attemptStatus, jobStatus, lane, onDependencyDeath, onLost, sessionMode } from './enums.js'
 import { agents, gateways } from './fleet.js'
 import { standing_order_runs } from './standing-orders.js'
@@ -71,6 +71,9 @@ export const jobs = pgTable(
     escalate_at: instant('escalate_at'),
     /** What it waited for and got; the next attempt is told. */
     answer: jsonb('answer').$type<Json>(),
+    /** The row of `prunes` by which payload, state, result and answer were taken out, and the SHA-256 of what they were. */
+    pruned_by: integer('pruned_by'),
+    pruned_hash: bytea('pruned_hash'),
     last_error: text('last_error'),
     last_error_code: text('last_error_code'),
     created_by: text('created_by').notNull(),
@@ -152,6 +155,10 @@ export const jobs = pgTable(
     uniqueIndex('jobs_standing_order_run_idx')
       .on(t.standing_order_run_id)
       .where(sql`standing_order_run_id is not null`),
+    check('jobs_pruned_when_over', sql`${t.pruned_by} is null or (${t.finished_at} is not null and ${t.pruned_hash} is not null)`),
+    index('jobs_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
     index('jobs_parent_idx')
       .on(t.parent_job_id)
       .where(sql`parent_job_id is not null`),
@@ -185,8 +192,16 @@ export const prompts = pgTable(
     created_at: instant('created_at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    /** The row of `prunes` by which the body was taken out; hash and size stay. */
+    pruned_by: integer('pruned_by'),
   },
-  (t) => [check('prompts_hash_check', sql`${t.hash} ~ '^[0-9a-f]{64}$'`)],
+  (t) => [
+    check('prompts_hash_check', sql`${t.hash} ~ '^[0-9a-f]{64}$'`),
+    check('prompts_pruned_check', sql`${t.pruned_by} is null or ${t.body} = ''`),
+    index('prompts_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
+  ],
 )
 
 /** One row per lease of a job. Closed rows never change again. */
@@ -233,6 +248,9 @@ export const job_attempts = pgTable(
     openclaw_task_ref: text('openclaw_task_ref'),
     openclaw_session_key: text('openclaw_session_key'),
     openclaw_meta: jsonb('openclaw_meta').notNull().default({}).$type<Json>(),
+    /** The row of `prunes` by which `hook_response` and `openclaw_meta` were taken out, and the SHA-256 of what they were. */
+    pruned_by: integer('pruned_by'),
+    pruned_hash: bytea('pruned_hash'),
   },
   (t) => [
     check('job_attempts_no_check', sql`${t.attempt_no} >= 1`),
@@ -250,6 +268,10 @@ export const job_attempts = pgTable(
     index('job_attempts_expiry_idx')
       .on(t.leased_until)
       .where(sql`finished_at is null`),
+    check('job_attempts_pruned_when_closed', sql`${t.pruned_by} is null or (${t.finished_at} is not null and ${t.pruned_hash} is not null)`),
+    index('job_attempts_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
     index('job_attempts_agent_idx').on(t.agent_id, t.leased_at.desc()),
   ],
 )

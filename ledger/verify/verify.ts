@@ -4,6 +4,7 @@ import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
 import { HAND_OFF_CHECKS } from './hand-off-checks.js'
 import { walkPrompts } from './prompts.js'
+import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
 import { RECORD_CHECKS } from './record-checks.js'
 import { ORPHANS } from './reference-check.js'
@@ -127,6 +128,7 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('slots', walk.examined(), walk.findings, `counted anew from ${from}`)
       },
     },
+    { name: 'prunes', run: async (walk) => resultOf('prunes', await checkPrunes(reader.client, walk.findings), walk.findings) },
     {
       name: 'prompts',
       run: async (walk) => {

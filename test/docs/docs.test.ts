@@ -53,6 +53,9 @@ test('every command in the docs exists, with its options', async () => {
     verify: ['since', 'resume', 'no-queues', 'public-key', 'anchor'],
     checkpoint: ['public-key', 'after-restore'],
     audit: ['from', 'to', 'out'],
+    backup: ['out'],
+    restore: ['from', 'drill', 'replace'],
+    prune: ['dry-run'],
   }
   const unknown: string[] = []
 
@@ -86,8 +89,8 @@ describe('every query in the docs', () => {
     const counts: number[] = []
     for (const query of queries) counts.push((await t.database.pool.query(query)).rows.length)
 
-    // the story (a placeholder), the agent's hour, dead letters, observations, blocked, workers (none run here), open
-    expect(counts).toEqual([0, 5, 1, 1, 1, 0, 1])
+    // the story (a placeholder), the agent's hour, dead letters, observations, blocked, the namespace, workers (none run here), open
+    expect(counts).toEqual([0, 5, 1, 1, 1, 1, 0, 1])
   })
 
   test('about hand-offs runs, and finds the rows it is about', async () => {
