@@ -19,7 +19,9 @@ import type { CallerDeps } from './as-caller.js'
 import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
-import { pause, resume, type ControlScope } from './controls.js'
+import { ControlCommands } from './control-commands.js'
+import { listControlChanges, listControls } from './control-queries.js'
+import type { ControlScope, ListControlChangesQuery } from '../contracts/controls.js'
 import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
 import { reapExpired, reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-attempt.js'
 import { HandoffCommands } from './handoff-commands.js'
@@ -29,8 +31,10 @@ import { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
 import { JobWaits } from './job-waits.js'
+import { keepControls, type KeptControls } from './keep-controls.js'
 import { listLanes } from './lanes.js'
 import { leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
+import { Limits, putLimits } from './limits.js'
 import { decideApproval, expiredApprovals } from './decide-approval.js'
 import { reactToStorm } from './emit-event.js'
 import { escalateBlocked } from './escalate.js'
@@ -74,10 +78,12 @@ export class Ledger {
   readonly inbox: InboxCommands
   readonly projects: ProjectCommands
   readonly waits: JobWaits
+  readonly limits: Limits
   readonly accesses: AccessLog
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
+  readonly controls: ControlCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -99,15 +105,20 @@ export class Ledger {
     this.random = options.random
     this.#hot = new HotPath(options.database)
     this.accesses = new AccessLog({ db: () => this.db })
+    this.limits = new Limits({ nowMs: options.nowMs })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
-      if (hint.fleet === true) this.#signedIn.clear()
+      if (hint.fleet !== true) return
+      this.#signedIn.clear()
+      this.limits.forget()
     })
     this.jobs = new JobCommands({
       run: (work) => this.run(work),
       hot: this.#hot,
       hint: (hint) => this.hints.give(hint),
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
+      limits: this.limits,
+      db: () => this.db,
       nowMs: options.nowMs,
       random: options.random,
       retryBaseSeconds: options.retryBaseSeconds,
@@ -116,6 +127,11 @@ export class Ledger {
     this.inbox = new InboxCommands(asCaller)
     this.projects = new ProjectCommands(asCaller)
     this.workflows = new WorkflowCommands(asCaller)
+    this.controls = new ControlCommands({
+      ...asCaller,
+      db: () => this.db,
+      cancelWorkflow: (context, id, body) => this.workflows.cancelWithJobs(context, id, body),
+    })
     this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
@@ -125,6 +141,7 @@ export class Ledger {
     let committed: Tx | undefined
     const result = await inTransaction(this.db, async (tx) => {
       committed = tx
+      putLimits(tx, this.limits)
       return work(tx)
     })
     const hint = committed === undefined ? undefined : takeHints(committed)
@@ -173,6 +190,8 @@ export class Ledger {
   listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
   listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
   listGateways = () => this.#read(listGateways)
+  listControls = () => this.#read((db) => listControls(db))
+  listControlChanges = (query: ListControlChangesQuery) => this.#read((db) => listControlChanges(db, query))
   listLanes = () => this.#read(listLanes)
   listDispatchers = () => this.#read(listDispatchers)
   openCounts = () => this.#read(openCounts)
@@ -263,11 +282,12 @@ export class Ledger {
     return changes
   }
 
+  /** Pauses or resumes in the simplest form, for the routes and the board that know no other. */
   async setPaused(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean }): Promise<boolean> {
     await this.#operatorOnly(context.caller)
-    const change = { scope: what.scope, target: what.target, reason: what.reason, actor: actorOf(context.caller) }
-    const { changed } = await this.run((tx) => onceOnly(tx, context, async () => ({ changed: await (what.paused ? pause(tx, change) : resume(tx, change)) })))
-    return changed
+    if (what.paused) return this.controls.pause(context, what)
+    const { scope, reason } = what
+    return (await this.controls.resume(context, { scope, reason, ...(what.target === '' ? {} : { target: what.target }) })).changed
   }
 
   /** Makes a token. @throws AGENTBUS_TOKEN_SHOWN for a repeat: a token is shown once */
@@ -356,11 +376,16 @@ export class Ledger {
     return { resumed, expired, escalated }
   }
 
+  /** What controls ask for after they were set, and when they end. */
+  keepControls(): Promise<KeptControls> {
+    return keepControls((work) => this.run(work), this.db)
+  }
+
   /** Whether reactions of a storm are owed, and whether work that was or will be given by capability waits. */
   async handOffsDue(): Promise<{ reactions: boolean; routed: boolean }> {
     const { rows } = await this.#read((db) =>
       db.execute<{ reactions: boolean; routed: boolean }>(sql`
-        select exists (select from reactions where status = 'pending') as reactions,
+        select exists (select from reactions where status = 'pending' and (not_before is null or not_before <= clock_timestamp())) as reactions,
           exists (select from jobs where status = 'queued' and cardinality(capabilities) > 0) as routed`),
     )
     return rows[0] ?? { reactions: false, routed: false }

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import { AuthorityConfig, BlockedConfig, type Right } from '../contracts/authority.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { Fleet, FleetChange } from '../contracts/fleet.js'
+import { LimitsConfig } from '../contracts/limits.js'
 import { RetentionConfig } from '../contracts/retention.js'
 import { ReactionsConfig } from '../contracts/subscriptions.js'
 import { actorOf, type Caller } from './caller.js'
@@ -10,11 +11,12 @@ import type { Db, Tx } from './database.js'
 import { differences } from './differences.js'
 
 /** The sections of the fleet file that are one set of rules each. */
-const POLICIES = { reactions: ReactionsConfig, blocked: BlockedConfig, authority: AuthorityConfig, retention: RetentionConfig } as const
+const POLICIES = { reactions: ReactionsConfig, blocked: BlockedConfig, authority: AuthorityConfig, limits: LimitsConfig, retention: RetentionConfig } as const
 type Policies = {
   readonly reactions: ReactionsConfig
   readonly blocked: BlockedConfig
   readonly authority: AuthorityConfig
+  readonly limits: LimitsConfig
   readonly retention: RetentionConfig
 }
 export type PolicyName = keyof Policies
