@@ -19,6 +19,7 @@ import type { CallerDeps } from './as-caller.js'
 import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
+import { ConsoleReads } from './console/console-reads.js'
 import { pause, resume, type ControlScope } from './controls.js'
 import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
 import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-attempt.js'
@@ -75,6 +76,7 @@ export class Ledger {
   readonly projects: ProjectCommands
   readonly waits: JobWaits
   readonly accesses: AccessLog
+  readonly console: ConsoleReads
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
@@ -95,6 +97,7 @@ export class Ledger {
     this.nowMs = options.nowMs
     this.random = options.random
     this.accesses = new AccessLog({ db: () => this.db })
+    this.console = new ConsoleReads({ db: () => this.db })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
       if (hint.fleet === true) this.#signedIn.clear()
