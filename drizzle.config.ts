@@ -5,6 +5,7 @@ export default defineConfig({
   schema: [
     './ledger/schema/enums.ts',
     './ledger/schema/fleet.ts',
+    './ledger/schema/controls.ts',
     './ledger/schema/jobs.ts',
     './ledger/schema/history.ts',
     './ledger/schema/plumbing.ts',

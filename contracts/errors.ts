@@ -48,6 +48,16 @@ export const ERRORS = {
   },
   AGENTBUS_UNKNOWN_DEPENDENCY: { status: 422, title: 'A job it depends on does not exist', next: 'Create that job first, in the same namespace.' },
   AGENTBUS_TOKEN_SHOWN: { status: 409, title: 'The token was shown already', next: 'If its answer was lost, revoke it and make another with a new Idempotency-Key.' },
+  AGENTBUS_CONTROL_CONFLICT: {
+    status: 409,
+    title: 'Another control is in force there',
+    next: 'Read it with `agentbus controls`; resume it first, or send this one with `replace`. Nothing was changed.',
+  },
+  AGENTBUS_LIMIT_REACHED: {
+    status: 429,
+    title: 'A limit on work is reached',
+    next: 'Send the same request again as late as Retry-After says; nothing was changed. The problem names the limit, which stands in `limits` of fleet.yaml.',
+  },
   AGENTBUS_NOT_A_SLOT: { status: 409, title: 'The job is not the run of a standing order', next: 'Close it with complete, block or fail.' },
   AGENTBUS_ORDER_NOT_FOUND: { status: 404, title: 'No standing order has that name', next: 'List them with `agentbus standing-orders`; the name is agent/name.' },
   AGENTBUS_NO_COORDINATOR: {

@@ -3,6 +3,7 @@ import { AGENT_STATES } from './agents.js'
 import { AuthorityConfig, BlockedConfig } from './authority.js'
 import { AgentId, GatewayId } from './ids.js'
 import { InboxConfig } from './inbox.js'
+import { LimitsConfig } from './limits.js'
 import { ReactionsConfig, SubscriptionConfig } from './subscriptions.js'
 import { orderKey, StandingOrderConfig, StandingOrderView } from './standing-orders.js'
 import { isStorableText, storableText } from './text.js'
@@ -99,6 +100,7 @@ export const FleetFile = z
     reactions: ReactionsConfig.optional(),
     blocked: BlockedConfig.optional(),
     authority: AuthorityConfig.optional(),
+    limits: LimitsConfig.optional(),
   })
   .superRefine((fleet, ctx) => {
     const gateways = new Set<string>()
@@ -130,6 +132,9 @@ export const FleetFile = z
     }
     if (fleet.blocked?.replan !== undefined && !agents.has(fleet.blocked.replan)) {
       ctx.addIssue({ code: 'custom', path: ['blocked', 'replan'], message: `agent ${fleet.blocked.replan} is not defined` })
+    }
+    for (const id of Object.keys(fleet.limits?.agents ?? {})) {
+      if (!agents.has(id)) ctx.addIssue({ code: 'custom', path: ['limits', 'agents', id], message: `agent ${id} is not defined` })
     }
     for (const [right, holders] of Object.entries(fleet.authority ?? {})) {
       for (const [at, id] of holders.entries()) {

@@ -7,7 +7,7 @@ create type agent_state as enum ('offline', 'idle', 'assigned', 'working', 'bloc
 create type approval_status as enum ('pending', 'approved', 'rejected', 'expired', 'withdrawn');
 create type attempt_status as enum ('leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released');
 create type breaker_state as enum ('closed', 'open');
-create type control_scope as enum ('everything', 'lane', 'gateway', 'agent');
+create type control_scope as enum ('everything', 'lane', 'gateway', 'agent', 'order', 'promotions', 'conversions');
 create type finding_level as enum ('info', 'warning', 'urgent');
 create type finding_move as enum ('filed', 'raised', 'read', 'returned', 'acknowledged', 'withdrawn', 'settled');
 create type finding_status as enum ('open', 'settled');
@@ -23,7 +23,7 @@ create type session_mode as enum ('isolated', 'main');
 create type slot_status as enum ('expected', 'started', 'no_work', 'completed', 'blocked', 'failed', 'skipped', 'missed');
 create type token_role as enum ('operator', 'agent', 'auditor');
 create type transition_kind as enum ('move', 'note');
-create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'assigned', 'given_back', 'escalated', 'answered', 'buried');
+create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'pause_ended', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'assigned', 'given_back', 'escalated', 'answered', 'buried');
 create type workflow_run_status as enum ('running', 'succeeded', 'failed', 'cancelled');
 create type workflow_step_status as enum ('pending', 'running', 'succeeded', 'failed', 'skipped', 'cancelled');
 
@@ -133,6 +133,17 @@ create table audit_checkpoints (
   hash bytea not null,
   signature bytea
 );
+create table control_changes (
+  control_id bigint not null,
+  seq integer not null,
+  id bigint not null generated always as identity,
+  change text not null,
+  reason text not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
 create table controls (
   id bigint not null generated always as identity,
   scope control_scope not null,
@@ -142,7 +153,15 @@ create table controls (
   set_by text not null,
   set_at timestamp(6) with time zone not null default clock_timestamp(),
   lifted_by text,
-  lifted_at timestamp(6) with time zone
+  lifted_at timestamp(6) with time zone,
+  action text not null default 'pause'::text,
+  until_at timestamp(6) with time zone,
+  running text not null default 'leave'::text,
+  drained_at timestamp(6) with time zone,
+  lifted_by_kind actor_kind,
+  lifted_because text,
+  lift_reason text,
+  last_seq integer not null default 0
 );
 create table dispatcher_heartbeats (
   namespace text not null default 'default'::text,
@@ -359,7 +378,8 @@ create table jobs (
   capabilities text[] not null default '{}'::text[],
   blocked_at timestamp(6) with time zone,
   escalate_at timestamp(6) with time zone,
-  answer jsonb
+  answer jsonb,
+  held_by bigint
 );
 create table ledger_meta (
   key text not null,
@@ -436,6 +456,12 @@ create table queue_epochs (
   rebuilding_until timestamp(6) with time zone,
   rebuilding_by text
 );
+create table rate_buckets (
+  caller text not null,
+  limit_name text not null,
+  tokens double precision not null,
+  filled_at timestamp(6) with time zone not null
+);
 create table reactions (
   event_id bigint not null,
   subscription_id uuid not null,
@@ -445,7 +471,8 @@ create table reactions (
   finding_id uuid,
   detail text,
   created_at timestamp(6) with time zone not null default clock_timestamp(),
-  done_at timestamp(6) with time zone
+  done_at timestamp(6) with time zone,
+  not_before timestamp(6) with time zone
 );
 create table standing_order_run_transitions (
   run_id uuid not null,
@@ -593,8 +620,17 @@ alter table audit_checkpoints add constraint audit_checkpoints_lengths_check CHE
 alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (xact_from < xact_to) AND (rows >= jobs) AND (jobs >= 1)));
 alter table audit_checkpoints add constraint audit_checkpoints_signed_check CHECK (((key_id IS NULL) = (signature IS NULL)));
 alter table audit_checkpoints add constraint audit_checkpoints_pkey PRIMARY KEY (seq);
+alter table control_changes add constraint control_changes_change_check CHECK (((change = ANY (ARRAY['set'::text, 'running_cancelled'::text, 'drained'::text, 'resumed'::text, 'expired'::text, 'replaced'::text])) AND ((change = 'set'::text) = (seq = 1))));
+alter table control_changes add constraint control_changes_control_id_controls_id_fk FOREIGN KEY (control_id) REFERENCES controls(id);
+alter table control_changes add constraint control_changes_control_id_seq_pk PRIMARY KEY (control_id, seq);
+alter table controls add constraint controls_action_check CHECK (((action = ANY (ARRAY['pause'::text, 'drain'::text, 'freeze'::text])) AND ((action <> 'drain'::text) OR ((scope)::text = 'agent'::text))));
+alter table controls add constraint controls_drained_check CHECK (((drained_at IS NULL) OR (action = 'drain'::text)));
+alter table controls add constraint controls_freeze_check CHECK (((action = 'freeze'::text) = ((scope)::text = ANY (ARRAY['promotions'::text, 'conversions'::text]))));
+alter table controls add constraint controls_lifted_because_check CHECK (((lifted_because IS NULL) OR ((lifted_because = ANY (ARRAY['resumed'::text, 'expired'::text, 'replaced'::text])) AND (lifted_at IS NOT NULL))));
 alter table controls add constraint controls_lifted_check CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)));
-alter table controls add constraint controls_target_check CHECK (((scope = 'everything'::control_scope) = (target = ''::text)));
+alter table controls add constraint controls_running_check CHECK (((running = ANY (ARRAY['leave'::text, 'cancel'::text])) AND ((running = 'leave'::text) OR (action = 'pause'::text))));
+alter table controls add constraint controls_target_check CHECK ((((scope)::text = ANY (ARRAY['everything'::text, 'promotions'::text, 'conversions'::text])) = (target = ''::text)));
+alter table controls add constraint controls_until_check CHECK (((until_at IS NULL) OR (until_at > set_at)));
 alter table controls add constraint controls_pkey PRIMARY KEY (id);
 alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_counts_check CHECK (((leases_owned >= 0) AND (busy_agents >= 0)));
 alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_namespace_dispatcher_id_pk PRIMARY KEY (namespace, dispatcher_id);
@@ -688,6 +724,7 @@ alter table prompts add constraint prompts_hash_check CHECK ((hash ~ '^[0-9a-f]{
 alter table prompts add constraint prompts_pkey PRIMARY KEY (hash);
 alter table queue_epochs add constraint queue_epochs_single_row CHECK (id);
 alter table queue_epochs add constraint queue_epochs_pkey PRIMARY KEY (id);
+alter table rate_buckets add constraint rate_buckets_caller_limit_name_pk PRIMARY KEY (caller, limit_name);
 alter table reactions add constraint reactions_detail_check CHECK (((status <> ALL (ARRAY['cut'::reaction_status, 'refused'::reaction_status, 'failed'::reaction_status])) OR (detail IS NOT NULL)));
 alter table reactions add constraint reactions_done_check CHECK (((status = 'pending'::reaction_status) = (done_at IS NULL)));
 alter table reactions add constraint reactions_made_check CHECK (((status <> ALL (ARRAY['made'::reaction_status, 'joined'::reaction_status])) OR (job_id IS NOT NULL) OR (finding_id IS NOT NULL)));
@@ -743,6 +780,7 @@ CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
 CREATE INDEX approvals_expiry_idx ON public.approvals USING btree (expires_at) WHERE ((status = 'pending'::approval_status) AND (expires_at IS NOT NULL));
 CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX approvals_open_idx ON public.approvals USING btree (id DESC NULLS LAST) WHERE (status = 'pending'::approval_status);
+CREATE UNIQUE INDEX control_changes_id_idx ON public.control_changes USING btree (id);
 CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
 CREATE INDEX events_correlation_idx ON public.events USING btree (correlation_key, id) WHERE (correlation_key IS NOT NULL);
@@ -787,7 +825,10 @@ CREATE INDEX jobs_escalate_idx ON public.jobs USING btree (escalate_at) WHERE (e
 CREATE INDEX jobs_flow_idx ON public.jobs USING btree (flow_key, id DESC NULLS LAST) WHERE (flow_key IS NOT NULL);
 CREATE INDEX jobs_handed_over_idx ON public.jobs USING btree (created_at) WHERE ((finished_at IS NULL) AND (source_agent IS NOT NULL));
 CREATE INDEX jobs_open_idx ON public.jobs USING btree (target_agent, status) WHERE (finished_at IS NULL);
+CREATE INDEX jobs_open_lane_idx ON public.jobs USING btree (lane, status) WHERE (finished_at IS NULL);
+CREATE INDEX jobs_open_source_idx ON public.jobs USING btree (source_agent) WHERE ((finished_at IS NULL) AND (source_agent IS NOT NULL));
 CREATE INDEX jobs_parent_idx ON public.jobs USING btree (parent_job_id) WHERE (parent_job_id IS NOT NULL);
+CREATE INDEX jobs_parked_idx ON public.jobs USING btree (held_by, priority DESC NULLS LAST, run_after, id) WHERE ((status = 'queued'::job_status) AND (held_by IS NOT NULL));
 CREATE INDEX jobs_ready_idx ON public.jobs USING btree (target_agent, priority DESC NULLS LAST, run_after, id) WHERE (status = 'queued'::job_status);
 CREATE UNIQUE INDEX jobs_routed_dedupe_idx ON public.jobs USING btree (namespace, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL) AND (cardinality(capabilities) > 0));
 CREATE INDEX jobs_routed_idx ON public.jobs USING btree (target_agent) WHERE ((status = 'queued'::job_status) AND (cardinality(capabilities) > 0));
@@ -802,6 +843,7 @@ CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
 CREATE INDEX project_log_project_idx ON public.project_log USING btree (namespace, project, id DESC NULLS LAST);
+CREATE INDEX rate_buckets_filled_idx ON public.rate_buckets USING btree (filled_at);
 CREATE INDEX reactions_job_idx ON public.reactions USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX reactions_pending_idx ON public.reactions USING btree (event_id, subscription_id) WHERE (status = 'pending'::reaction_status);
 CREATE INDEX reactions_subscription_idx ON public.reactions USING btree (subscription_id, event_id DESC NULLS LAST);
@@ -875,6 +917,27 @@ AS $function$
 begin
   if new.jobs <> (select count(*) from audit_checkpoint_jobs where checkpoint_seq = new.seq) then
     raise exception 'checkpoint % does not name its jobs', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.controls_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  newest text;
+  newest_seq integer;
+  c controls;
+begin
+  select * into c from controls where id = new.id;
+  select h.change, h.seq into newest, newest_seq from control_changes h where h.control_id = c.id order by h.seq desc limit 1;
+  if newest_seq is distinct from c.last_seq
+    or (c.lifted_at is not null) is distinct from (newest in ('resumed', 'expired', 'replaced'))
+    or c.lifted_because is distinct from (case when newest in ('resumed', 'expired', 'replaced') then newest end)
+    or (c.drained_at is not null and not exists (select from control_changes h where h.control_id = c.id and h.change = 'drained'))
+  then
+    raise exception 'control % does not end where its history does', c.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
@@ -1165,6 +1228,13 @@ CREATE TRIGGER audit_checkpoints_append_only BEFORE DELETE OR UPDATE ON public.a
 CREATE TRIGGER audit_checkpoints_chain BEFORE INSERT ON public.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_chain();
 CREATE CONSTRAINT TRIGGER audit_checkpoints_name_their_jobs AFTER INSERT ON public.audit_checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_name_their_jobs();
 CREATE TRIGGER audit_checkpoints_no_truncate BEFORE TRUNCATE ON public.audit_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER control_changes_append_only BEFORE DELETE OR UPDATE ON public.control_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER control_changes_no_truncate BEFORE TRUNCATE ON public.control_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER controls_begin_stays BEFORE UPDATE ON public.controls FOR EACH ROW WHEN (((((((((old.action IS DISTINCT FROM new.action) OR (old.scope IS DISTINCT FROM new.scope)) OR (old.target IS DISTINCT FROM new.target)) OR (old.reason IS DISTINCT FROM new.reason)) OR (old.set_by_kind IS DISTINCT FROM new.set_by_kind)) OR (old.set_by IS DISTINCT FROM new.set_by)) OR (old.set_at IS DISTINCT FROM new.set_at)) OR (old.until_at IS DISTINCT FROM new.until_at))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER controls_have_history AFTER INSERT OR UPDATE ON public.controls DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION controls_have_history();
+CREATE TRIGGER controls_lifted_are_final BEFORE UPDATE ON public.controls FOR EACH ROW WHEN ((old.lifted_at IS NOT NULL)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER controls_no_delete BEFORE DELETE ON public.controls FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER controls_no_truncate BEFORE TRUNCATE ON public.controls FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER finding_history_append_only BEFORE DELETE OR UPDATE ON public.finding_history FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -1262,6 +1332,20 @@ create view blocked_work_v as
    FROM jobs
   WHERE (status = 'blocked'::job_status)
   ORDER BY blocked_at;
+create view controls_in_force_v as
+ SELECT id,
+    action,
+    (scope)::text AS scope,
+    NULLIF(target, ''::text) AS target,
+    reason,
+    set_by_kind,
+    set_by,
+    set_at,
+    until_at,
+    running,
+    drained_at
+   FROM controls
+  WHERE ((lifted_at IS NULL) AND ((until_at IS NULL) OR (until_at > clock_timestamp())));
 create view dispatcher_health_summary_v as
  SELECT namespace,
     dispatcher_id,

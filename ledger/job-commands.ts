@@ -30,7 +30,7 @@ import { emitEvent } from './emit-event.js'
 import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
 import { onceOnly } from './idempotency.js'
-import { buryJob, cancelJob, promoteJob, retryJob } from './operate-job.js'
+import { buryJob, cancelJob, forceDead, promoteJob, retryJob } from './operate-job.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
 import { lockJob, move, note, type LockedJob } from './transition.js'
 
@@ -177,6 +177,10 @@ export class JobCommands {
 
   async bury(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => buryJob(tx, job, { actor: actorOf(context.caller), reason }))
+  }
+
+  async forceDead(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
+    return this.#operate(context, id, (tx, job) => forceDead(tx, job, { actor: actorOf(context.caller), reason }))
   }
 
   async promote(context: CommandContext, id: JobId, reason: string): Promise<JobView> {

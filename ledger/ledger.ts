@@ -20,7 +20,9 @@ import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
 import { ConsoleReads } from './console/console-reads.js'
-import { pause, resume, type ControlScope } from './controls.js'
+import { ControlCommands } from './control-commands.js'
+import { listControlChanges, listControls } from './control-queries.js'
+import type { ControlScope, ListControlChangesQuery } from '../contracts/controls.js'
 import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
 import { admissionOf, reapExpired, reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-attempt.js'
 import { HandoffCommands } from './handoff-commands.js'
@@ -29,6 +31,7 @@ import { HintBus, hintAfterCommit, takeHints } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
 import { JobWaits } from './job-waits.js'
+import { keepControls, type KeptControls } from './keep-controls.js'
 import { listLanes } from './lanes.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { decideApproval, expiredApprovals } from './decide-approval.js'
@@ -80,6 +83,7 @@ export class Ledger {
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
+  readonly controls: ControlCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -118,6 +122,11 @@ export class Ledger {
     this.inbox = new InboxCommands(asCaller)
     this.projects = new ProjectCommands(asCaller)
     this.workflows = new WorkflowCommands(asCaller)
+    this.controls = new ControlCommands({
+      ...asCaller,
+      db: () => this.db,
+      cancelWorkflow: (context, id, body) => this.workflows.cancelWithJobs(context, id, body),
+    })
     this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
@@ -173,6 +182,8 @@ export class Ledger {
   listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
   listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
   listGateways = () => this.#read(listGateways)
+  listControls = () => this.#read((db) => listControls(db))
+  listControlChanges = (query: ListControlChangesQuery) => this.#read((db) => listControlChanges(db, query))
   listLanes = () => this.#read(listLanes)
   listDispatchers = () => this.#read(listDispatchers)
   openCounts = () => this.#read(openCounts)
@@ -252,11 +263,12 @@ export class Ledger {
     return changes
   }
 
+  /** Pauses or resumes in the simplest form, for the routes and the board that know no other. */
   async setPaused(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean }): Promise<boolean> {
     await this.#operatorOnly(context.caller)
-    const change = { scope: what.scope, target: what.target, reason: what.reason, actor: actorOf(context.caller) }
-    const { changed } = await this.run((tx) => onceOnly(tx, context, async () => ({ changed: await (what.paused ? pause(tx, change) : resume(tx, change)) })))
-    return changed
+    if (what.paused) return this.controls.pause(context, what)
+    const { scope, reason } = what
+    return (await this.controls.resume(context, { scope, reason, ...(what.target === '' ? {} : { target: what.target }) })).changed
   }
 
   /** Makes a token. @throws AGENTBUS_TOKEN_SHOWN for a repeat: a token is shown once */
@@ -343,6 +355,11 @@ export class Ledger {
     })
     const escalated = await this.run((tx) => escalateBlocked(tx, { nowMs, limit }))
     return { resumed, expired, escalated }
+  }
+
+  /** What controls ask for after they were set, and when they end. */
+  keepControls(): Promise<KeptControls> {
+    return keepControls((work) => this.run(work), this.db)
   }
 
   /** Whether reactions of a storm are owed, and whether work that was or will be given by capability waits. */

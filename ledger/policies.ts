@@ -3,14 +3,15 @@ import type { Actor } from '../contracts/actor.js'
 import { AuthorityConfig, BlockedConfig, type Right } from '../contracts/authority.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { Fleet, FleetChange } from '../contracts/fleet.js'
+import { LimitsConfig } from '../contracts/limits.js'
 import { ReactionsConfig } from '../contracts/subscriptions.js'
 import { actorOf, type Caller } from './caller.js'
 import type { Db, Tx } from './database.js'
 import { differences } from './differences.js'
 
 /** The sections of the fleet file that are one set of rules each. */
-const POLICIES = { reactions: ReactionsConfig, blocked: BlockedConfig, authority: AuthorityConfig } as const
-type Policies = { readonly reactions: ReactionsConfig; readonly blocked: BlockedConfig; readonly authority: AuthorityConfig }
+const POLICIES = { reactions: ReactionsConfig, blocked: BlockedConfig, authority: AuthorityConfig, limits: LimitsConfig } as const
+type Policies = { readonly reactions: ReactionsConfig; readonly blocked: BlockedConfig; readonly authority: AuthorityConfig; readonly limits: LimitsConfig }
 export type PolicyName = keyof Policies
 
 /** The rules in force, and their version; 0 while no fleet file has named any. */

@@ -4,6 +4,7 @@ import type { AgentView, GatewayView } from '../contracts/fleet.js'
 import { EventId, type AttemptId, type JobId } from '../contracts/ids.js'
 import type { AttemptView, EventView, JobView, ListEventsQuery, ListJobsQuery, TransitionView } from '../contracts/jobs.js'
 import type { Db, Tx } from './database.js'
+import { pausedBy } from './paused-by.js'
 import { attemptView, eventView, iso, jobView, transitionView, type AttemptRow, type EventRow, type JobRow, type TransitionRow } from './rows.js'
 
 export interface Page<T> {
@@ -123,8 +124,7 @@ export async function listEvents(db: Db, query: ListEventsQuery): Promise<Page<E
 export async function listAgents(db: Db | Tx, only?: string): Promise<AgentView[]> {
   const { rows } = await db.execute(sql`
     select a.*, g.breaker, s.state as known_state, s.since as known_since,
-      exists (select from controls c where c.lifted_at is null
-        and (c.scope = 'everything' or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = g.id))) as paused,
+      ${pausedBy({ agent: sql`a.id`, gateway: sql`g.id` })} is not null as paused,
       coalesce(j.queued, 0)::int as queued, coalesce(j.leased, 0)::int as leased, coalesce(j.running, 0)::int as running, coalesce(j.blocked, 0)::int as blocked
     from agents a join gateways g on g.id = a.gateway_id
     left join agent_states s on s.agent_id = a.id

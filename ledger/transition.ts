@@ -5,6 +5,7 @@ import type { AttemptId, JobId } from '../contracts/ids.js'
 import { canMove, isTerminal, type AttemptStatus, type JobStatus, type TransitionReason } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
+import { orderOfJob, pausedBy } from './paused-by.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { job_attempts } from './schema/index.js'
 
@@ -170,7 +171,7 @@ function assignments(job: Before, to: Move): SQL[] {
     sql`finished_at = ${isTerminal(to.to) ? sql`clock_timestamp()` : sql`null`}`,
   ]
   if (to.to !== 'leased' && to.to !== 'running') parts.push(sql`current_attempt_id = null`)
-  if (to.queue === 'publish') parts.push(sql`generation = generation + 1`)
+  if (to.queue === 'publish') parts.push(sql`generation = generation + 1, held_by = null`)
   if (to.burn === true) parts.push(sql`attempt_count = attempt_count + 1`)
   if (job.buried_at !== null) parts.push(sql`buried_at = null`)
   if (to.to !== 'blocked' && job.status === 'blocked') {
@@ -278,7 +279,9 @@ export async function openAttempt(db: Db | Tx, job: JobRow, a: NewAttempt): Prom
     if (slot === undefined) return { kind: 'busy' }
     const { rows } = await db.execute(sql`
       with held as (
-        select id, target_agent, payload_hash from jobs where id = ${job.id} and last_seq = ${job.last_seq} and status = 'queued' for no key update
+        select id, target_agent, payload_hash from jobs where id = ${job.id} and last_seq = ${job.last_seq} and status = 'queued'
+          and ${pausedBy({ lane: sql`jobs.lane::text`, agent: sql`jobs.target_agent`, gateway: sql`${a.gatewayId}`, order: orderOfJob(sql`jobs.standing_order_run_id`) })} is null
+        for no key update
       ), prompt as (
         insert into prompts (hash, body, bytes) values (${a.prompt.hash}, ${a.prompt.storedBody}, ${a.prompt.bytes}) on conflict do nothing
       ), opened as (
@@ -292,7 +295,7 @@ export async function openAttempt(db: Db | Tx, job: JobRow, a: NewAttempt): Prom
         on conflict (agent_id, slot) where finished_at is null do nothing
         returning *
       ), moved as (
-        update jobs set status = 'leased', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), held_reason = null,
+        update jobs set status = 'leased', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), held_reason = null, held_by = null,
           current_attempt_id = opened.id${a.queue === 'publish' ? sql`, generation = jobs.generation + 1` : sql``}
         from opened where jobs.id = opened.job_id
         returning jobs.*
@@ -338,7 +341,7 @@ export async function note(tx: Tx, job: LockedJob, what: Note): Promise<LockedJo
   const republish = what.republish === true
   const { rows } = await tx.execute(sql`
     with noted as (
-      update jobs set last_seq = last_seq + 1, updated_at = clock_timestamp()${republish ? sql`, generation = generation + 1` : sql``}${
+      update jobs set last_seq = last_seq + 1, updated_at = clock_timestamp()${republish ? sql`, generation = generation + 1, held_by = null` : sql``}${
         what.assignTo === undefined ? sql`` : sql`, target_agent = ${what.assignTo}`
       }
       where id = ${job.id} and last_seq = ${job.last_seq}

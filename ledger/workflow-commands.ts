@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import { MOST_NAMED, type CancelledFlow } from '../contracts/controls.js'
 import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import { uuidv7, type AgentId, type JobId } from '../contracts/ids.js'
 import type { CancelWorkflowBody, StartWorkflowBody, WorkflowDefinition, WorkflowRunHistory, WorkflowRunId, WorkflowView } from '../contracts/workflows.js'
@@ -109,6 +110,15 @@ export class WorkflowCommands {
     })
   }
 
+  /** {@link cancel}, told as the jobs that were cancelled and those that still run. */
+  async cancelWithJobs(context: CommandContext, id: WorkflowRunId, body: CancelWorkflowBody): Promise<CancelledFlow & { replayed?: boolean }> {
+    const { still_running: left, replayed } = await this.cancel(context, id, body)
+    const all = await this.#deps.run((tx) => jobsOfRun(tx, id))
+    const jobs = all.filter((job) => job.status === 'cancelled' || left.includes(job.id))
+    const cancelled = jobs.filter(({ status }) => status === 'cancelled').length
+    return { cancelled, left_running: left.length, jobs: jobs.slice(0, MOST_NAMED), ...(replayed === true ? { replayed } : {}) }
+  }
+
   #once<T extends Record<string, unknown>>(context: CommandContext, what: string, work: (tx: Tx) => Promise<T>): Promise<T & { replayed?: boolean }> {
     return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
       await requireRight(tx, context.caller, 'workflow', what)
@@ -118,6 +128,13 @@ export class WorkflowCommands {
 }
 
 const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_WORKFLOW_OVER', 'AGENTBUS_DELEGATION_REFUSED'])
+
+async function jobsOfRun(tx: Tx, id: WorkflowRunId): Promise<CancelledFlow['jobs']> {
+  const { rows } = await tx.execute(sql`
+    select j.id, j.status, j.target_agent, j.subject
+    from jobs j join workflow_steps s on s.job_id = j.id where s.run_id = ${id}::uuid order by j.id`)
+  return rows as unknown as CancelledFlow['jobs']
+}
 
 function by(context: CommandContext): string {
   const { kind, id } = actorOf(context.caller)

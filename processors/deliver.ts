@@ -77,6 +77,8 @@ export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: A
       return { kind: 'done', outcome: `dropped: ${decision.code}` }
     case 'hold':
       return { kind: 'delay', ms: decision.retryInMs, outcome: decision.reason }
+    case 'parked':
+      return { kind: 'done', outcome: `parked: ${decision.reason}` }
     case 'busy':
       return { kind: 'busy', ms: decision.retryInMs, heldBy: decision.heldBy }
     case 'not_yet':

@@ -43,6 +43,9 @@ export class Maintenance {
   readonly #options: MaintenanceOptions
   readonly #timers: NodeJS.Timeout[] = []
   readonly #under = new Set<Promise<void>>()
+  #unlisten: () => void = () => undefined
+  #keepingControls: Promise<void> | undefined
+  #controlsAgain = false
   #stopped = false
 
   constructor(options: MaintenanceOptions) {
@@ -50,12 +53,16 @@ export class Maintenance {
   }
 
   async start(): Promise<void> {
+    this.#unlisten = this.#options.ledger.hints.listen((hint) => {
+      if (hint.fleet === true) void this.#controlsSoon()
+    })
     await this.#once('heartbeat', () => this.#beat())
     await this.#once('presence', () => this.#noteWorkers())
     this.#every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
     this.#every(1_000, 'reaper', () => this.#reap())
     this.#every(500, 'look_again', () => this.#resume())
     this.#every(500, 'agent_states', () => this.#watchAgents())
+    this.#every(500, 'controls', () => this.#controlsSoon())
     this.#every(500, 'prober', () => this.#probe())
     this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())
@@ -103,6 +110,27 @@ export class Maintenance {
     await ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
     const { escalated } = await ledger.keepBlocked(BATCH)
     if (escalated > 0) log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
+  }
+
+  /** By the clock, and when a hint says that controls have changed: what they held is to start at once. One look at a time. */
+  #controlsSoon(): Promise<void> {
+    this.#controlsAgain = true
+    this.#keepingControls ??= this.#once('controls', async () => {
+      while (this.#controlsAgain && !this.#stopped) {
+        this.#controlsAgain = false
+        await this.#keepControls()
+      }
+    }).finally(() => {
+      this.#keepingControls = undefined
+    })
+    return this.#keepingControls
+  }
+
+  async #keepControls(): Promise<void> {
+    const { ledger, log } = this.#options
+    const kept = await ledger.keepControls()
+    for (const agent of kept.drained) log.info({ event: 'agent.drained', agent_id: agent }, 'an agent is drained')
+    if (kept.expired > 0) log.info({ event: 'controls.expired', controls: kept.expired }, 'controls have ended by themselves')
   }
 
   async #probe(): Promise<void> {
@@ -164,8 +192,9 @@ export class Maintenance {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#unlisten()
     for (const timer of this.#timers) clearInterval(timer)
-    await Promise.allSettled([...this.#under])
+    await Promise.allSettled([...this.#under, this.#keepingControls])
     await stopBeating(this.#options.ledger.db, this.#options.workerId).catch(() => undefined)
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ApprovalId } from '../../contracts/approvals.js'
+import { CancelFlowBody, ResumeBody, SetControlBody } from '../../contracts/controls.js'
 import { AgentbusError } from '../../contracts/errors.js'
 import { JobId } from '../../contracts/ids.js'
 import { LIMITS } from '../../contracts/jobs.js'
@@ -38,6 +39,34 @@ function parsed<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
   const faults = result.error.issues.map((issue) => `${issue.path.join('.') || 'form'}: ${issue.message}`)
   throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The form is not valid: ${faults.join('; ')}.`)
 }
+
+const StopForm = z.object({
+  /** Action and scope, such as `pause lane`. */
+  what: z.string().regex(/^[a-z]+ [a-z]+$/),
+  target: z.string().default(''),
+  for_seconds: z.string().default(''),
+  running: z.string().default('leave'),
+  replace: z.literal('yes').optional(),
+  reason,
+})
+
+/** Puts a control in force, as REST does. What a form cannot leave out is left out here when it is empty. */
+async function stop({ what, target, for_seconds: seconds, replace, ...rest }: z.infer<typeof StopForm>, { ledger, context }: ActionDeps): Promise<Told> {
+  const [kind, scope] = what.split(' ')
+  const body = parsed(SetControlBody, {
+    ...rest,
+    action: kind,
+    scope,
+    replace: replace === 'yes',
+    ...(target.trim() === '' ? {} : { target: target.trim() }),
+    ...(seconds === '' ? {} : { for_seconds: Number(seconds) }),
+  })
+  const { control, changed, cancelled } = await ledger.controls.set(context, body)
+  const name = control === null ? what : nameOf(control)
+  return { message: `${name}: ${changed ? `${kind} is in force` : 'it was in force already'}${cancelled > 0 ? `, ${cancelled} cancelled` : ''}.` }
+}
+
+const nameOf = (one: { readonly scope: string; readonly target: string | null }): string => (one.target === null ? one.scope : `${one.scope} ${one.target}`)
 
 /** Every change that a page can ask for. Each is the command that REST has, in the name of a person at the board. */
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
@@ -89,6 +118,24 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map([
       const { approval } = await ledger.handOffs.decide(context, id, 'rejected', reason)
       return { message: `Denied: ${approval.subject.slice(0, 120)}` }
     }),
+  ],
+  ['stop', action(StopForm, stop)],
+  [
+    'resume',
+    action(z.object({ scope: z.string(), target: z.string().optional(), reason }), async ({ target, ...body }, { ledger, context }) => {
+      const { control, changed } = await ledger.controls.resume(context, parsed(ResumeBody, { ...body, ...(target === undefined || target === '' ? {} : { target }) }))
+      return { message: changed && control !== null ? `${nameOf(control)} goes on.` : 'Nothing was in force there.' }
+    }),
+  ],
+  [
+    'cancel-flow',
+    action(
+      z.object({ by: z.enum(['correlation_key', 'flow_key', 'workflow_run_id', 'job_id']), value: z.string(), running: z.string(), reason }),
+      async ({ by, value, ...body }, { ledger, context }) => {
+        const { cancelled, left_running: left } = await ledger.controls.cancelFlow(context, parsed(CancelFlowBody, { ...body, [by]: value.trim() }))
+        return { message: `${cancelled} ${cancelled === 1 ? 'job is' : 'jobs are'} cancelled${left > 0 ? `, ${left} left to run` : ''}.` }
+      },
+    ),
   ],
   [
     'dead-letters',

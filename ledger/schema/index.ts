@@ -1,5 +1,6 @@
 export * from './enums.js'
 export * from './fleet.js'
+export * from './controls.js'
 export * from './jobs.js'
 export * from './history.js'
 export * from './plumbing.js'

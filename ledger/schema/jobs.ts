@@ -61,6 +61,8 @@ export const jobs = pgTable(
     /** Whether another job has ever waited for this one to end; never reset. Its end then takes the lock and looks. */
     awaited: boolean('awaited').notNull().default(false),
     held_reason: text('held_reason'),
+    /** The control that holds it: a queued job that has one has no entry in the queue until that control is over. */
+    held_by: bigint('held_by', { mode: 'number' }),
     blocked_reason: text('blocked_reason'),
     blocked_owner: text('blocked_owner'),
     unblock_action: text('unblock_action'),
@@ -113,6 +115,16 @@ export const jobs = pgTable(
     index('jobs_open_idx')
       .on(t.target_agent, t.status)
       .where(sql`finished_at is null`),
+    // For the limits: how much of a lane and of a sender is open. Few values, so they stay small.
+    index('jobs_open_lane_idx')
+      .on(t.lane, t.status)
+      .where(sql`finished_at is null`),
+    index('jobs_open_source_idx')
+      .on(t.source_agent)
+      .where(sql`finished_at is null and source_agent is not null`),
+    index('jobs_parked_idx')
+      .on(t.held_by, t.priority.desc(), t.run_after, t.id)
+      .where(sql`status = 'queued' and held_by is not null`),
     index('jobs_blocked_look_idx')
       .on(t.look_again_at)
       .where(sql`status = 'blocked' and look_again_at is not null`),

@@ -44,6 +44,11 @@ test('every command in the docs exists, with its options', async () => {
   const extra: Record<string, string[]> = {
     delegate: ['wait', 'job-type', 'payload', 'priority', 'parent-job-id', 'correlation-key', 'source-agent', 'idempotency-key'],
     apply: ['file', 'dry-run', 'prune'],
+    pause: ['everything', 'lane', 'agent', 'gateway', 'order', 'reason', 'for', 'until', 'running', 'replace', 'idempotency-key'],
+    resume: ['everything', 'lane', 'agent', 'gateway', 'order', 'reason', 'idempotency-key'],
+    drain: ['reason', 'for', 'until', 'replace', 'idempotency-key'],
+    freeze: ['reason', 'for', 'until', 'replace', 'idempotency-key'],
+    unfreeze: ['reason', 'idempotency-key'],
     'set-subscription': ['file', 'dry-run', 'if-version', 'idempotency-key'],
     'define-workflow': ['file', 'check', 'idempotency-key'],
     'set-standing-order': ['file', 'dry-run', 'if-version', 'idempotency-key'],

@@ -92,9 +92,11 @@ export async function busyWeek(pool: pg.Pool, nowMs: number, { jobs: count = 1_5
     const handed = random() < 0.45 ? pick(HANDS) : undefined
     const agent = String(more['target_agent'] ?? handed?.[1] ?? pick(AGENTS)[0])
     const gateway = AGENTS.find(([name]) => name === agent)?.[2] ?? 'gw-main'
-    const waitMs = 200 + random() ** 3 * 90_000
-    const runMs = 2_000 + random() ** 2 * 240_000
     const tries = end === 'dead' ? 3 : end === 'succeeded' && random() < 0.08 ? 2 : 1
+    // Some wait long, and whatever is over was over before now.
+    const room = (nowMs - createdMs) / (tries * 3)
+    const waitMs = Math.min(200 + random() ** 3 * (random() < 0.3 ? 9_000_000 : 90_000), room)
+    const runMs = Math.min(2_000 + random() ** 2 * 240_000, room)
     const fault = pick(FAULTS)
     let seq = 0
     let whenMs = createdMs
@@ -213,7 +215,7 @@ export async function busyWeek(pool: pg.Pool, nowMs: number, { jobs: count = 1_5
     addJob(roll < 0.95 ? 'succeeded' : roll < 0.965 ? 'cancelled' : roll < 0.985 ? 'failed' : 'dead', nowMs - agoMs)
   }
   for (const [agent] of AGENTS.slice(1, 7)) addJob('running', nowMs - (6 + random() * 3) * MINUTE, { target_agent: agent })
-  for (let n = 0; n < 40; n += 1) addJob('queued', nowMs - random() * 12 * MINUTE)
+  for (let n = 0; n < 40; n += 1) addJob('queued', nowMs - random() ** 2 * 5 * HOUR)
 
   for (const [agent] of AGENTS) {
     for (const [name, minutes] of [

@@ -1,6 +1,7 @@
 import type { PageHandler } from '../deps.js'
 import { accountabilityPage } from './accountability.js'
 import { blockedPage } from './blocked.js'
+import { controlsPage } from './controls.js'
 import { deadLettersPage } from './dead-letters.js'
 import { eventsPage } from './events.js'
 import { fleetPage } from './fleet.js'
@@ -23,4 +24,5 @@ export const PAGES: ReadonlyMap<string, PageHandler> = new Map([
   ['/console/dead-letters', deadLettersPage],
   ['/console/health', healthPage],
   ['/console/events', eventsPage],
+  ['/console/controls', controlsPage],
 ])
