@@ -64,7 +64,9 @@ async function everyPage(): Promise<[string, string][]> {
 /** What axe finds that hinders people, in a line each. */
 async function hindrances(of: Page): Promise<string[]> {
   await of.evaluate(AXE)
-  const found = (await of.evaluate(`axe.run(document, { resultTypes: ['violations'] })`)) as { violations: { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[] }
+  const found = (await of.evaluate(`axe.run(document, { resultTypes: ['violations'] })`)) as {
+    violations: { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[]
+  }
   return found.violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .flatMap(({ id, nodes }) => nodes.slice(0, 3).map((node) => `${id} ${node.target.join(' ')} ${node.failureSummary.slice(0, 200)}`))
@@ -140,7 +142,11 @@ describe.skipIf(isSkipped)('without the right to', () => {
     const body = new URLSearchParams({ id: job.id, reason: 'because', key: crypto.randomUUID() })
 
     const asAgent = await fetch(`${c.url}/`, { headers: { authorization: `Bearer ${agent}` } })
-    const fromElsewhere = await fetch(`${c.url}/console/actions/cancel`, { method: 'POST', body, headers: { authorization: `Bearer ${c.token}`, origin: 'https://elsewhere.example' } })
+    const fromElsewhere = await fetch(`${c.url}/console/actions/cancel`, {
+      method: 'POST',
+      body,
+      headers: { authorization: `Bearer ${c.token}`, origin: 'https://elsewhere.example' },
+    })
 
     expect([asAgent.status, fromElsewhere.status]).toEqual([403, 403])
     expect((await c.t.ledger.getJob(job.id)).status).toBe('queued')
@@ -204,7 +210,13 @@ describe.skipIf(isSkipped)('what is on the pages', () => {
   test('what agents wrote is text: no script runs, no direction is turned, and length breaks nothing', async () => {
     const hostile = `<script>window.pwned=1</script><img src=x onerror="window.pwned=1">\u202egnp.exe`
     const long = 'x'.repeat(100_000)
-    const failed = await aJob(c.t.ledger, 'running', { subject: hostile, target_agent: 'devops', payload: { said: hostile, long }, correlation_key: hostile.slice(0, 60), max_attempts: 1 })
+    const failed = await aJob(c.t.ledger, 'running', {
+      subject: hostile,
+      target_agent: 'devops',
+      payload: { said: hostile, long },
+      correlation_key: hostile.slice(0, 60),
+      max_attempts: 1,
+    })
     await c.t.ledger.jobs.fail(failed.as, failed.id, { last_error: `${hostile} ${'y'.repeat(3_000)}`, result: {}, findings: [], events: [], follow_ups: [] })
     await c.t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic: 'hostile.words', payload: { said: hostile, long: long.slice(0, 20_000) } }))
     // No command takes a subject so long; a row may still hold one.
@@ -282,11 +294,17 @@ describe.skipIf(isSkipped)('acting at the console', () => {
     const item = page.getByRole('listitem').filter({ hasText: 'Move the cache to the new host' })
 
     await item.getByRole('button', { name: 'Unblock…' }).click()
-    await page.getByRole('dialog').getByLabel(/^Answer for the agent/).fill('it is cache-7')
+    await page
+      .getByRole('dialog')
+      .getByLabel(/^Answer for the agent/)
+      .fill('it is cache-7')
     await giveReason(page, 'Answer and unblock', 'found it in the list', 'Unblock')
 
     await page.getByRole('status').getByText('is answered and queued again').waitFor()
-    expect(await c.t.ledger.getJob(c.waits.blockedJob as JobId)).toMatchObject({ status: 'queued', answer: { by: 'board:anna', reason: 'found it in the list', answer: { text: 'it is cache-7' } } })
+    expect(await c.t.ledger.getJob(c.waits.blockedJob as JobId)).toMatchObject({
+      status: 'queued',
+      answer: { by: 'board:anna', reason: 'found it in the list', answer: { text: 'it is cache-7' } },
+    })
   })
 
   test('a reason is asked for, a refusal is told in words, and nothing is changed by it', async () => {
@@ -324,11 +342,9 @@ describe.skipIf(isSkipped)('acting at the console', () => {
     await page.getByRole('status').getByText('is due now').waitFor()
 
     expect(Date.parse((await c.t.ledger.getJob(later.id)).run_after)).toBeLessThanOrEqual(Date.now())
-    expect((await c.t.ledger.jobHistory(dead.id)).transitions.filter((row) => row.actor_kind === 'board').map((row) => `${row.reason} by ${row.actor}: ${row.note ?? ''}`)).toEqual([
-      'operator_retry by anna: the network is back',
-      'operator_dead by anna: it is of no use',
-      'buried by anna: it is of no use',
-    ])
+    expect((await c.t.ledger.jobHistory(dead.id)).transitions.filter((row) => row.actor_kind === 'board').map((row) => `${row.reason} by ${row.actor}: ${row.note ?? ''}`)).toEqual(
+      ['operator_retry by anna: the network is back', 'operator_dead by anna: it is of no use', 'buried by anna: it is of no use'],
+    )
   })
 
   test('dead letters of one cause are retried together, chosen ones are buried, and the same form twice counts once', async () => {
@@ -344,13 +360,17 @@ describe.skipIf(isSkipped)('acting at the console', () => {
     await first.getByRole('checkbox', { name: /^all \d+ of this cause/ }).check()
     await first.getByLabel('Reason').fill('the gateway is back')
     await first.getByRole('button', { name: 'Retry chosen' }).click()
-    await page.getByRole('status').getByText(/\d+ jobs are queued again\./).waitFor()
+    await page
+      .getByRole('status')
+      .getByText(/\d+ jobs are queued again\./)
+      .waitFor()
 
     const after = (await c.t.ledger.console.deadLetters({})).causes
     expect(after.map((one) => one.cause)).not.toContain(before[0]?.cause)
     const dead = await aJob(c.t.ledger, 'dead', { max_attempts: 1 })
     const form = new URLSearchParams({ id: dead.id, reason: 'sent twice', key: crypto.randomUUID() })
-    const send = (): Promise<Response> => fetch(`${c.url}/console/actions/retry`, { method: 'POST', body: form, headers: { authorization: `Bearer ${c.token}`, accept: 'application/json' } })
+    const send = (): Promise<Response> =>
+      fetch(`${c.url}/console/actions/retry`, { method: 'POST', body: form, headers: { authorization: `Bearer ${c.token}`, accept: 'application/json' } })
     expect([(await send()).status, (await send()).status]).toEqual([200, 200])
     expect((await c.t.ledger.jobHistory(dead.id)).transitions.filter((row) => row.reason === 'operator_retry')).toHaveLength(1)
   })
@@ -374,7 +394,10 @@ describe.skipIf(isSkipped)('acting at the console', () => {
     await form.getByRole('button', { name: 'Stop', exact: true }).click()
     const [kind, scope] = what.split(' ')
     const name = [scope, target].join(' ').trim()
-    await page.getByRole('status').getByText(`${name}: ${kind ?? ''} is in force`).waitFor()
+    await page
+      .getByRole('status')
+      .getByText(`${name}: ${kind ?? ''} is in force`)
+      .waitFor()
     const [control] = (await c.t.ledger.listControls()).filter((one) => one.scope === scope && (one.target ?? '') === target)
 
     const item = page.locator(`#control-${control?.id ?? 0}`)

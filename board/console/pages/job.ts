@@ -7,7 +7,7 @@ import type { JobSurroundings, Relative } from '../../../ledger/console/job-surr
 import type { Ledger } from '../../../ledger/ledger.js'
 import { idOf, queryOf, type PageHandler } from '../deps.js'
 import { actionForm } from '../forms.js'
-import { html, link, type Html } from '../html.js'
+import { clip, html, link, type Html } from '../html.js'
 import { data, facts, folded, verbatim } from '../pieces.js'
 import { agentLink, badge, empty, jobBadge, jobLink, moment, said, span, table } from '../parts.js'
 import { barsOf, waterfall } from '../waterfall.js'
@@ -24,7 +24,7 @@ export const jobPage: PageHandler = async (input, { ledger, nowMs }) => {
   return {
     title: 'Job',
     tools: html`<span id="job-state" data-live>${jobBadge(job.status)}${job.buried_at !== null && html` ${badge({ sign: '_', tone: 'dim', words: 'buried' })}`}</span>`,
-    main: html`<p class="subject"><bdi>${job.subject}</bdi></p>
+    main: html`<p class="subject"><bdi>${clip(job.subject, 2_000)}</bdi></p>
       <section id="job-facts" data-live aria-label="Facts">${operations(job)} ${factsOf(job)}</section>
       <section id="job-line" data-live aria-labelledby="job-line-title">
         <h2 id="job-line-title">Time line</h2>
