@@ -30,7 +30,9 @@ import { emitEvent } from './emit-event.js'
 import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
 import { onceOnly } from './idempotency.js'
+import { limitsOf, type Limits } from './limits.js'
 import { buryJob, cancelJob, forceDead, promoteJob, retryJob } from './operate-job.js'
+import { limitsRates, takeFromRates } from './rate-limits.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
 import { lockJob, move, note, type LockedJob } from './transition.js'
 
@@ -40,12 +42,14 @@ export interface CommandDeps {
   /** Runs statements that are each a transaction of their own, and hints when they wrote something. */
   readonly direct: <T>(work: (db: Db) => Promise<T | undefined>, hint: Hint) => Promise<T | undefined>
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
+  readonly limits: Limits
+  readonly db: () => Db
   readonly nowMs: () => number
   readonly random: () => number
   readonly retryBaseSeconds: number
 }
 
-const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_DELEGATION_REFUSED', 'AGENTBUS_ILLEGAL_TRANSITION', 'AGENTBUS_VERSION_MISMATCH'])
+const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_DELEGATION_REFUSED', 'AGENTBUS_LIMIT_REACHED', 'AGENTBUS_ILLEGAL_TRANSITION', 'AGENTBUS_VERSION_MISMATCH'])
 
 /** The commands on jobs and events that REST and the board call. One transaction each. */
 export class JobCommands {
@@ -59,11 +63,14 @@ export class JobCommands {
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
     await this.#mayComeFrom(context.caller, named.parent_job_id)
-    return this.#withRow(context.caller, {}, () => this.#create(context, named))
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#rate(context.caller, [named])
+      return this.#create(context, named)
+    })
   }
 
   async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
-    if (context.idempotency === undefined && named.depends_on.length === 0) {
+    if (context.idempotency === undefined && named.depends_on.length === 0 && (await this.#deps.limits.hasRoom(this.#deps.db(), [named]))) {
       const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
       const job = await this.#deps.direct((db) => createIndependentJob(db, named, by), { outbox: true })
       if (job !== undefined) return { job: jobView(job), created: true }
@@ -71,6 +78,7 @@ export class JobCommands {
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
         const { job, created } = await createJob(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+        if (created) await limitsOf(tx).mustFit(tx, [job])
         return { job: jobView(job), created }
       }),
     )
@@ -80,14 +88,16 @@ export class JobCommands {
   async createBatch(context: CommandContext, body: CreateBatchBody): Promise<{ items: { job: JobView; created: boolean }[]; replayed?: boolean }> {
     const named: CreateJobBody[] = []
     for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
-    return this.#withRow(context.caller, {}, () =>
-      this.#deps.run((tx) =>
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#rate(context.caller, named)
+      return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
           const made = await createMany(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          await limitsOf(tx).mustFit(tx, newOf(made))
           return { items: made.map(({ job, created }) => ({ job: jobView(job), created })) }
         }),
-      ),
-    )
+      )
+    })
   }
 
   /** Creates jobs that depend on each other, all or none. @throws AGENTBUS_DEPENDENCY_CYCLE, and what {@link create} throws */
@@ -95,14 +105,16 @@ export class JobCommands {
     const named: GraphJob[] = []
     for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
     for (const parent of new Set(named.map((job) => job.parent_job_id))) await this.#mayComeFrom(context.caller, parent)
-    return this.#withRow(context.caller, {}, () =>
-      this.#deps.run((tx) =>
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#rate(context.caller, named)
+      return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
           const made = await createGraph(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          await limitsOf(tx).mustFit(tx, newOf(made))
           return { items: made.map(({ key, job, created }) => ({ key, job: jobView(job), created })) }
         }),
-      ),
-    )
+      )
+    })
   }
 
   async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
@@ -132,9 +144,10 @@ export class JobCommands {
   /** Closes the run of a standing order with what it found. @throws AGENTBUS_NOT_A_SLOT */
   async finishStandingOrder(context: CommandContext, id: JobId, body: FinishStandingOrderBody): Promise<JobView> {
     const request = await this.#closeRequest(context, id, 'finish-standing-order')
-    return this.#withRow(context.caller, { jobId: id }, async () =>
-      unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView)))),
-    )
+    return this.#withRow(context.caller, { jobId: id }, async () => {
+      await this.#rate(context.caller, body.follow_ups)
+      return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView))))
+    })
   }
 
   /** Extends the lease of the attempt whose token was sent. */
@@ -193,9 +206,19 @@ export class JobCommands {
       const closed = await this.#deps.direct((db) => closeAtOnce(db, request, closing), { closed: [request.attemptId], over: [id] })
       if (closed !== undefined) return jobView(closed)
     }
-    return this.#withRow(context.caller, { jobId: id }, async () =>
-      unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView)))),
-    )
+    return this.#withRow(context.caller, { jobId: id }, async () => {
+      await this.#rate(context.caller, closing.body.follow_ups)
+      return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
+    })
+  }
+
+  /** What a caller sends counts before it is looked at any further. @throws AGENTBUS_LIMIT_REACHED */
+  async #rate(caller: Caller, jobs: readonly unknown[]): Promise<void> {
+    if (jobs.length === 0) return
+    const config = await this.#deps.limits.config(this.#deps.db())
+    if (!limitsRates(config)) return
+    const sent = { jobs: jobs.length, bytes: jobs.reduce((sum: number, job) => sum + Buffer.byteLength(JSON.stringify(job)), 0) }
+    await this.#deps.run((tx) => takeFromRates(tx, caller, config, sent))
   }
 
   /** What the ledger refuses leaves a row, whatever it came with. */
@@ -334,4 +357,8 @@ function flatten<T, V>(fenced: Fenced<T>, view: (value: T) => V): Outcome<V> {
 function unflatten<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value
   throw new AgentbusError(outcome.code, outcome.detail, outcome.fields)
+}
+
+function newOf(made: readonly { readonly job: JobRow; readonly created: boolean }[]): JobRow[] {
+  return made.filter(({ created }) => created).map(({ job }) => job)
 }

@@ -33,6 +33,7 @@ import { JobCommands } from './job-commands.js'
 import { JobWaits } from './job-waits.js'
 import { keepControls, type KeptControls } from './keep-controls.js'
 import { listLanes } from './lanes.js'
+import { Limits, putLimits } from './limits.js'
 import { leaseAtOnce, leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
 import { decideApproval, expiredApprovals } from './decide-approval.js'
 import { reactToStorm } from './emit-event.js'
@@ -78,6 +79,7 @@ export class Ledger {
   readonly inbox: InboxCommands
   readonly projects: ProjectCommands
   readonly waits: JobWaits
+  readonly limits: Limits
   readonly accesses: AccessLog
   readonly console: ConsoleReads
   readonly orders: OrderCommands
@@ -102,9 +104,12 @@ export class Ledger {
     this.random = options.random
     this.accesses = new AccessLog({ db: () => this.db })
     this.console = new ConsoleReads({ db: () => this.db })
+    this.limits = new Limits({ nowMs: options.nowMs })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
-      if (hint.fleet === true) this.#signedIn.clear()
+      if (hint.fleet !== true) return
+      this.#signedIn.clear()
+      this.limits.forget()
     })
     this.jobs = new JobCommands({
       run: (work) => this.run(work),
@@ -114,6 +119,8 @@ export class Ledger {
         return result
       },
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
+      limits: this.limits,
+      db: () => this.db,
       nowMs: options.nowMs,
       random: options.random,
       retryBaseSeconds: options.retryBaseSeconds,
@@ -136,6 +143,7 @@ export class Ledger {
     let committed: Tx | undefined
     const result = await inTransaction(this.db, async (tx) => {
       committed = tx
+      putLimits(tx, this.limits)
       return work(tx)
     })
     const hint = committed === undefined ? undefined : takeHints(committed)
@@ -366,7 +374,7 @@ export class Ledger {
   async handOffsDue(): Promise<{ reactions: boolean; routed: boolean }> {
     const { rows } = await this.#read((db) =>
       db.execute<{ reactions: boolean; routed: boolean }>(sql`
-        select exists (select from reactions where status = 'pending') as reactions,
+        select exists (select from reactions where status = 'pending' and (not_before is null or not_before <= clock_timestamp())) as reactions,
           exists (select from jobs where status = 'queued' and cardinality(capabilities) > 0) as routed`),
     )
     return rows[0] ?? { reactions: false, routed: false }

@@ -9,6 +9,7 @@ import { asCaller, type CallerDeps } from './as-caller.js'
 import { actorOf, agentOfCaller, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
 import { cancelJob } from './operate-job.js'
+import { limitsOf, type Counted } from './limits.js'
 import { requireRight } from './policies.js'
 import { cancelUnstarted } from './release-dependents.js'
 import { lockJob, note } from './transition.js'
@@ -73,6 +74,7 @@ export class WorkflowCommands {
       await tx.execute(sql`
         insert into workflow_steps (run_id, step) select ${id}::uuid, step from unnest(${sql.param(definition.steps.map((step) => step.id))}::text[]) as step`)
       await cancelUnstarted(tx, await advance(tx, await lockRun(tx, id), this.#deps.nowMs()), 'the run fails')
+      await limitsOf(tx).mustFit(tx, await firstJobsOf(tx, id))
       return { run: await runHistory(tx, id as WorkflowRunId), created: true }
     })
   }
@@ -127,7 +129,19 @@ export class WorkflowCommands {
   }
 }
 
-const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_WORKFLOW_OVER', 'AGENTBUS_DELEGATION_REFUSED'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set([
+  'AGENTBUS_FORBIDDEN',
+  'AGENTBUS_UNAUTHORIZED',
+  'AGENTBUS_WORKFLOW_OVER',
+  'AGENTBUS_DELEGATION_REFUSED',
+  'AGENTBUS_LIMIT_REACHED',
+])
+
+/** What a run makes at its start is held against the limits. Once it has begun it goes on: its later steps count, and are never refused. */
+async function firstJobsOf(tx: Tx, id: string): Promise<Counted[]> {
+  const { rows } = await tx.execute(sql`select j.target_agent, j.lane, j.source_agent from jobs j join workflow_steps s on s.job_id = j.id where s.run_id = ${id}::uuid`)
+  return rows as unknown as Counted[]
+}
 
 async function jobsOfRun(tx: Tx, id: WorkflowRunId): Promise<CancelledFlow['jobs']> {
   const { rows } = await tx.execute(sql`

@@ -10,6 +10,7 @@ import { beat, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
+import { forgetRates } from '../ledger/rate-limits.js'
 import { claimTurn } from '../ledger/turns.js'
 import type { HookClient } from '../openclaw/hook-client.js'
 
@@ -70,6 +71,7 @@ export class Maintenance {
     if (checkpointSeconds > 0) this.#every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
     this.#every(600_000, 'idempotency', async () => {
       await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
+      await this.#options.ledger.run(forgetRates)
     })
   }
 

@@ -65,7 +65,7 @@ describe('cancelling what belongs together', () => {
     })
     await t.ledger.workflows.define(OPERATOR, workflow)
     const { run } = await t.ledger.workflows.start(OPERATOR, workflow, StartWorkflowBody.parse({}))
-    const [first] = (await t.ledger.listJobs({ correlation_key: `workflow:${run.run.id}`, limit: 10 } as never)).items
+    const [first] = (await t.ledger.listJobs({ correlation_key: `workflow:${run.run.id}`, limit: 10 })).items
     if (first === undefined) throw new Error('no step has a job')
     await leaseAs(t.ledger, first.id, first.generation)
 
