@@ -111,7 +111,7 @@ describe('a form', () => {
     ['nothing chosen', 'dead-letters', { key: '0192f0c4-1111-4000-8000-00000000000a', reason: 'because', what: 'bury' }, 400],
     ['an end that is no number', 'stop', { key: '0192f0c4-1111-4000-8000-00000000000a', reason: 'because', what: 'pause everything', for_seconds: 'x' }, 400],
   ])('with %s is refused as a problem document, and nothing is changed', async (_name, action, body, status) => {
-    const answer = await post(action, body as Record<string, string>)
+    const answer = await post(action, body)
 
     expect(answer.status).toBe(status)
     expect(answer.headers.get('content-type')).toContain('application/problem+json')

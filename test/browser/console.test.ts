@@ -64,9 +64,9 @@ async function everyPage(): Promise<[string, string][]> {
 /** What axe finds that hinders people, in a line each. */
 async function hindrances(of: Page): Promise<string[]> {
   await of.evaluate(AXE)
-  const found = (await of.evaluate(`axe.run(document, { resultTypes: ['violations'] })`)) as {
-    violations: { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[]
-  }
+  const found = await of.evaluate<{ violations: { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[] }>(
+    `axe.run(document, { resultTypes: ['violations'] })`,
+  )
   return found.violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .flatMap(({ id, nodes }) => nodes.slice(0, 3).map((node) => `${id} ${node.target.join(' ')} ${node.failureSummary.slice(0, 200)}`))
@@ -470,11 +470,9 @@ describe.skipIf(isSkipped)('a live page', () => {
 
   test('says so when it is cut off, and goes on where it was', async () => {
     await open('/console/events?topic=cut.*')
-    await watched.context.setOffline(true)
+    await c.cut()
     await page.locator('#live').getByText('not live').waitFor()
     await c.t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic: 'cut.missed', payload: {} }))
-
-    await watched.context.setOffline(false)
 
     await page.locator('#live').getByText('live', { exact: true }).waitFor()
     await page.locator('#tail').getByText('cut.missed', { exact: true }).waitFor()

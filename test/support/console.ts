@@ -12,6 +12,8 @@ export interface TestConsole {
   /** The token of an operator called anna. */
   readonly token: string
   readonly waits: Awaited<ReturnType<typeof whatWaits>>
+  /** Ends every live stream; the browsers come again. */
+  cut(): Promise<void>
   close(): Promise<void>
 }
 
@@ -40,6 +42,9 @@ export async function serveConsole(t: TestLedger): Promise<Omit<TestConsole, 'wa
     t,
     url: server.url,
     token,
+    cut: async () => {
+      for (const one of consoles) await one.stop()
+    },
     close: async () => {
       for (const one of consoles) await one.stop()
       await server.close()

@@ -34,7 +34,9 @@ async function send(form, submitter, onDone) {
   if (problem !== null) problem.textContent = ''
   for (const button of buttons) button.disabled = true
   try {
-    const answer = await fetch(form.action, { method: 'POST', body, headers: { accept: 'application/json' } })
+    // A button may name an action of its own.
+    const address = submitter instanceof HTMLButtonElement && submitter.hasAttribute('formaction') ? submitter.formAction : form.action
+    const answer = await fetch(address, { method: 'POST', body, headers: { accept: 'application/json' } })
     const text = await answer.text()
     if (!answer.ok) throw new Error(problemOf(text, answer.status))
     const popover = form.closest('[popover]')
