@@ -9,8 +9,8 @@ import { idAt } from './search-jobs.js'
 
 /** So many of the newest jobs of a window stand for its latencies. */
 export const LATENCY_SAMPLE = 5_000
-/** So many rows of history at most are read for the depth over time; a window with more is shown by its end. */
-export const HISTORY_BUDGET = 200_000
+/** So many rows of history, and so many jobs, are read at most; a window with more is shown by its end. */
+export const HISTORY_BUDGET = 100_000
 
 export interface Snapshot {
   readonly by_status: Readonly<Record<string, number>>
