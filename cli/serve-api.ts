@@ -1,6 +1,7 @@
 import { Registry } from 'prom-client'
 import { createApp } from '../api/app.js'
 import { listen } from '../api/server.js'
+import { mountConsole, type Console } from '../board/console/mount-console.js'
 import { mountBoard, type Board } from '../board/mount-board.js'
 import type { Logger } from '../config/logger.js'
 import type { Settings } from '../config/settings.js'
@@ -15,9 +16,10 @@ export interface ServeOptions {
   readonly isReady: () => boolean
 }
 
-/** Serves REST and the board. @throws AgentbusError AGENTBUS_CONFIG when the port is taken */
+/** Serves REST, the console and the board. @throws AgentbusError AGENTBUS_CONFIG when the port is taken */
 export async function serveApi({ settings, log, ...parts }: ServeOptions): Promise<{ url: string; close(): Promise<void> }> {
   const boards: Board[] = []
+  const consoles: Console[] = []
   const app = createApp({
     ledger: parts.ledger,
     log,
@@ -32,6 +34,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
     },
     mount: (express, requireOperator) => {
       boards.push(mountBoard({ app: express, requireOperator, ledger: parts.ledger, queues: parts.queues, log }))
+      consoles.push(mountConsole({ app: express, requireOperator, ledger: parts.ledger, log }))
     },
   })
   const server = await listen(app, whereOf(settings))
@@ -39,6 +42,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
     url: server.url,
     close: async () => {
       for (const board of boards) board.stop()
+      for (const one of consoles) await one.stop()
       parts.ledger.waits.stop()
       await server.close()
       await parts.ledger.accesses.stop()

@@ -19,6 +19,7 @@ import type { CallerDeps } from './as-caller.js'
 import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
+import { ConsoleReads } from './console/console-reads.js'
 import { ControlCommands } from './control-commands.js'
 import { listControlChanges, listControls } from './control-queries.js'
 import type { ControlScope, ListControlChangesQuery } from '../contracts/controls.js'
@@ -80,6 +81,7 @@ export class Ledger {
   readonly waits: JobWaits
   readonly limits: Limits
   readonly accesses: AccessLog
+  readonly console: ConsoleReads
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
@@ -105,6 +107,7 @@ export class Ledger {
     this.random = options.random
     this.#hot = new HotPath(options.database)
     this.accesses = new AccessLog({ db: () => this.db })
+    this.console = new ConsoleReads({ db: () => this.db })
     this.limits = new Limits({ nowMs: options.nowMs })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {

@@ -167,7 +167,7 @@ function stateOf(row: Record<string, unknown>): AgentView['state'] {
   return 'idle'
 }
 
-export async function listGateways(db: Db): Promise<GatewayView[]> {
+export async function listGateways(db: Db | Tx): Promise<GatewayView[]> {
   const { rows } = await db.execute(sql`select * from gateways order by id limit 10000`)
   const at = (value: unknown): string | null => (value === null ? null : iso(String(value)))
   return rows.map((row) => ({
