@@ -14,6 +14,8 @@ export default defineConfig({
     './ledger/schema/workflows.ts',
     './ledger/schema/accesses.ts',
     './ledger/schema/audit.ts',
+    './ledger/schema/alerts.ts',
+    './ledger/schema/metrics.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

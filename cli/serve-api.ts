@@ -3,6 +3,7 @@ import { createApp } from '../api/app.js'
 import { listen } from '../api/server.js'
 import { mountBoard, type Board } from '../board/mount-board.js'
 import type { Logger } from '../config/logger.js'
+import type { Tracing } from '../config/tracing.js'
 import type { Settings } from '../config/settings.js'
 import type { Ledger } from '../ledger/ledger.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
@@ -12,6 +13,7 @@ export interface ServeOptions {
   readonly log: Logger
   readonly ledger: Ledger
   readonly queues: QueueRegistry
+  readonly tracing?: Tracing | undefined
   readonly isReady: () => boolean
 }
 
@@ -22,6 +24,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
     ledger: parts.ledger,
     log,
     registry: new Registry(),
+    tracing: parts.tracing,
     readiness: async () => {
       const failing = parts.isReady() ? [] : ['starting']
       const ledger = await parts.ledger.ready()

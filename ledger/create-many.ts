@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import { currentTraceparent } from '../config/tracing.js'
 import { uuidv7 } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
@@ -54,7 +55,8 @@ async function insertTogether(tx: Tx, ids: ReadonlyMap<CreateJobBody, string>, b
     ), logged as (
       insert into job_transitions (job_id, seq, kind, to_status, reason, actor_kind, actor, details)
       select i.id, 1, 'move', i.status, 'created', ${by.actor.kind}::actor_kind, ${by.actor.id},
-        jsonb_build_object('payload_hash', i.payload_hash, 'target_agent', i.target_agent, 'job_type', i.job_type, 'priority', i.priority)
+        jsonb_strip_nulls(jsonb_build_object('payload_hash', i.payload_hash, 'target_agent', i.target_agent, 'job_type', i.job_type, 'priority', i.priority,
+          'traceparent', ${currentTraceparent() ?? null}::text))
       from inserted i join wanted w on w.id = i.id order by w.n
     ), queued as (
       insert into outbox (kind, job_id, agent_id, generation) select 'publish', i.id, i.target_agent, i.generation from inserted i join wanted w on w.id = i.id order by w.n

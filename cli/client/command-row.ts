@@ -53,6 +53,12 @@ export type ShowKind =
   | 'project-entry'
   | 'project-status'
   | 'project-statuses'
+  | 'alert'
+  | 'alerts'
+  | 'alert-history'
+  | 'alert-deliveries'
+  | 'silence'
+  | 'silences'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {
