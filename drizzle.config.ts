@@ -16,6 +16,8 @@ export default defineConfig({
     './ledger/schema/accesses.ts',
     './ledger/schema/audit.ts',
     './ledger/schema/prunes.ts',
+    './ledger/schema/alerts.ts',
+    './ledger/schema/metrics.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

@@ -4,6 +4,7 @@ import { listen } from '../api/server.js'
 import { mountConsole, type Console } from '../board/console/mount-console.js'
 import { mountBoard, type Board } from '../board/mount-board.js'
 import type { Logger } from '../config/logger.js'
+import type { Tracing } from '../config/tracing.js'
 import type { Settings } from '../config/settings.js'
 import type { Ledger } from '../ledger/ledger.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
@@ -13,6 +14,7 @@ export interface ServeOptions {
   readonly log: Logger
   readonly ledger: Ledger
   readonly queues: QueueRegistry
+  readonly tracing?: Tracing | undefined
   readonly isReady: () => boolean
 }
 
@@ -25,6 +27,7 @@ export async function serveApi({ settings, log, ...parts }: ServeOptions): Promi
     log,
     trustedProxies: settings.trustedProxies ?? [],
     registry: new Registry(),
+    tracing: parts.tracing,
     readiness: async () => {
       const failing = parts.isReady() ? [] : ['starting']
       const ledger = await parts.ledger.ready()

@@ -175,6 +175,34 @@ export const SETTINGS = {
   }),
   pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(4, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
   simPort: withDefault({ env: 'AGENTBUS_SIM_PORT', fallback: '0', schema: whole(0, 65_535), help: 'Port of the built-in gateway simulator; 0 takes any free one.' }),
+  traces: withDefault({
+    env: 'AGENTBUS_TRACES',
+    fallback: 'false',
+    schema: yesNo,
+    help: 'true: OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT. false: nothing of it is loaded.',
+  }),
+  otelExporterOtlpEndpoint: optional({
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    example: 'http://127.0.0.1:4318',
+    schema: httpUrl,
+    help: 'Where traces are sent, by OTLP over HTTP in JSON; /v1/traces is added.',
+  }),
+  otelExporterOtlpHeaders: optional({
+    env: 'OTEL_EXPORTER_OTLP_HEADERS',
+    example: 'authorization=Bearer%20a-token',
+    schema: matching(
+      /^[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*)(,[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*))*$/,
+      'must be name=value pairs, percent-encoded and separated by commas',
+    ),
+    secret: true,
+    help: 'Headers of those posts, as name=value,name=value.',
+  }),
+  otelServiceName: withDefault({
+    env: 'OTEL_SERVICE_NAME',
+    fallback: 'agentbus',
+    schema: matching(/^[A-Za-z0-9._-]{1,100}$/, 'must be 1 to 100 letters, digits, dots, underscores or hyphens'),
+    help: 'What this installation is called in traces.',
+  }),
   logLevel: withDefault({
     env: 'AGENTBUS_LOG_LEVEL',
     fallback: 'info',
@@ -264,6 +292,8 @@ function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   if (headersTimeoutMs !== undefined && requestTimeoutMs !== undefined && headersTimeoutMs > requestTimeoutMs) {
     faults.push({ setting: SETTINGS.headersTimeoutMs.env, fault: 'must be at most AGENTBUS_REQUEST_TIMEOUT_MS: the headers are a part of the request' })
   }
+  if (values.traces === true && !isSet(SETTINGS.otelExporterOtlpEndpoint.env))
+    faults.push({ setting: SETTINGS.otelExporterOtlpEndpoint.env, fault: 'is needed when AGENTBUS_TRACES is true' })
   if (port !== undefined && port === simPort && port !== 0) faults.push({ setting: SETTINGS.simPort.env, fault: 'must differ from AGENTBUS_PORT' })
   return faults
 }

@@ -27,6 +27,12 @@ export const ERRORS = {
   AGENTBUS_SUBSCRIPTION_NOT_FOUND: { status: 404, title: 'No subscription has that name', next: 'List them with `agentbus subscriptions`.' },
   AGENTBUS_APPROVAL_NOT_FOUND: { status: 404, title: 'No approval has that id', next: 'List what waits with `agentbus approvals`.' },
   AGENTBUS_APPROVAL_DECIDED: { status: 409, title: 'The approval is decided already', next: 'Read it: the first decision stands. This one changed nothing.' },
+  AGENTBUS_ALERT_NOT_FOUND: {
+    status: 404,
+    title: 'No alert, alert rule or silence has that name or id',
+    next: 'List them with `agentbus alerts` and `agentbus alert-silences`; rules stand in the fleet file.',
+  },
+  AGENTBUS_ALERT_OVER: { status: 409, title: 'The alert is over or acknowledged already', next: 'Read it with `agentbus alert`; nothing was changed.' },
   AGENTBUS_WORKFLOW_NOT_FOUND: { status: 404, title: 'No workflow or run has that name or id', next: 'List them with `agentbus workflows` and `agentbus workflow-runs`.' },
   AGENTBUS_WORKFLOW_OVER: { status: 409, title: 'The workflow run is over', next: 'Read it; start another run if the work is still wanted.' },
   AGENTBUS_AGENT_EXISTS: { status: 409, title: 'The agent changed in the meantime', next: 'Read it again and repeat the change on the newest version.' },

@@ -4,6 +4,12 @@
 
 create type actor_kind as enum ('operator', 'agent', 'attempt', 'auditor', 'worker', 'relay', 'reaper', 'reconciler', 'prober', 'board', 'system');
 create type agent_state as enum ('offline', 'idle', 'assigned', 'working', 'blocked', 'disabled');
+create type alert_delivery_status as enum ('pending', 'delivered', 'failed');
+create type alert_level as enum ('warning', 'urgent');
+create type alert_move as enum ('opened', 'told', 'acknowledged', 'resolved');
+create type alert_notice as enum ('opened', 'reminder', 'resolved', 'test');
+create type alert_receiver as enum ('webhook', 'agent');
+create type alert_status as enum ('open', 'resolved');
 create type approval_status as enum ('pending', 'approved', 'rejected', 'expired', 'withdrawn');
 create type attempt_status as enum ('leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released');
 create type breaker_state as enum ('closed', 'open');
@@ -70,6 +76,81 @@ create table agents (
   created_at timestamp(6) with time zone not null default now(),
   updated_at timestamp(6) with time zone not null default now(),
   delegation jsonb
+);
+create table alert_attempts (
+  delivery_id uuid not null,
+  try_no integer not null,
+  ok boolean not null,
+  http_status integer,
+  error text,
+  ms integer not null,
+  worker text not null,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table alert_deliveries (
+  id uuid not null,
+  alert_id uuid,
+  seq integer,
+  rule text not null,
+  notice alert_notice not null,
+  receiver_kind alert_receiver not null,
+  receiver text not null,
+  body jsonb not null,
+  status alert_delivery_status not null default 'pending'::alert_delivery_status,
+  tries integer not null default 0,
+  next_try_at timestamp(6) with time zone not null,
+  job_id uuid,
+  created_at timestamp(6) with time zone not null,
+  done_at timestamp(6) with time zone
+);
+create table alert_history (
+  alert_id uuid not null,
+  seq integer not null,
+  move alert_move not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  note text,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null
+);
+create table alert_silences (
+  id uuid not null,
+  rule text not null,
+  subject text,
+  until timestamp(6) with time zone not null,
+  reason text not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null,
+  lifted_at timestamp(6) with time zone,
+  lifted_by text,
+  lift_reason text
+);
+create table alert_watches (
+  rule text not null,
+  subject text not null,
+  since timestamp(6) with time zone not null
+);
+create table alerts (
+  id uuid not null,
+  rule text not null,
+  figure text not null,
+  subject text not null,
+  level alert_level not null,
+  status alert_status not null default 'open'::alert_status,
+  value double precision not null,
+  peak double precision not null,
+  threshold double precision not null,
+  since timestamp(6) with time zone not null,
+  opened_at timestamp(6) with time zone not null,
+  clear_since timestamp(6) with time zone,
+  resolved_at timestamp(6) with time zone,
+  resolved_as text,
+  acknowledged_at timestamp(6) with time zone,
+  acknowledged_by text,
+  note text,
+  tell_at timestamp(6) with time zone,
+  told integer not null default 0,
+  last_seq integer not null default 1
 );
 create table api_tokens (
   id uuid not null,
@@ -393,6 +474,17 @@ create table ledger_meta (
   value text not null,
   set_at timestamp(6) with time zone not null default now()
 );
+create table metric_marks (
+  source text not null,
+  xact xid8 not null
+);
+create table metric_totals (
+  name text not null,
+  labels jsonb not null,
+  bucket text not null default ''::text,
+  count bigint not null,
+  sum double precision not null default 0
+);
 create table observations (
   id bigint not null generated always as identity,
   kind observation_kind not null,
@@ -507,7 +599,8 @@ create table standing_order_run_transitions (
   actor_kind actor_kind not null,
   actor text not null,
   details jsonb not null default '{}'::jsonb,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
 );
 create table standing_order_runs (
   id uuid not null,
@@ -625,6 +718,25 @@ alter table agents add constraint agents_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Z
 alter table agents add constraint agents_seconds_check CHECK ((((timeout_seconds >= 1) AND (timeout_seconds <= 86400)) AND ((lease_seconds >= 5) AND (lease_seconds <= 86400))));
 alter table agents add constraint agents_gateway_id_gateways_id_fk FOREIGN KEY (gateway_id) REFERENCES gateways(id);
 alter table agents add constraint agents_pkey PRIMARY KEY (id);
+alter table alert_attempts add constraint alert_attempts_error_check CHECK ((ok = (error IS NULL)));
+alter table alert_attempts add constraint alert_attempts_delivery_id_alert_deliveries_id_fk FOREIGN KEY (delivery_id) REFERENCES alert_deliveries(id);
+alter table alert_attempts add constraint alert_attempts_delivery_id_try_no_pk PRIMARY KEY (delivery_id, try_no);
+alter table alert_deliveries add constraint alert_deliveries_alert_check CHECK ((((notice = 'test'::alert_notice) = (alert_id IS NULL)) AND ((alert_id IS NULL) = (seq IS NULL))));
+alter table alert_deliveries add constraint alert_deliveries_done_check CHECK (((status = 'pending'::alert_delivery_status) = (done_at IS NULL)));
+alter table alert_deliveries add constraint alert_deliveries_job_check CHECK (((job_id IS NULL) OR (receiver_kind = 'agent'::alert_receiver)));
+alter table alert_deliveries add constraint alert_deliveries_alert_id_alerts_id_fk FOREIGN KEY (alert_id) REFERENCES alerts(id);
+alter table alert_deliveries add constraint alert_deliveries_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table alert_deliveries add constraint alert_deliveries_pkey PRIMARY KEY (id);
+alter table alert_history add constraint alert_history_alert_id_alerts_id_fk FOREIGN KEY (alert_id) REFERENCES alerts(id);
+alter table alert_history add constraint alert_history_alert_id_seq_pk PRIMARY KEY (alert_id, seq);
+alter table alert_silences add constraint alert_silences_lifted_check CHECK ((num_nonnulls(lifted_at, lifted_by, lift_reason) = ANY (ARRAY[0, 3])));
+alter table alert_silences add constraint alert_silences_pkey PRIMARY KEY (id);
+alter table alert_watches add constraint alert_watches_rule_subject_pk PRIMARY KEY (rule, subject);
+alter table alerts add constraint alerts_acknowledged_check CHECK ((num_nonnulls(acknowledged_at, acknowledged_by, note) = ANY (ARRAY[0, 3])));
+alter table alerts add constraint alerts_resolved_check CHECK ((((status = 'resolved'::alert_status) = (resolved_at IS NOT NULL)) AND ((status = 'resolved'::alert_status) = (resolved_as IS NOT NULL))));
+alter table alerts add constraint alerts_tell_check CHECK (((tell_at IS NULL) OR ((status = 'open'::alert_status) AND (acknowledged_at IS NULL))));
+alter table alerts add constraint alerts_told_check CHECK (((told >= 0) AND (peak >= value)));
+alter table alerts add constraint alerts_pkey PRIMARY KEY (id);
 alter table api_tokens add constraint api_tokens_agent_check CHECK (((role = 'agent'::token_role) = (agent_id IS NOT NULL)));
 alter table api_tokens add constraint api_tokens_hash_check CHECK ((octet_length(hash) = 32));
 alter table api_tokens add constraint api_tokens_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
@@ -739,6 +851,9 @@ alter table jobs add constraint jobs_standing_order_run_id_standing_order_runs_i
 alter table jobs add constraint jobs_target_agent_agents_id_fk FOREIGN KEY (target_agent) REFERENCES agents(id);
 alter table jobs add constraint jobs_pkey PRIMARY KEY (id);
 alter table ledger_meta add constraint ledger_meta_pkey PRIMARY KEY (key);
+alter table metric_marks add constraint metric_marks_pkey PRIMARY KEY (source);
+alter table metric_totals add constraint metric_totals_count_check CHECK ((count >= 0));
+alter table metric_totals add constraint metric_totals_name_labels_bucket_pk PRIMARY KEY (name, labels, bucket);
 alter table observations add constraint observations_pkey PRIMARY KEY (id);
 alter table outbox add constraint outbox_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table outbox add constraint outbox_pkey PRIMARY KEY (id);
@@ -811,6 +926,12 @@ CREATE INDEX accesses_at_idx ON public.accesses USING btree (at);
 CREATE INDEX accesses_job_idx ON public.accesses USING btree (job_id, at) WHERE (job_id IS NOT NULL);
 CREATE INDEX agent_state_changes_agent_idx ON public.agent_state_changes USING btree (agent_id, id DESC NULLS LAST);
 CREATE INDEX agents_gateway_idx ON public.agents USING btree (gateway_id);
+CREATE INDEX alert_deliveries_due_idx ON public.alert_deliveries USING btree (next_try_at) WHERE (status = 'pending'::alert_delivery_status);
+CREATE UNIQUE INDEX alert_deliveries_once_idx ON public.alert_deliveries USING btree (alert_id, seq, receiver_kind, receiver) WHERE (alert_id IS NOT NULL);
+CREATE INDEX alert_history_at_idx ON public.alert_history USING btree (at);
+CREATE INDEX alert_silences_until_idx ON public.alert_silences USING btree (rule, until);
+CREATE UNIQUE INDEX alerts_one_open_idx ON public.alerts USING btree (rule, subject) WHERE (status = 'open'::alert_status);
+CREATE INDEX alerts_rule_idx ON public.alerts USING btree (rule, id DESC NULLS LAST);
 CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
 CREATE INDEX approvals_expiry_idx ON public.approvals USING btree (expires_at) WHERE ((status = 'pending'::approval_status) AND (expires_at IS NOT NULL));
 CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (job_id IS NOT NULL);
@@ -867,6 +988,7 @@ CREATE INDEX jobs_open_source_idx ON public.jobs USING btree (source_agent) WHER
 CREATE INDEX jobs_parent_idx ON public.jobs USING btree (parent_job_id) WHERE (parent_job_id IS NOT NULL);
 CREATE INDEX jobs_parked_idx ON public.jobs USING btree (held_by, priority DESC NULLS LAST, run_after, id) WHERE ((status = 'queued'::job_status) AND (held_by IS NOT NULL));
 CREATE INDEX jobs_pruned_idx ON public.jobs USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
+CREATE INDEX jobs_queued_idx ON public.jobs USING btree (lane, target_agent, run_after) WHERE (status = 'queued'::job_status);
 CREATE INDEX jobs_ready_idx ON public.jobs USING btree (target_agent, priority DESC NULLS LAST, run_after, id) WHERE (status = 'queued'::job_status);
 CREATE UNIQUE INDEX jobs_routed_dedupe_idx ON public.jobs USING btree (namespace, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL) AND (cardinality(capabilities) > 0));
 CREATE INDEX jobs_routed_idx ON public.jobs USING btree (target_agent) WHERE ((status = 'queued'::job_status) AND (cardinality(capabilities) > 0));
@@ -886,6 +1008,7 @@ CREATE INDEX rate_buckets_filled_idx ON public.rate_buckets USING btree (filled_
 CREATE INDEX reactions_job_idx ON public.reactions USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX reactions_pending_idx ON public.reactions USING btree (event_id, subscription_id) WHERE (status = 'pending'::reaction_status);
 CREATE INDEX reactions_subscription_idx ON public.reactions USING btree (subscription_id, event_id DESC NULLS LAST);
+CREATE INDEX standing_order_run_transitions_xact_idx ON public.standing_order_run_transitions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX standing_order_runs_finished_idx ON public.standing_order_runs USING btree (order_id, finished_at) WHERE (started_at IS NOT NULL);
 CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
@@ -903,6 +1026,23 @@ CREATE UNIQUE INDEX workflow_steps_job_idx ON public.workflow_steps USING btree 
 
 -- functions
 
+CREATE OR REPLACE FUNCTION public.alerts_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from alerts a where a.id = new.id and (
+      a.last_seq is distinct from (select count(*) from alert_history h where h.alert_id = a.id)
+      or (a.status = 'resolved') is distinct from exists (select from alert_history h where h.alert_id = a.id and h.seq = a.last_seq and h.move = 'resolved')
+      or (a.acknowledged_at is not null) is distinct from exists (select from alert_history h where h.alert_id = a.id and h.move = 'acknowledged')
+    )
+  ) then
+    raise exception 'alert % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.approvals_have_history()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1017,14 +1157,14 @@ begin
   grant select on
     job_transitions, job_dependencies, agent_state_changes, agent_states, agents, accesses, observations, controls, presence, dispatcher_heartbeats, approval_transitions,
     audit_checkpoints, audit_checkpoint_jobs, outbox, queue_epochs, reactions, standing_order_run_transitions, standing_order_runs, workflow_transitions, prunes,
-    project_log
+    project_log, control_changes, alerts, alert_history, alert_silences, alert_attempts, metric_marks, metric_totals
   to agentbus_auditor;
   grant select on
     agent_states_v, blocked_work_v, dispatcher_health_summary_v, hand_offs_v, inbox_open_v, queue_health_summary_v, standing_order_daily_counts_v, standing_order_gaps_v,
-    standing_order_health_summary_v, system_health_snapshot_v, standing_order_definitions_v, fleet_changes_v
+    standing_order_health_summary_v, system_health_snapshot_v, standing_order_definitions_v, fleet_changes_v, controls_in_force_v
   to agentbus_auditor;
   grant select (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload_hash, summary, status, last_seq,
-    generation, run_after, attempt_count, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, current_attempt_id, held_reason, blocked_reason, blocked_owner,
+    generation, run_after, attempt_count, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, current_attempt_id, held_reason, held_by, blocked_reason, blocked_owner,
     unblock_action, look_again_at, waits_for, last_error, last_error_code, created_by, created_at, updated_at, finished_at, buried_at, awaited, standing_order_run_id, session_mode,
     source_event_id, hops, lineage, capabilities, blocked_at, escalate_at, pruned_by, pruned_hash) on jobs to agentbus_auditor;
   grant select (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload_hash, summary, status, last_seq,
@@ -1058,6 +1198,7 @@ begin
   grant select (finding_id, seq, kind, message_id, job_id, attempt_id, actor_kind, actor, at) on finding_history to agentbus_auditor;
   grant select (namespace, name, version, hash, created_by, created_at) on workflows to agentbus_auditor;
   grant select (namespace, project, version, status, agent_id, job_id, actor_kind, actor, at) on project_statuses to agentbus_auditor;
+  grant select (id, alert_id, seq, rule, notice, receiver_kind, receiver, status, tries, next_try_at, job_id, created_at, done_at) on alert_deliveries to agentbus_auditor;
   return true;
 end $function$
 ;
@@ -1389,6 +1530,20 @@ CREATE TRIGGER accesses_no_truncate BEFORE TRUNCATE ON public.accesses FOR EACH 
 CREATE TRIGGER accesses_no_update BEFORE UPDATE ON public.accesses FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agent_state_changes_append_only BEFORE DELETE OR UPDATE ON public.agent_state_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agent_state_changes_no_truncate BEFORE TRUNCATE ON public.agent_state_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_attempts_append_only BEFORE DELETE OR UPDATE ON public.alert_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_attempts_no_truncate BEFORE TRUNCATE ON public.alert_attempts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_deliveries_done_are_final BEFORE UPDATE ON public.alert_deliveries FOR EACH ROW WHEN ((old.status <> 'pending'::alert_delivery_status)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_deliveries_no_delete BEFORE DELETE ON public.alert_deliveries FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_deliveries_no_truncate BEFORE TRUNCATE ON public.alert_deliveries FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_history_append_only BEFORE DELETE OR UPDATE ON public.alert_history FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_history_no_truncate BEFORE TRUNCATE ON public.alert_history FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_silences_lifted_are_final BEFORE UPDATE ON public.alert_silences FOR EACH ROW WHEN ((old.lifted_at IS NOT NULL)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_silences_no_delete BEFORE DELETE ON public.alert_silences FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_silences_no_truncate BEFORE TRUNCATE ON public.alert_silences FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER alerts_have_history AFTER INSERT OR UPDATE OF status, last_seq, acknowledged_at ON public.alerts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION alerts_have_history();
+CREATE TRIGGER alerts_no_delete BEFORE DELETE ON public.alerts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alerts_no_truncate BEFORE TRUNCATE ON public.alerts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alerts_resolved_are_final BEFORE UPDATE ON public.alerts FOR EACH ROW WHEN ((old.status = 'resolved'::alert_status)) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approval_transitions_append_only BEFORE DELETE OR UPDATE ON public.approval_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approval_transitions_no_truncate BEFORE TRUNCATE ON public.approval_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approvals_decided_are_final BEFORE UPDATE ON public.approvals FOR EACH ROW WHEN ((old.status <> 'pending'::approval_status)) EXECUTE FUNCTION refuse_change();

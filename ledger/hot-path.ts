@@ -1,3 +1,4 @@
+import { currentTraceparent } from '../config/tracing.js'
 import type { JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { createTogether, type Creation } from './create-many.js'
@@ -59,7 +60,7 @@ export class HotPath {
 
   /** Creates a job that is plain. @returns undefined when it was not, for a reason that createJob tells */
   create(body: CreateJobBody, by: Creator): Promise<JobRow | undefined> {
-    return this.#ask(this.#creations, { body, by })
+    return this.#ask(this.#creations, { body, by, traceparent: currentTraceparent() })
   }
 
   /** @returns undefined when the job or its agent is not in the commonest state */

@@ -5,6 +5,7 @@ import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { FindingId, ListFindingsQuery, ListInboxQuery } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
+import type { AlertId, ListAlertsQuery } from '../contracts/alerts.js'
 import type { ApprovalId, ListApprovalsQuery } from '../contracts/approvals.js'
 import type { ClaimedJob, ClaimJobsBody, JobView, ListBlockedQuery, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
 import type { TraceQuery } from '../contracts/trace.js'
@@ -14,6 +15,8 @@ import type { ListProjectLogQuery, ListProjectsQuery, ListProjectStatusesQuery, 
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
 import { AccessLog } from './access-log.js'
 import { accountability } from './accountability.js'
+import { AlertCommands } from './alerts/commands.js'
+import { alertHistory, listAlerts, listSilences } from './alerts/queries.js'
 import { applyFleet } from './apply-fleet.js'
 import type { CallerDeps } from './as-caller.js'
 import { assignJobs, takeBackJobs } from './assign-jobs.js'
@@ -41,6 +44,8 @@ import { reactToStorm } from './emit-event.js'
 import { escalateBlocked } from './escalate.js'
 import { observe } from './observe.js'
 import { OrderCommands } from './order-commands.js'
+import { countHistory } from './metrics/count-history.js'
+import { alertCounts, deadLetterCount, metricTotals, queueByLane } from './metrics/read-metrics.js'
 import { findingHistory, listFindings, listInbox } from './finding-queries.js'
 import { InboxCommands } from './inbox-commands.js'
 import { raiseDue } from './file-finding.js'
@@ -48,7 +53,21 @@ import { settleAnswered, watchPendingResults } from './pending-results.js'
 import { seesAllOf } from './policies.js'
 import { ProjectCommands } from './project-commands.js'
 import { listProjectLog, listProjects, listProjectStatuses, projectStatus } from './projects.js'
-import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
+import {
+  getAttempt,
+  getJob,
+  getPrompt,
+  jobAttempts,
+  jobHistory,
+  listAgents,
+  listDispatchers,
+  listEvents,
+  listGateways,
+  listJobs,
+  openCounts,
+  outboxLag,
+  traceparentsOf,
+} from './queries.js'
 import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
 import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
@@ -86,6 +105,7 @@ export class Ledger {
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
   readonly controls: ControlCommands
+  readonly alerts: AlertCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -135,6 +155,7 @@ export class Ledger {
       db: () => this.db,
       cancelWorkflow: (context, id, body) => this.workflows.cancelWithJobs(context, id, body),
     })
+    this.alerts = new AlertCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller), db: () => this.db })
     this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
@@ -197,8 +218,13 @@ export class Ledger {
   listControlChanges = (query: ListControlChangesQuery) => this.#read((db) => listControlChanges(db, query))
   listLanes = () => this.#read(listLanes)
   listDispatchers = () => this.#read(listDispatchers)
+  traceparentsOf = (ids: readonly string[]) => this.#read((db) => traceparentsOf(db, ids))
   openCounts = () => this.#read(openCounts)
   outboxLag = () => this.#read(outboxLag)
+  metricTotals = () => this.#read(metricTotals)
+  queueByLane = () => this.#read(queueByLane)
+  alertCounts = () => this.#read(alertCounts)
+  deadLetterCount = () => this.#read(deadLetterCount)
   listTokens = () => this.#read(listTokens)
   listOrders = (only: { readonly agent?: string; readonly order?: string } = {}) => this.#read((db) => listOrders(db, only))
   listSlots = (query: ListSlotsQuery) => this.#read((db) => listSlots(db, query, this.nowMs()))
@@ -216,6 +242,9 @@ export class Ledger {
   listBlocked = (query: ListBlockedQuery) => this.#read((db) => listBlocked(db, query))
   listApprovals = (query: ListApprovalsQuery, askedBy?: AgentId) => this.#read((db) => listApprovals(db, query, askedBy))
   approvalHistory = (id: ApprovalId) => this.#read((db) => approvalHistory(db, id))
+  listAlerts = (query: ListAlertsQuery) => this.#read((db) => listAlerts(db, query))
+  alertHistory = (id: AlertId) => this.#read((db) => alertHistory(db, id))
+  listSilences = () => this.#read(listSilences)
   listWorkflows = () => this.#read(listWorkflows)
   getWorkflow = (what: Parameters<typeof getWorkflow>[1]) => this.#read((db) => getWorkflow(db, what))
   listWorkflowRuns = (query: ListWorkflowRunsQuery, inNameOf?: AgentId) => this.#read((db) => listWorkflowRuns(db, query, inNameOf))
@@ -409,6 +438,11 @@ export class Ledger {
     const takenBack = await this.run((tx) => takeBackJobs(tx, { limit }))
     const assigned = await this.run((tx) => assignJobs(tx, { limit }))
     return { assigned, takenBack }
+  }
+
+  /** Adds to the totals of the metrics what has happened since; a part of a long stretch at a time. */
+  async countMetrics(): Promise<void> {
+    for (let parts = 0; parts < 20; parts += 1) if (!(await this.run(countHistory))) return
   }
 
   /** Takes down what each agent does now. */

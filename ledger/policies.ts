@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
+import { AlertsConfig } from '../contracts/alerts.js'
 import { AuthorityConfig, BlockedConfig, type Right } from '../contracts/authority.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { Fleet, FleetChange } from '../contracts/fleet.js'
@@ -11,8 +12,9 @@ import type { Db, Tx } from './database.js'
 import { differences } from './differences.js'
 
 /** The sections of the fleet file that are one set of rules each. */
-const POLICIES = { reactions: ReactionsConfig, blocked: BlockedConfig, authority: AuthorityConfig, limits: LimitsConfig, retention: RetentionConfig } as const
+const POLICIES = { reactions: ReactionsConfig, alerts: AlertsConfig, blocked: BlockedConfig, authority: AuthorityConfig, limits: LimitsConfig, retention: RetentionConfig } as const
 type Policies = {
+  readonly alerts: AlertsConfig
   readonly reactions: ReactionsConfig
   readonly blocked: BlockedConfig
   readonly authority: AuthorityConfig

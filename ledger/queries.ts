@@ -202,9 +202,16 @@ export async function listDispatchers(db: Db): Promise<DispatcherView[]> {
   return rows.map((row) => ({ ...(row as unknown as DispatcherView), last_seen: iso(String(row['last_seen'])) }))
 }
 
+/** The trace context that each of these jobs was created in, where there is one. */
+export async function traceparentsOf(db: Db, ids: readonly string[]): Promise<Map<string, string>> {
+  const { rows } = await db.execute<{ job_id: string; traceparent: string }>(sql`
+    select job_id, details ->> 'traceparent' as traceparent from job_transitions where job_id = any(${sql.param([...ids])}::uuid[]) and seq = 1 and details ? 'traceparent'`)
+  return new Map(rows.map((row) => [row.job_id, row.traceparent]))
+}
+
 /** Numbers for /metrics; every count is over what is open. */
-export async function openCounts(db: Db): Promise<{ agent: string; status: string; n: number }[]> {
-  const { rows } = await db.execute<{ agent: string; status: string; n: number }>(sql`
+export async function openCounts(db: Db): Promise<{ agent: string | null; status: string; n: number }[]> {
+  const { rows } = await db.execute<{ agent: string | null; status: string; n: number }>(sql`
     select target_agent as agent, status::text as status, count(*)::int as n from jobs where finished_at is null group by 1, 2`)
   return rows
 }

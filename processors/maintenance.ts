@@ -13,6 +13,7 @@ import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
 import { forgetRates } from '../ledger/rate-limits.js'
 import { claimTurn } from '../ledger/turns.js'
 import type { HookClient } from '../openclaw/hook-client.js'
+import type { AlertWatch } from './alert-watch.js'
 
 export interface MaintenanceOptions {
   readonly ledger: Ledger
@@ -25,6 +26,7 @@ export interface MaintenanceOptions {
   /** How often checkpoints are taken, 0 for never, and what signs them. */
   readonly checkpointSeconds: number
   readonly signer: Signer | undefined
+  readonly alerts: AlertWatch
   readonly load: () => { leasesOwned: number; agents: number }
 }
 
@@ -33,6 +35,7 @@ const IDEMPOTENCY_HOURS = 48
 /** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
 const INBOX_TURN_SECONDS = 6
 const WATCH_TURN_SECONDS = 3
+const METRICS_TURN_SECONDS = 6
 /** Checkpoints per look: what was left undone for long is caught up with in some minutes. */
 const MOST_CHECKPOINTS = 20
 
@@ -65,6 +68,9 @@ export class Maintenance {
     this.#every(500, 'agent_states', () => this.#watchAgents())
     this.#every(500, 'controls', () => this.#controlsSoon())
     this.#every(500, 'prober', () => this.#probe())
+    this.#every(2_000, 'alerts', () => this.#options.alerts.look())
+    this.#every(500, 'alert_posts', () => this.#options.alerts.send())
+    this.#every(2_000, 'metrics', () => this.#countMetrics())
     this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())
     const { checkpointSeconds } = this.#options
@@ -154,6 +160,12 @@ export class Maintenance {
     await ledger.watchAgents()
   }
 
+  /** In one process at a time. What is left of a long range is counted at the next look. */
+  async #countMetrics(): Promise<void> {
+    const { ledger, workerId } = this.#options
+    if (await claimTurn(ledger.db, { name: 'metrics', by: workerId, seconds: METRICS_TURN_SECONDS })) await ledger.countMetrics()
+  }
+
   /** In one process at a time: the others would only find that it is done. */
   async #keepInbox(): Promise<void> {
     const { ledger, workerId, log } = this.#options
@@ -197,6 +209,7 @@ export class Maintenance {
     this.#stopped = true
     this.#unlisten()
     for (const timer of this.#timers) clearInterval(timer)
+    await this.#options.alerts.close()
     await Promise.allSettled([...this.#under, this.#keepingControls])
     await stopBeating(this.#options.ledger.db, this.#options.workerId).catch(() => undefined)
   }

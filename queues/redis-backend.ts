@@ -1,4 +1,4 @@
-import { Queue, Worker } from 'bullmq'
+import { Queue, Worker, type WorkerOptions } from 'bullmq'
 import { Redis } from 'ioredis'
 import { within, type QueueBackend, type ReportError } from './backend.js'
 import { repeatStrategy } from './schedulers.js'
@@ -7,7 +7,12 @@ import { repeatStrategy } from './schedulers.js'
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
  * Probe the server before this is built (see embedded/probe-stores).
  */
-export function createRedisBackend(options: { readonly url: string; readonly prefix: string; readonly onError: ReportError }): QueueBackend {
+export function createRedisBackend(options: {
+  readonly url: string
+  readonly prefix: string
+  readonly onError: ReportError
+  readonly telemetry?: WorkerOptions['telemetry']
+}): QueueBackend {
   const connection = new Redis(options.url, { maxRetriesPerRequest: null, enableReadyCheck: true, retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000) })
   const reconnected: (() => void)[] = []
   let wasAway = false
@@ -29,7 +34,12 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
       return queue
     },
     openWorker: (name, processor, workerOptions) => {
-      const worker = new Worker<Record<string, unknown>, unknown, string>(name, processor, { ...workerOptions, connection, prefix: options.prefix })
+      const worker = new Worker<Record<string, unknown>, unknown, string>(name, processor, {
+        ...workerOptions,
+        ...(options.telemetry === undefined ? {} : { telemetry: options.telemetry }),
+        connection,
+        prefix: options.prefix,
+      })
       worker.on('error', (error) => options.onError(error, name))
       return worker
     },

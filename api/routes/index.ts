@@ -1,5 +1,6 @@
 import type { Route } from '../define-route.js'
 import { controlRoutes } from './controls.js'
+import { alertRoutes } from './alerts.js'
 import { fleetRoutes } from './fleet.js'
 import { handOffRoutes } from './hand-offs.js'
 import { inboxRoutes } from './inbox.js'
@@ -20,4 +21,5 @@ export const routes: readonly Route[] = [
   ...handOffRoutes,
   ...workflowRoutes,
   ...projectRoutes,
+  ...alertRoutes,
 ]

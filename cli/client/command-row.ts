@@ -57,6 +57,12 @@ export type ShowKind =
   | 'controls'
   | 'control-changes'
   | 'cancelled-flow'
+  | 'alert'
+  | 'alerts'
+  | 'alert-history'
+  | 'alert-deliveries'
+  | 'silence'
+  | 'silences'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {

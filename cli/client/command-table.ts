@@ -1,5 +1,6 @@
 import { option as o, type CommandRow } from './command-row.js'
 import { CONTROL_COMMANDS } from './control-rows.js'
+import { ALERT_COMMANDS } from './alert-rows.js'
 import { PROJECT_COMMANDS } from './project-rows.js'
 
 const reference = [o('openclaw-task-ref', 'text', 'reference of the run at the gateway'), o('openclaw-session-key', 'text', 'session the run belongs to')]
@@ -661,6 +662,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   ...PROJECT_COMMANDS,
   ...CONTROL_COMMANDS,
+  ...ALERT_COMMANDS,
   { name: 'agents', group: 'Looking', help: 'list agents with their state', method: 'GET', path: '/v1/agents', show: 'agents', options: [] },
   { name: 'gateways', group: 'Looking', help: 'list gateways with their breakers', method: 'GET', path: '/v1/gateways', show: 'gateways', options: [] },
   { name: 'lanes', group: 'Looking', help: 'list lanes, which are paused, and what is open in each', method: 'GET', path: '/v1/lanes', show: 'lanes', options: [] },

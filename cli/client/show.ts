@@ -5,6 +5,7 @@ import { controlLines, controlRow } from './show-controls.js'
 import { difference } from './difference.js'
 import { asObject, rowsOf, type Json } from './json.js'
 import { blockedRow, runLines, traceLines, workflowLines } from './show-hand-offs.js'
+import { showAlerts } from './show-alerts.js'
 import { fields, table, text } from './tables.js'
 
 /** An answer as text for people. `--json` does not come here. */
@@ -120,6 +121,13 @@ export function show(kind: ShowKind, body: Json): string {
       return statusLines(body)
     case 'project-statuses':
       return page(body, table(items, ['version', 'at', 'actor', 'status', 'job_id']))
+    case 'alert':
+    case 'alerts':
+    case 'alert-history':
+    case 'alert-deliveries':
+    case 'silence':
+    case 'silences':
+      return showAlerts(kind, body)
     default:
       return assertNever(kind)
   }

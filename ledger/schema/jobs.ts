@@ -115,6 +115,10 @@ export const jobs = pgTable(
     index('jobs_ready_idx')
       .on(t.target_agent, t.priority.desc(), t.run_after, t.id)
       .where(sql`status = 'queued'`),
+    // For depth and age by lane: read without the table, however long the queue is.
+    index('jobs_queued_idx')
+      .on(t.lane, t.target_agent, t.run_after)
+      .where(sql`status = 'queued'`),
     index('jobs_open_idx')
       .on(t.target_agent, t.status)
       .where(sql`finished_at is null`),

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { openApiOf } from '../../api/openapi.js'
 import { routes } from '../../api/routes/index.js'
+import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot } from '../support/ledger.js'
 import { aBody, startApi, type Answer, type TestApi } from './support.js'
 
@@ -179,6 +180,25 @@ test('every route has been answered with success and matches the schema of its d
   const findingId = String((filed.body['finding'] as Json)['id'])
   const read = await api.operate('POST', '/v1/inbox/read', { body: { agent: 'devops' } })
 
+  const aboutAlerts = async (): Promise<Answer[]> => {
+    await aJob(api.t.ledger, 'dead', { max_attempts: 1 })
+    await alertRules(api.t.ledger, [{ clear_for_seconds: 3_600 }])
+    await api.t.ledger.alerts.evaluate()
+    await api.t.ledger.alerts.tellAgent('w1')
+    const alerts = await api.operate('GET', '/v1/alerts')
+    const id = String((alerts.body['items'] as Json[])[0]?.['id'])
+    const until = new Date(Date.now() + 3_600_000).toISOString()
+    const silence = await api.operate('POST', '/v1/alert-rules/dead-letters/silence', { body: { until, reason: 'x' } })
+    return [
+      alerts,
+      silence,
+      await api.operate('GET', '/v1/alert-silences'),
+      await api.operate('POST', `/v1/alert-silences/${String(silence.body['id'])}/lift`, { body: { reason: 'x' } }),
+      await api.operate('POST', '/v1/alert-rules/dead-letters/test'),
+      await api.operate('POST', `/v1/alerts/${id}/acknowledge`, { body: { reason: 'x' } }),
+      await api.operate('GET', `/v1/alerts/${id}`),
+    ]
+  }
   const anApproval = async (status?: string): Promise<string> =>
     String(((await api.operate('GET', `/v1/approvals${status === undefined ? '' : `?status=${status}`}`)).body['items'] as Json[])[0]?.['id'])
   const decide = async (how: string, body: Json): Promise<Answer> => api.operate('POST', `/v1/approvals/${await anApproval()}/${how}`, { body })
@@ -290,6 +310,7 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/projects/shop/status'),
     await api.operate('GET', '/v1/projects/shop/statuses'),
     await api.operate('GET', '/v1/projects'),
+    ...(await aboutAlerts()),
   ]
 
   expect(answers.map((answer) => answer.status).filter((status) => status > 201)).toEqual([])

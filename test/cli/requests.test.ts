@@ -232,6 +232,18 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   },
   'workflow-run': { argv: [ID], method: 'GET', path: `/v1/workflow-runs/${ID}` },
   'cancel-workflow': { argv: [ID, '--reason', 'why', '--running', 'cancel'], method: 'POST', path: `/v1/workflow-runs/${ID}/cancel`, body: { reason: 'why', running: 'cancel' } },
+  alerts: { argv: ['--status', 'any', '--rule', 'dead', '--limit', '5', '--cursor', 'x'], method: 'GET', path: '/v1/alerts?status=any&rule=dead&limit=5&cursor=x' },
+  alert: { argv: [ID], method: 'GET', path: `/v1/alerts/${ID}` },
+  'acknowledge-alert': { argv: [ID, '--reason', 'mine'], method: 'POST', path: `/v1/alerts/${ID}/acknowledge`, body: { reason: 'mine' } },
+  'silence-alert': {
+    argv: ['dead', '--until', LATER, '--reason', 'known', '--subject', 'devops'],
+    method: 'POST',
+    path: '/v1/alert-rules/dead/silence',
+    body: { until: LATER, reason: 'known', subject: 'devops' },
+  },
+  'alert-silences': { argv: [], method: 'GET', path: '/v1/alert-silences' },
+  'lift-silence': { argv: [ID, '--reason', 'over'], method: 'POST', path: `/v1/alert-silences/${ID}/lift`, body: { reason: 'over' } },
+  'test-alert': { argv: ['dead'], method: 'POST', path: '/v1/alert-rules/dead/test', body: {} },
   'disable-standing-order': { argv: ['devops/disk-check'], method: 'DELETE', path: '/v1/standing-orders/devops/disk-check' },
   slots: {
     argv: ['--order', 'devops/x', '--agent', 'devops', '--status', 'missed', '--from', LATER, '--to', LATER, '--limit', '5', '--cursor', 'x'],

@@ -24,6 +24,8 @@ const denied = (text: string): Promise<unknown> => expect(auditor.query(text), t
 
 /** What an auditor must not see: tokens, prompts, payloads, answers, messages to agents, and where tokens are found. */
 const CLOSED: Readonly<Record<string, readonly string[]>> = {
+  alert_deliveries: ['body'],
+  alert_watches: ['rule', 'subject', 'since'],
   api_tokens: ['hash'],
   approvals: ['details'],
   events: ['payload'],
@@ -38,6 +40,7 @@ const CLOSED: Readonly<Record<string, readonly string[]>> = {
   ledger_meta: ['key', 'value', 'set_at'],
   project_statuses: ['body'],
   prompts: ['body'],
+  rate_buckets: ['caller', 'limit_name', 'tokens', 'filled_at'],
   ready_jobs_v: ['payload', 'state', 'result', 'answer'],
   standing_order_versions: ['definition'],
   standing_orders: ['definition'],

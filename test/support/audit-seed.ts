@@ -115,7 +115,9 @@ export async function aNight(): Promise<TestLedger> {
   await vi.waitFor(
     async () => {
       await takeCheckpoint(t.database.db, { signer: undefined })
-      const { rows } = await t.database.pool.query('select 1 from job_transitions t where t.xact >= (select max(xact_to::text::bigint) from audit_checkpoints)::text::xid8')
+      const { rows } = await t.database.pool.query(
+        'select 1 from job_transitions t where t.xact >= (select coalesce(max(xact_to::text::bigint), 0) from audit_checkpoints)::text::xid8',
+      )
       if (rows.length > 0) throw new Error('not all rows are covered yet')
     },
     { timeout: 30_000, interval: 50 },
