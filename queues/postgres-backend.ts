@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { PostgresConnection, PostgresQueueBackend, Queue, runMigrations, Worker, type BackendFactory, type JobProgress, type PostgresConnectionOptions } from 'bullmq'
 import pg from 'pg'
 import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
+import { surveyPostgres, wakePostgres } from './postgres-survey.js'
 import { repeatStrategy } from './schedulers.js'
 
 /** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
@@ -72,6 +73,8 @@ export function createPostgresBackend(options: { readonly url: string; readonly 
       worker.on('error', (error) => options.onError(error, name))
       return worker as unknown as BusWorker
     },
+    survey: (names) => within(3_000, 'survey', surveyPostgres(pool, names)),
+    wake: (names) => within(3_000, 'wake', wakePostgres(pool, names)),
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'postgres', pool.query('select 1'))
     },

@@ -1,14 +1,23 @@
 import { Queue, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { within, type QueueBackend, type ReportError } from './backend.js'
+import { surveyRedis, wakeRedis } from './redis-survey.js'
 import { repeatStrategy } from './schedulers.js'
+
+/** Workers wait long on their connections: one whose other end is gone without a word is noticed by this. */
+const KEEP_ALIVE_MS = 10_000
 
 /**
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
  * Probe the server before this is built (see embedded/probe-stores).
  */
 export function createRedisBackend(options: { readonly url: string; readonly prefix: string; readonly onError: ReportError }): QueueBackend {
-  const connection = new Redis(options.url, { maxRetriesPerRequest: null, enableReadyCheck: true, retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000) })
+  const connection = new Redis(options.url, {
+    maxRetriesPerRequest: null,
+    enableReadyCheck: true,
+    keepAlive: KEEP_ALIVE_MS,
+    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000),
+  })
   const reconnected: (() => void)[] = []
   let wasAway = false
   connection.on('error', (error: Error) => options.onError(error, 'redis'))
@@ -33,6 +42,8 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
       worker.on('error', (error) => options.onError(error, name))
       return worker
     },
+    survey: (names) => within(3_000, 'survey', surveyRedis(connection, options.prefix, names)),
+    wake: (names) => within(3_000, 'wake', wakeRedis(connection, options.prefix, names)),
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'redis', connection.ping())
     },
