@@ -21,7 +21,7 @@ function countCommands(): () => number {
     const spy = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (this: pg.Client, ...given: unknown[]) {
       const { application_name: name } = (this as unknown as { connectionParameters: { application_name?: string } }).connectionParameters
       if (name === 'agentbus-queues') commands += 1
-      return Reflect.apply(query, this, given)
+      return Reflect.apply(query, this, given) as unknown
     })
     undo.push(() => spy.mockRestore())
     return () => commands
