@@ -19,6 +19,7 @@ ENV NODE_ENV=production
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY board/console/assets board/console/assets
 COPY drizzle drizzle
 COPY bin bin
 COPY scripts/verify-bundle.mjs scripts/

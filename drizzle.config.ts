@@ -5,6 +5,7 @@ export default defineConfig({
   schema: [
     './ledger/schema/enums.ts',
     './ledger/schema/fleet.ts',
+    './ledger/schema/controls.ts',
     './ledger/schema/jobs.ts',
     './ledger/schema/history.ts',
     './ledger/schema/plumbing.ts',
@@ -14,6 +15,9 @@ export default defineConfig({
     './ledger/schema/workflows.ts',
     './ledger/schema/accesses.ts',
     './ledger/schema/audit.ts',
+    './ledger/schema/prunes.ts',
+    './ledger/schema/alerts.ts',
+    './ledger/schema/metrics.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from 'express'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
+import type { Tracing } from '../config/tracing.js'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { LIMITS } from '../contracts/jobs.js'
 import { faultOfShape } from '../contracts/text.js'
@@ -11,10 +12,13 @@ import type { Ledger } from '../ledger/ledger.js'
 import { Authenticator } from './auth.js'
 import { dispatch } from './dispatch.js'
 import { createMetrics, type HttpMetrics } from './metrics.js'
+import { onlyIfThere } from './gone.js'
 import { openApiOf } from './openapi.js'
 import { NOT_UTF8, problemOf } from './problem.js'
 import { requireRole } from './read-access.js'
+import { tracedRequests } from './traced-requests.js'
 import { routes } from './routes/index.js'
+import { Turnstile } from './turnstile.js'
 import { WaitingClients } from './waiting.js'
 
 export const API_VERSION = '1.0.0'
@@ -28,16 +32,22 @@ export interface AppOptions {
   /** Mounts pages behind sign-in, before the answer 404. */
   readonly mount?: (app: Express, requireOperator: RequestHandler) => void
   readonly nowMs?: () => number
+  readonly tracing?: Tracing | undefined
   /** Requests of one token that may wait for jobs at once. */
   readonly waitsPerToken?: number
+  /** Commands that are worked on at the same time; the others wait for their turn. */
+  readonly commandsAtOnce?: number
+  /** Our own proxies, whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies?: readonly string[]
 }
 
 /** The HTTP application: probes for anyone, everything else for those who hold a token. */
 export function createApp(options: AppOptions): Express {
   const { ledger, log } = options
-  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()) })
+  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()), trustedProxies: options.trustedProxies ?? [] })
   const metrics = createMetrics(options.registry, ledger)
   const waiting = new WaitingClients(options.waitsPerToken)
+  const turnstile = new Turnstile(options.commandsAtOnce === undefined ? {} : { most: options.commandsAtOnce })
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
@@ -45,17 +55,20 @@ export function createApp(options: AppOptions): Express {
   app.use(requestContext(metrics, log))
 
   app.get('/healthz', (_request, response) => void response.json({ ok: true }))
+  const readiness = shared(options.readiness)
   app.get('/readyz', async (_request, response) => {
-    const failing = await options.readiness()
+    const failing = await readiness()
     response.status(failing.length === 0 ? 200 : 503).json({ ready: failing.length === 0, failing })
   })
   options.mount?.(app, auth.requireOperator)
 
+  app.use(onlyIfThere())
   // Signed in before a body is read: whoever holds no token costs little.
   app.use(async (request, response, next) => {
     response.locals['caller'] = await auth.caller(request)
     next()
   })
+  if (options.tracing !== undefined) app.use(tracedRequests(options.tracing, ledger))
   app.get('/metrics', async (_request, response) => {
     await requireRole(ledger, response.locals['caller'] as Parameters<typeof requireRole>[1], ['operator', 'auditor'])
     response.type(options.registry.contentType).send(await options.registry.metrics())
@@ -75,7 +88,7 @@ export function createApp(options: AppOptions): Express {
   })
   for (const route of routes) {
     const path = route.path.replace(/\{(\w+)\}/g, ':$1')
-    app[route.method](path, named(route.path), dispatch(route, { ledger, waiting }))
+    app[route.method](path, named(route.path), dispatch(route, { ledger, waiting }, turnstile))
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase())
@@ -90,6 +103,17 @@ export function createApp(options: AppOptions): Express {
   })
   app.use(answerError(log))
   return app
+}
+
+/** One at a time: who asks meanwhile gets the same answer, so that nobody without a token makes the stores work. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined
+  return () => {
+    underWay ??= ask().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
 }
 
 /** Reads a JSON body. Bytes that are no UTF-8 are refused: read anyhow, they would be stored as other text than was sent. */
@@ -124,10 +148,21 @@ function requestContext(metrics: HttpMetrics, log: Logger): RequestHandler {
       const took = performance.now() - started
       const route = typeof response.locals['route'] === 'string' ? response.locals['route'] : 'other'
       metrics.observe({ method: request.method, route, status: response.statusCode, seconds: took / 1_000 })
-      log.debug({ event: 'http.answered', request_id: id, method: request.method, route, status: response.statusCode, ms: Math.round(took) }, 'answered')
+      log.debug(
+        { event: 'http.answered', request_id: id, ...idsOf(request, response), method: request.method, route, status: response.statusCode, ms: Math.round(took) },
+        'answered',
+      )
     })
     next()
   }
+}
+
+/** The job and the attempt that a request is about, where it says so: by its token, or by its path. */
+function idsOf(request: Request, response: Response): Record<string, string> {
+  const caller = response.locals['caller'] as Caller | undefined
+  if (caller?.role === 'attempt') return { job_id: caller.jobId, attempt_id: caller.attemptId }
+  const [, kind, id] = /^\/v1\/(jobs|attempts)\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\/|$)/.exec(request.path) ?? []
+  return id === undefined ? {} : kind === 'jobs' ? { job_id: id } : { attempt_id: id }
 }
 
 function answerError(log: Logger) {
@@ -138,7 +173,8 @@ function answerError(log: Logger) {
     }
     const id = String(response.getHeader('X-Request-Id') ?? '')
     const problem = problemOf(error, id)
-    if (problem.status >= 500) log.error({ event: 'http.failed', request_id: id, method: request.method, code: problem.code, err: messageOf(error) }, 'a request failed')
+    if (problem.status >= 500)
+      log.error({ event: 'http.failed', request_id: id, ...idsOf(request, response), method: request.method, code: problem.code, err: messageOf(error) }, 'a request failed')
     if (problem.status === 401) response.setHeader('WWW-Authenticate', 'Bearer realm="agentbus"')
     if (problem.status === 503) response.setHeader('Retry-After', '1')
     if (typeof problem['retry_after'] === 'number') response.setHeader('Retry-After', String(problem['retry_after']))

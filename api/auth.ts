@@ -2,6 +2,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { AgentbusError } from '../contracts/errors.js'
 import type { Caller } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
+import { ClientAddresses } from './client-address.js'
 import { problemOf } from './problem.js'
 import { SignInThrottle } from './throttle.js'
 
@@ -18,14 +19,22 @@ function tokenOf(request: Request, { allowBasic }: { readonly allowBasic: boolea
   return decoded.slice(decoded.indexOf(':') + 1)
 }
 
+/** From one address in a minute, then 429. */
+export const WRONG_TOKENS = 20
+export const WITHOUT_TOKEN = 600
+
 /** Finds out who is asking, and throttles those who guess. */
 export class Authenticator {
   readonly #ledger: Ledger
-  readonly #throttle: SignInThrottle
+  readonly #wrong: SignInThrottle
+  readonly #missing: SignInThrottle
+  readonly #clients: ClientAddresses
 
-  constructor(options: { readonly ledger: Ledger; readonly nowMs: () => number }) {
+  constructor(options: { readonly ledger: Ledger; readonly nowMs: () => number; readonly trustedProxies: readonly string[] }) {
     this.#ledger = options.ledger
-    this.#throttle = new SignInThrottle({ limit: 20, nowMs: options.nowMs })
+    this.#wrong = new SignInThrottle({ limit: WRONG_TOKENS, nowMs: options.nowMs })
+    this.#missing = new SignInThrottle({ limit: WITHOUT_TOKEN, nowMs: options.nowMs })
+    this.#clients = new ClientAddresses(options.trustedProxies)
   }
 
   /** @throws AGENTBUS_UNAUTHORIZED, AGENTBUS_TOO_MANY_REQUESTS (with retry_after in seconds). A right token always works. */
@@ -33,9 +42,12 @@ export class Authenticator {
     const token = tokenOf(request, options)
     const caller = token === undefined ? undefined : await this.#ledger.authenticate(token)
     if (caller !== undefined) return caller
-    // Asking without any token is what browsers do first; it guesses nothing.
-    const waitSeconds = token === undefined ? undefined : this.#throttle.fail(request.socket.remoteAddress ?? '')
-    if (waitSeconds !== undefined) throw new AgentbusError('AGENTBUS_TOO_MANY_REQUESTS', 'Too many wrong tokens came from this address.', { retry_after: waitSeconds })
+    // Asking without any token is what browsers do first; it guesses nothing, so that it takes more of it to be held up.
+    const waitSeconds = (token === undefined ? this.#missing : this.#wrong).fail(this.#clients.of(request))
+    if (waitSeconds !== undefined) {
+      const what = token === undefined ? 'requests without a token' : 'wrong tokens'
+      throw new AgentbusError('AGENTBUS_TOO_MANY_REQUESTS', `Too many ${what} came from this address.`, { retry_after: waitSeconds })
+    }
     throw new AgentbusError('AGENTBUS_UNAUTHORIZED', token === undefined ? 'No bearer token was sent.' : 'The token is not known, has expired, or was revoked.')
   }
 

@@ -7,10 +7,13 @@ import type { Ledger } from '../ledger/ledger.js'
 import type { Reply, Route, RouteDeps } from './define-route.js'
 import { InvalidRequestError } from './problem.js'
 import { requireRole } from './read-access.js'
+import { goneOf, hasGone } from './gone.js'
+import type { Turnstile } from './turnstile.js'
 
 /** Turns a row of the route table into an Express handler: role, parse, handle, answer. Whoever gets here has signed in. */
-export function dispatch(route: Route, deps: RouteDeps): RequestHandler {
+export function dispatch(route: Route, deps: RouteDeps, turnstile: Turnstile): RequestHandler {
   return async (request: Request, response: Response): Promise<void> => {
+    if (hasGone(response)) return
     const caller = response.locals['caller'] as Caller
     if (route.access === 'operator') await requireRole(deps.ledger, caller, ['operator'])
     if (route.access === 'operator or auditor') await requireRole(deps.ledger, caller, ['operator', 'auditor'])
@@ -18,12 +21,18 @@ export function dispatch(route: Route, deps: RouteDeps): RequestHandler {
     const params = parse(route.spec.params, request.params, 'path')
     const query = parse(route.spec.query, request.query, 'query')
     const body = parse(route.spec.body, request.body ?? {}, 'body')
-    const gone = new AbortController()
-    response.on('close', () => gone.abort())
-    const reply = await route.handle({ params, query, body, caller, gone: gone.signal, context: contextOf(request, caller, query) }, deps)
+    const gone = goneOf(response)
+    const handle = (): Promise<Reply> => route.handle({ params, query, body, caller, gone, context: contextOf(request, caller, query) }, deps)
+    const reply = route.method === 'get' || isPatient(query) ? await handle() : await turnstile.within(gone, handle)
+    if (reply === undefined) return
     if (route.method === 'get') noteRead(deps.ledger, route, caller, { ...asObject(params), ...asObject(query) }, reply.status)
     send(request, response, reply)
   }
+}
+
+/** A request that waits for the end of its job holds nothing meanwhile, and has a limit of its own. */
+function isPatient(query: unknown): boolean {
+  return asObject(query)['wait'] !== undefined
 }
 
 /** Who read what is part of the story of an agent. It is written down later; nobody waits for it. */

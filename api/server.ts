@@ -16,13 +16,23 @@ const SILENCE_LIMIT_MS = 330_000
 /** Below the files that a process may usually open, so that connections of clients cannot take those to the stores. */
 const MOST_CONNECTIONS = 10_000
 
+/** How long clients may take to send, in ms; `headers` is at most `request`. */
+export interface Patience {
+  readonly headers: number
+  readonly request: number
+}
+
+const PATIENCE: Patience = { headers: 10_000, request: 30_000 }
+
 /**
- * Listens. Slow clients are cut off: 10 s for the headers, 30 s for a whole request, looked at every 5 s, and 5.5 minutes in
- * which nothing moves. Connections beyond 10,000 are closed at once.
+ * Listens. Slow clients are cut off: 10 s for the headers and 30 s for a whole request unless `patience` says otherwise, looked at
+ * at least every 5 s, and 5.5 minutes in which nothing moves. Connections beyond 10,000 are closed at once.
  * @throws AgentbusError AGENTBUS_CONFIG when the port is taken or not permitted, or the host is not one of this machine
  */
-export async function listen(app: Express, where: { readonly host: string; readonly port: number }): Promise<Listening> {
-  const server = createServer({ headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 }, app)
+export async function listen(app: Express, where: { readonly host: string; readonly port: number; readonly patience?: Patience }): Promise<Listening> {
+  const { headers: headersTimeout, request: requestTimeout } = where.patience ?? PATIENCE
+  const connectionsCheckingInterval = Math.min(5_000, Math.ceil(headersTimeout / 2))
+  const server = createServer({ headersTimeout, requestTimeout, connectionsCheckingInterval, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 }, app)
   server.timeout = SILENCE_LIMIT_MS
   server.maxConnections = MOST_CONNECTIONS
   await new Promise<void>((resolve, reject) => {

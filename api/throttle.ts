@@ -1,4 +1,4 @@
-/** Counts failed sign-ins per address in windows of 60 s. Bounded: the oldest addresses are forgotten first. */
+/** Counts per address in windows of 60 s. Bounded: the addresses that were counted longest ago are forgotten first. */
 export class SignInThrottle {
   readonly #failures = new Map<string, { count: number; sinceMs: number }>()
   readonly #limit: number
@@ -9,7 +9,12 @@ export class SignInThrottle {
     this.#nowMs = options.nowMs
   }
 
-  /** Notes a failure. @returns seconds to wait when there were too many, else undefined */
+  /** How many addresses are remembered; for tests. */
+  get size(): number {
+    return this.#failures.size
+  }
+
+  /** Counts one. @returns seconds to wait when there were too many, else undefined */
   fail(address: string): number | undefined {
     const now = this.#nowMs()
     const known = this.#failures.get(address)
@@ -24,4 +29,4 @@ export class SignInThrottle {
 }
 
 const WINDOW_MS = 60_000
-const MAX_ADDRESSES = 10_000
+export const MAX_ADDRESSES = 10_000

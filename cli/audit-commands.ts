@@ -19,8 +19,9 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
   program
     .command('checkpoint')
     .description('take checkpoints over all histories up to now, and print them so that they can be kept elsewhere')
+    .option('--after-restore', 'record that the ledger was restored from a dump, and begin a new era of transaction numbers')
     .option('--public-key', 'print the public part of AGENTBUS_SIGNING_KEY instead')
-    .action(async (values: { publicKey?: true }) => {
+    .action(async (values: { publicKey?: true; afterRestore?: true }) => {
       const { checkpoint } = await import('./checkpoint.js')
       await checkpoint(io, values)
     })
@@ -35,5 +36,37 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
     .action(async (values: { from?: string; to?: string; out: string }) => {
       const { exportAudit } = await import('./export-audit.js')
       await exportAudit(io, values)
+    })
+  registerKeepingCommands(program, io)
+}
+
+/** The commands that keep the ledger: copies of it, and what of it is kept for how long. */
+function registerKeepingCommands(program: Command, io: ServerIo): void {
+  program
+    .command('backup')
+    .description('write the whole ledger, as it is at this moment, into a new folder; the bus may run meanwhile')
+    .requiredOption('--out <folder>', 'a folder that is not there yet')
+    .action(async (values: { out: string }) => {
+      const { backup } = await import('./backup.js')
+      await backup(io, values)
+    })
+  program
+    .command('restore')
+    .description('put a backup into the database of the settings, and verify it')
+    .requiredOption('--from <folder>', 'what `agentbus backup` wrote')
+    .option('--drill', 'into a scratch database, with queues under a scratch prefix; both are removed at the end')
+    .option('--replace', 'drop the ledger that is in the database; without it, only an empty one is taken')
+    .action(async (values: { from: string; drill?: true; replace?: true }) => {
+      const { restore } = await import('./restore.js')
+      await restore(io, values)
+    })
+  program
+    .command('prune')
+    .description('take out what the section `retention` of the fleet file no longer keeps; the ledger still proves itself')
+    .option('--dry-run', 'only say how much that would be')
+    .option('--json', 'the result as JSON')
+    .action(async (values: { dryRun?: true; json?: true }) => {
+      const { prune } = await import('./prune.js')
+      await prune(io, values)
     })
 }

@@ -1,10 +1,12 @@
 import { hostname } from 'node:os'
+import type { WorkerOptions } from 'bullmq'
 import { randomBytes } from 'node:crypto'
 import { systemClock } from '../config/clock.js'
 import type { Logger } from '../config/logger.js'
 import type { Settings } from '../config/settings.js'
 import { readSigningKey } from '../config/signing-key.js'
 import { tokenReader } from '../config/token-ref.js'
+import type { Tracing } from '../config/tracing.js'
 import { messageOf } from '../contracts/errors.js'
 import { signerOf } from '../ledger/audit/signing.js'
 import { openDatabase } from '../ledger/database.js'
@@ -16,6 +18,7 @@ import { CONTRACT_VERSION, renderJobMessage } from '../openclaw/contract.js'
 import { HookClient } from '../openclaw/hook-client.js'
 import { renderHookBodies, renderWakeBody } from '../openclaw/render-hook.js'
 import { AgentWorkers } from '../processors/agent-workers.js'
+import { AlertWatch } from '../processors/alert-watch.js'
 import { AttemptWatches } from '../processors/attempt-watches.js'
 import { HandOffs } from '../processors/hand-offs.js'
 import { Maintenance } from '../processors/maintenance.js'
@@ -96,7 +99,10 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   await hints.start()
   undo.push(() => hints.stop())
 
-  const backend = openBackend(options, reportError)
+  // Imported only when it is asked for: without traces nothing of OpenTelemetry is loaded.
+  const tracing = settings.traces ? (await import('./tracing.js')).startTracing(settings, (error) => reportError(error, 'traces')) : undefined
+  if (tracing !== undefined) undo.push(() => tracing.stop())
+  const backend = openBackend(options, tracing, reportError)
   undo.push(() => backend.close())
   const queues = new QueueRegistry(backend)
   undo.push(() => queues.close())
@@ -105,14 +111,14 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   let url: string | undefined
   if (options.api) {
     const { serveApi } = await import('./serve-api.js')
-    const served = await serveApi({ settings, log, ledger, queues, isReady: () => readiness.started })
+    const served = await serveApi({ settings, log, ledger, queues, tracing, isReady: () => readiness.started })
     undo.push(() => served.close())
     url = served.url
     if (settings.publicUrl === undefined) where.apiUrl = served.url
   }
   await options.prepare?.({ ledger, apiUrl: where.apiUrl })
 
-  const workers = options.workers ? buildWorkers(options, { ledger, queues, prompts, workerId }, undo) : undefined
+  const workers = options.workers ? buildWorkers(options, { ledger, queues, prompts, workerId, tracing }, undo) : undefined
   const schedulers = new SchedulerSync({ ledger, queues, log, processId: workerId })
   schedulers.start()
   undo.push(() => schedulers.stop())
@@ -132,7 +138,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   undo.push(() => keeper.stop())
   await reconciler.start()
   undo.push(() => reconciler.stop())
-  const relay = new Relay({ ledger, queues, log, pollMs: settings.relayPollMs })
+  const relay = new Relay({ ledger, queues, log, pollMs: settings.relayPollMs, tracing })
   relay.start()
   undo.push(() => relay.stop())
   await schedulers.sync()
@@ -165,19 +171,20 @@ function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { jo
   return prompts.keep(bodies.admit, token, CONTRACT_VERSION)
 }
 
-function openBackend({ settings, stores }: BusOptions, onError: (error: Error, where: string) => void): QueueBackend {
+function openBackend({ settings, stores }: BusOptions, tracing: Tracing | undefined, onError: (error: Error, where: string) => void): QueueBackend {
+  const telemetry = tracing?.queueTelemetry as WorkerOptions['telemetry']
   return stores.queue.kind === 'redis'
-    ? createRedisBackend({ url: stores.queue.url, prefix: settings.queuePrefix, onError })
-    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, onError })
+    ? createRedisBackend({ url: stores.queue.url, prefix: settings.queuePrefix, onError, telemetry })
+    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, onError, telemetry })
 }
 
 function buildWorkers(
   options: BusOptions,
-  parts: { readonly ledger: Ledger; readonly queues: QueueRegistry; readonly prompts: HookPrompts; readonly workerId: string },
+  parts: { readonly ledger: Ledger; readonly queues: QueueRegistry; readonly prompts: HookPrompts; readonly workerId: string; readonly tracing: Tracing | undefined },
   undo: (() => Promise<unknown>)[],
 ): { agents: AgentWorkers; maintenance: Maintenance; handOffs: HandOffs } {
   const { settings, log } = options
-  const hooks = options.hooks ?? new HookClient()
+  const hooks = options.hooks ?? new HookClient({ tracing: parts.tracing })
   undo.push(() => hooks.close())
   const watches = new AttemptWatches({ ledger: parts.ledger, log, pollMs: 1_000 })
   undo.push(async () => watches.stop())
@@ -215,6 +222,12 @@ function buildWorkers(
     breakerFailures: settings.breakerFailures,
     checkpointSeconds: settings.checkpointSeconds,
     signer: settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, options.env)),
+    alerts: new AlertWatch({
+      ledger: parts.ledger,
+      log,
+      workerId: parts.workerId,
+      readSecret: tokenReader({ env: options.env, simulatorToken: '', what: "secret of the alerts' webhook" }),
+    }),
     load: () => agents.load(),
   })
   return { agents, maintenance, handOffs: new HandOffs({ ledger: parts.ledger, log }) }

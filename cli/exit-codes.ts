@@ -26,7 +26,7 @@ export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
   refused: 'no token, or one that may not do this (401, 403)',
   conflict: 'the state has changed (409, 412); an attempt that gets this stops working on its job',
   unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run it again, a write with the idempotency key that was shown',
-  throttled: 'too many wrong tokens from this address, or waits of this token (429); wait',
+  throttled: 'a limit on work is reached, or too many wrong tokens from this address or waits of this token (429); wait',
   violated: 'agentbus verify found a violation and has named it',
   unchecked: 'agentbus verify found none, but could not check everything it was asked to',
 }

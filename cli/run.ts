@@ -4,7 +4,7 @@ import { EXIT, exitCodeHelp, exitCodeOf } from './exit-codes.js'
 import { CliError, type Io } from './io.js'
 import { jsonText, oneLine, printable, withoutTokens } from './printable.js'
 
-const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate', 'demo', 'operator-token', 'verify', 'checkpoint', 'audit'])
+const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate', 'demo', 'operator-token', 'verify', 'checkpoint', 'audit', 'backup', 'restore', 'prune'])
 
 /** Runs one command line. @returns the exit code; nothing is thrown */
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {

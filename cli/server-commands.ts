@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { systemClock } from '../config/clock.js'
 import { createLogger, type Logger } from '../config/logger.js'
 import { loadSettings, type Settings } from '../config/settings.js'
+import { openToAuditors } from '../ledger/auditor-role.js'
 import { inTransaction, openDatabase } from '../ledger/database.js'
 import { createToken } from '../ledger/tokens.js'
 import { createScriptedAgent } from '../openclaw/simulator/scripted-agent.js'
@@ -159,10 +160,15 @@ async function makeOperatorToken(io: ServerIo, name: string): Promise<void> {
   }
 }
 
+const NO_AUDITORS = `The role agentbus_auditor is not there, and this user may not create roles. For logins that can read and no more, have
+somebody who may run \`create role agentbus_auditor nologin\`, then run agentbus migrate again. Everything else works without it.
+`
+
 async function migrate(io: ServerIo): Promise<void> {
   const settings = loadSettings(io.env)
   // Attaching probes and migrates both stores.
   const stores = await attachStores(settings, loggerFor(settings, io.env, false))
   await stores.stop()
   io.stdout.write('The schemas are up to date.\n')
+  if (!(await openToAuditors(stores.databaseUrl))) io.stdout.write(NO_AUDITORS)
 }

@@ -8,11 +8,12 @@ import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader, type Reader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
 import type { Anchor } from '../ledger/verify/checkpoints.js'
-import { nameOf, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
+import { nameOf, STATE_VERSION, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
 import { EXIT } from './exit-codes.js'
 import { TOKEN_PLACE } from './hook-prompts.js'
 import { CliError } from './io.js'
 import { jsonText, oneLine } from './printable.js'
+import { resultLines } from './result-lines.js'
 import type { ServerIo } from './server-commands.js'
 import { lookAtStores, requireMigrated, writePrivate, type LookedAt } from './stores.js'
 import { timeOption } from './time-option.js'
@@ -54,7 +55,7 @@ async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, 
   await requireMigrated(stores.databaseUrl)
   const reader = await openReader(stores.databaseUrl)
   const onResult = (result: CheckResult): void => {
-    if (flags.json !== true) io.stdout.write(linesOf(result))
+    if (flags.json !== true) io.stdout.write(resultLines(result))
   }
   try {
     const ledger = await verifyLedger({
@@ -116,22 +117,8 @@ async function stateIn(file: string, now: { readonly ledger: string; readonly si
   } catch {
     throw refuse('it is not JSON')
   }
-  if (state.version !== 1) throw refuse('another version of agentbus wrote it')
+  if (state.version !== STATE_VERSION) throw refuse('another version of agentbus wrote it')
   if (state.ledger !== now.ledger) throw refuse('it belongs to another ledger')
   if (state.since !== now.since) throw refuse('it was begun with another --since')
   return state
-}
-
-const WORDS = { ok: 'ok', violated: 'VIOLATED', skipped: 'not checked', unchecked: 'NOT CHECKED' } as const
-
-function linesOf(result: CheckResult): string {
-  const rows = result.examined === 0 ? undefined : `${result.examined.toLocaleString('en')} rows`
-  const about = [rows, result.note].filter((part) => part !== undefined).join(', ')
-  const head = `${WORDS[result.verdict].padEnd(12)} ${result.check.padEnd(12)} ${about}`.trimEnd()
-  const faults = result.violations.flatMap(({ kind, what, row, next, count }) => [
-    `  ${kind}${count > 1 ? ` (the first of ${count})` : ''}: ${oneLine(what)}`,
-    `    row: ${oneLine(jsonText(row, { indent: 0 }))}`,
-    `    do:  ${oneLine(next)}`,
-  ])
-  return `${[head, ...faults].join('\n')}\n`
 }

@@ -45,6 +45,17 @@ export function oneOf<const T extends string>(words: readonly T[]): z.ZodType<T,
   return parser((text, refuse) => words.find((word) => word === text) ?? refuse(`must be one of ${words.join(', ')}`))
 }
 
+/** Addresses and ranges of them (`10.0.0.0/8`), separated by commas. */
+export const addressRanges: z.ZodType<readonly string[], string> = parser((text, refuse) => {
+  const ranges = text.split(',').map((part) => part.trim())
+  const isRange = (range: string): boolean => {
+    const [address = '', prefix, ...rest] = range.split('/')
+    const bits = isIP(address) === 6 ? 128 : 32
+    return isIP(address) !== 0 && !address.includes('%') && rest.length === 0 && (prefix === undefined || (/^(0|[1-9][0-9]{0,2})$/.test(prefix) && Number(prefix) <= bits))
+  }
+  return ranges.every(isRange) ? ranges : refuse('must be IP addresses or ranges such as 10.0.0.0/8, separated by commas')
+})
+
 /** Text that matches a whole pattern; `rule` says it in words. */
 export function matching(pattern: RegExp, rule: string): z.ZodType<string, string> {
   return parser((text, refuse) => (pattern.test(text) ? text : refuse(rule)))

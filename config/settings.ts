@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { AgentbusError } from '../contracts/errors.js'
-import { httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
+import { addressRanges, httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
 
 /** One row of {@link SETTINGS}. `fallback` is text, parsed like anything else; undefined: the setting is optional. */
 export interface Setting<T> {
@@ -61,6 +61,24 @@ export const SETTINGS = {
   }),
   host: withDefault({ env: 'AGENTBUS_HOST', fallback: '127.0.0.1', schema: listenHost, help: 'Address the API and the board listen on.' }),
   port: withDefault({ env: 'AGENTBUS_PORT', fallback: '7717', schema: whole(0, 65_535), help: 'Port the API and the board listen on; 0 takes any free one.' }),
+  headersTimeoutMs: withDefault({
+    env: 'AGENTBUS_HEADERS_TIMEOUT_MS',
+    fallback: '10000',
+    schema: whole(100, 600_000),
+    help: 'How long a client may take to send the headers of a request; then its connection is closed. At most AGENTBUS_REQUEST_TIMEOUT_MS.',
+  }),
+  requestTimeoutMs: withDefault({
+    env: 'AGENTBUS_REQUEST_TIMEOUT_MS',
+    fallback: '30000',
+    schema: whole(100, 3_600_000),
+    help: 'How long a client may take to send a whole request, body included; then its connection is closed.',
+  }),
+  trustedProxies: optional({
+    env: 'AGENTBUS_TRUSTED_PROXIES',
+    example: '127.0.0.1,10.0.0.0/8,fd00::/8',
+    schema: addressRanges,
+    help: 'Addresses of your own proxies, whose X-Forwarded-For is believed when wrong tokens are counted per client. Not set: nobody is.',
+  }),
   publicUrl: optional({
     env: 'AGENTBUS_PUBLIC_URL',
     example: 'https://agentbus.example.org',
@@ -157,6 +175,34 @@ export const SETTINGS = {
   }),
   pgPool: withDefault({ env: 'AGENTBUS_PG_POOL', fallback: '10', schema: whole(4, 200), help: 'PostgreSQL connections of one process for the ledger.' }),
   simPort: withDefault({ env: 'AGENTBUS_SIM_PORT', fallback: '0', schema: whole(0, 65_535), help: 'Port of the built-in gateway simulator; 0 takes any free one.' }),
+  traces: withDefault({
+    env: 'AGENTBUS_TRACES',
+    fallback: 'false',
+    schema: yesNo,
+    help: 'true: OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT. false: nothing of it is loaded.',
+  }),
+  otelExporterOtlpEndpoint: optional({
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    example: 'http://127.0.0.1:4318',
+    schema: httpUrl,
+    help: 'Where traces are sent, by OTLP over HTTP in JSON; /v1/traces is added.',
+  }),
+  otelExporterOtlpHeaders: optional({
+    env: 'OTEL_EXPORTER_OTLP_HEADERS',
+    example: 'authorization=Bearer%20a-token',
+    schema: matching(
+      /^[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*)(,[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*))*$/,
+      'must be name=value pairs, percent-encoded and separated by commas',
+    ),
+    secret: true,
+    help: 'Headers of those posts, as name=value,name=value.',
+  }),
+  otelServiceName: withDefault({
+    env: 'OTEL_SERVICE_NAME',
+    fallback: 'agentbus',
+    schema: matching(/^[A-Za-z0-9._-]{1,100}$/, 'must be 1 to 100 letters, digits, dots, underscores or hyphens'),
+    help: 'What this installation is called in traces.',
+  }),
   logLevel: withDefault({
     env: 'AGENTBUS_LOG_LEVEL',
     fallback: 'info',
@@ -227,7 +273,7 @@ function faultOfSpace(text: string): string {
 /** Rules over several settings; each is silent while one of its settings has a fault of its own. */
 function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   const faults: SettingFault[] = []
-  const { lockMs, stalledCheckMs, leaseSeconds, completionGraceMs, port, simPort } = values
+  const { lockMs, stalledCheckMs, leaseSeconds, completionGraceMs, port, simPort, headersTimeoutMs, requestTimeoutMs } = values
   const isSet = (name: string): boolean => env[name] !== undefined
   const hasGateway = isSet(SETTINGS.openclawBaseUrl.env)
   if (hasGateway && !isSet(SETTINGS.openclawHookToken.env)) faults.push({ setting: SETTINGS.openclawHookToken.env, fault: 'is needed when OPENCLAW_BASE_URL is set' })
@@ -243,6 +289,11 @@ function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   if (leaseSeconds !== undefined && completionGraceMs !== undefined && completionGraceMs >= leaseSeconds * 1000) {
     faults.push({ setting: SETTINGS.completionGraceMs.env, fault: 'must be shorter than LEASE_SECONDS' })
   }
+  if (headersTimeoutMs !== undefined && requestTimeoutMs !== undefined && headersTimeoutMs > requestTimeoutMs) {
+    faults.push({ setting: SETTINGS.headersTimeoutMs.env, fault: 'must be at most AGENTBUS_REQUEST_TIMEOUT_MS: the headers are a part of the request' })
+  }
+  if (values.traces === true && !isSet(SETTINGS.otelExporterOtlpEndpoint.env))
+    faults.push({ setting: SETTINGS.otelExporterOtlpEndpoint.env, fault: 'is needed when AGENTBUS_TRACES is true' })
   if (port !== undefined && port === simPort && port !== 0) faults.push({ setting: SETTINGS.simPort.env, fault: 'must differ from AGENTBUS_PORT' })
   return faults
 }

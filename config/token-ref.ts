@@ -8,14 +8,15 @@ export type ReadToken = (tokenRef: string) => string
  * A reader over the given environment.
  * @throws AgentbusError AGENTBUS_CONFIG (from the reader) when the variable or the file is missing or empty; the error names the reference, never a value
  */
-export function tokenReader(options: { readonly env: Readonly<Record<string, string | undefined>>; readonly simulatorToken: string }): ReadToken {
+export function tokenReader(options: { readonly env: Readonly<Record<string, string | undefined>>; readonly simulatorToken: string; readonly what?: string }): ReadToken {
+  const what = options.what ?? 'hook token'
   return (tokenRef) => {
     if (tokenRef === 'simulator') return options.simulatorToken
     const token = tokenRef.startsWith('env:') ? options.env[tokenRef.slice(4)] : readTokenFile(tokenRef)
     const trimmed = token?.trim() ?? ''
-    if (trimmed === '') throw new AgentbusError('AGENTBUS_CONFIG', `The hook token is not set: ${tokenRef} is missing or empty where this worker runs.`, { token_ref: tokenRef })
+    if (trimmed === '') throw new AgentbusError('AGENTBUS_CONFIG', `The ${what} is not set: ${tokenRef} is missing or empty where this worker runs.`, { token_ref: tokenRef })
     if (!/^[\x21-\x7e]+$/.test(trimmed))
-      throw new AgentbusError('AGENTBUS_CONFIG', `The hook token in ${tokenRef} has characters that no HTTP header may carry.`, { token_ref: tokenRef })
+      throw new AgentbusError('AGENTBUS_CONFIG', `The ${what} in ${tokenRef} has characters that no HTTP header may carry.`, { token_ref: tokenRef })
     return trimmed
   }
 }

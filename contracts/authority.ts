@@ -18,6 +18,8 @@ export const AuthorityConfig = z
     workflow: agents,
     /** Write the status of projects. */
     project_status: agents,
+    /** Pause, drain, freeze and resume; cancel what belongs together. */
+    control: agents,
   })
   .meta({ id: 'AuthorityConfig' })
 export type AuthorityConfig = z.infer<typeof AuthorityConfig>

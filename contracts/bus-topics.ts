@@ -15,6 +15,8 @@ export const BUS_TOPICS = [
   'workflows.succeeded',
   'workflows.failed',
   'workflows.cancelled',
+  'alerts.opened',
+  'alerts.resolved',
   ...AGENT_STATES.map((state) => `agents.${state}` as const),
 ] as const
 export type BusTopic = (typeof BUS_TOPICS)[number]

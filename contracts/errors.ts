@@ -27,6 +27,12 @@ export const ERRORS = {
   AGENTBUS_SUBSCRIPTION_NOT_FOUND: { status: 404, title: 'No subscription has that name', next: 'List them with `agentbus subscriptions`.' },
   AGENTBUS_APPROVAL_NOT_FOUND: { status: 404, title: 'No approval has that id', next: 'List what waits with `agentbus approvals`.' },
   AGENTBUS_APPROVAL_DECIDED: { status: 409, title: 'The approval is decided already', next: 'Read it: the first decision stands. This one changed nothing.' },
+  AGENTBUS_ALERT_NOT_FOUND: {
+    status: 404,
+    title: 'No alert, alert rule or silence has that name or id',
+    next: 'List them with `agentbus alerts` and `agentbus alert-silences`; rules stand in the fleet file.',
+  },
+  AGENTBUS_ALERT_OVER: { status: 409, title: 'The alert is over or acknowledged already', next: 'Read it with `agentbus alert`; nothing was changed.' },
   AGENTBUS_WORKFLOW_NOT_FOUND: { status: 404, title: 'No workflow or run has that name or id', next: 'List them with `agentbus workflows` and `agentbus workflow-runs`.' },
   AGENTBUS_WORKFLOW_OVER: { status: 409, title: 'The workflow run is over', next: 'Read it; start another run if the work is still wanted.' },
   AGENTBUS_AGENT_EXISTS: { status: 409, title: 'The agent changed in the meantime', next: 'Read it again and repeat the change on the newest version.' },
@@ -39,6 +45,9 @@ export const ERRORS = {
     next: 'Stop working on it: a newer attempt owns the job. This answer is kept in the history and changed nothing.',
   },
   AGENTBUS_LEASE_EXPIRED: { status: 409, title: 'The lease of this attempt has run out', next: 'Stop working on it: the job was or will be given to another attempt.' },
+  AGENTBUS_BACKUP: { status: 422, title: 'The backup cannot be used', next: 'Take another backup, or name the right folder; nothing was changed.' },
+  AGENTBUS_NOT_EMPTY: { status: 409, title: 'There is something in the database', next: 'Name an empty database in DATABASE_URL, or say --replace if what is there may go.' },
+  AGENTBUS_IN_USE: { status: 409, title: 'The ledger is in use', next: 'Stop every agentbus process of this ledger, then run it again.' },
   AGENTBUS_IDEMPOTENCY_MISMATCH: { status: 422, title: 'The Idempotency-Key was used with another request', next: 'Use a new key for a new request; the first one stands.' },
   AGENTBUS_VERSION_MISMATCH: { status: 412, title: 'It has changed since the version in If-Match', next: 'Read it again and repeat the change on the newest version.' },
   AGENTBUS_DEPENDENCY_CYCLE: {
@@ -48,6 +57,16 @@ export const ERRORS = {
   },
   AGENTBUS_UNKNOWN_DEPENDENCY: { status: 422, title: 'A job it depends on does not exist', next: 'Create that job first, in the same namespace.' },
   AGENTBUS_TOKEN_SHOWN: { status: 409, title: 'The token was shown already', next: 'If its answer was lost, revoke it and make another with a new Idempotency-Key.' },
+  AGENTBUS_CONTROL_CONFLICT: {
+    status: 409,
+    title: 'Another control is in force there',
+    next: 'Read it with `agentbus controls`; resume it first, or send this one with `replace`. Nothing was changed.',
+  },
+  AGENTBUS_LIMIT_REACHED: {
+    status: 429,
+    title: 'A limit on work is reached',
+    next: 'Send the same request again as late as Retry-After says; nothing was changed. The problem names the limit, which stands in `limits` of fleet.yaml.',
+  },
   AGENTBUS_NOT_A_SLOT: { status: 409, title: 'The job is not the run of a standing order', next: 'Close it with complete, block or fail.' },
   AGENTBUS_ORDER_NOT_FOUND: { status: 404, title: 'No standing order has that name', next: 'List them with `agentbus standing-orders`; the name is agent/name.' },
   AGENTBUS_NO_COORDINATOR: {

@@ -1,30 +1,15 @@
 import { z } from 'zod'
 import { AGENT_STATES } from './agents.js'
+import { AlertsConfig } from './alerts.js'
 import { AuthorityConfig, BlockedConfig } from './authority.js'
 import { AgentId, GatewayId } from './ids.js'
 import { InboxConfig } from './inbox.js'
+import { LimitsConfig } from './limits.js'
 import { ReactionsConfig, SubscriptionConfig } from './subscriptions.js'
+import { RetentionConfig } from './retention.js'
 import { orderKey, StandingOrderConfig, StandingOrderView } from './standing-orders.js'
-import { isStorableText, storableText } from './text.js'
-
-const UNSTORABLE = 'contains U+0000 or a lone surrogate, which no store can hold'
-
-/**
- * Where a hook token is found: `env:NAME` or `file:/path`. The token itself never enters the ledger.
- * `simulator` names the built-in gateway simulator, whose token is made at start.
- */
-export const TokenRef = z
-  .string()
-  .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\S+|simulator)$/, 'env:NAME or file:/path; never the token itself')
-  .refine(isStorableText, UNSTORABLE)
-
-const HttpUrl = z
-  .url({ protocol: /^https?$/ })
-  .refine(isStorableText, UNSTORABLE)
-  .refine((text) => {
-    const url = new URL(text)
-    return url.username === '' && url.password === '' && url.search === '' && url.hash === ''
-  }, 'must carry no user, password, query or fragment')
+import { HttpUrl, TokenRef } from './references.js'
+import { storableText } from './text.js'
 
 export const GatewayConfig = z
   .strictObject({
@@ -99,6 +84,11 @@ export const FleetFile = z
     reactions: ReactionsConfig.optional(),
     blocked: BlockedConfig.optional(),
     authority: AuthorityConfig.optional(),
+    /** Absent: what was applied before stays. Without any, nothing is ever pruned. */
+    retention: RetentionConfig.optional(),
+    limits: LimitsConfig.optional(),
+    /** Absent: the rules that were applied before stay; a fleet that never named any has none. */
+    alerts: AlertsConfig.optional(),
   })
   .superRefine((fleet, ctx) => {
     const gateways = new Set<string>()
@@ -131,9 +121,18 @@ export const FleetFile = z
     if (fleet.blocked?.replan !== undefined && !agents.has(fleet.blocked.replan)) {
       ctx.addIssue({ code: 'custom', path: ['blocked', 'replan'], message: `agent ${fleet.blocked.replan} is not defined` })
     }
+    for (const id of Object.keys(fleet.limits?.agents ?? {})) {
+      if (!agents.has(id)) ctx.addIssue({ code: 'custom', path: ['limits', 'agents', id], message: `agent ${id} is not defined` })
+    }
     for (const [right, holders] of Object.entries(fleet.authority ?? {})) {
       for (const [at, id] of holders.entries()) {
         if (!agents.has(id)) ctx.addIssue({ code: 'custom', path: ['authority', right, at], message: `agent ${id} is not defined` })
+      }
+    }
+    for (const [at, rule] of (fleet.alerts?.rules ?? []).entries()) {
+      for (const [place, { agent }] of rule.notify.entries()) {
+        if (agent !== undefined && !agents.has(agent))
+          ctx.addIssue({ code: 'custom', path: ['alerts', 'rules', at, 'notify', place, 'agent'], message: `agent ${agent} is not defined` })
       }
     }
     const topics = new Set<string>()

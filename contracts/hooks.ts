@@ -6,6 +6,9 @@ export const HOOK_BODY_LIMIT = 262_144
 /** The longest `Idempotency-Key`; a gateway ignores a longer one without an error, and every post is then a new run. */
 export const IDEMPOTENCY_KEY_LIMIT = 256
 
+/** What comes of calls of a hook, as metrics count it: admitted, surely not delivered, perhaps delivered, refused, or lost in mid-run. */
+export const HOOK_ANSWER_CLASSES = ['admitted', 'undelivered', 'unclear', 'refused', 'lost'] as const
+
 /**
  * The body of `POST <hookPath>/agent` as agentbus sends it. Every field but `waitForCompletion` is part of what a
  * gateway recognises a run by: change one under the same key and it is a new run, without an error.

@@ -96,6 +96,7 @@ export const TRANSITION_REASONS = [
   'lease_renewed',
   'reattached',
   'held',
+  'pause_ended',
   'late_answer_refused',
   'close_repeated',
   'run_replaced',

@@ -314,6 +314,8 @@ export const RetryBody = z
     /** Added to max_attempts, so that a dead job may run again. */
     extra_attempts: z.int().min(1).max(100).default(1),
     run_after: Time.optional(),
+    /** Also what is queued already, or holds an attempt: that attempt ends as cancelled, and its late answer is refused. */
+    force: z.boolean().optional(),
   })
   .meta({ id: 'RetryJob' })
 export type RetryBody = z.infer<typeof RetryBody>

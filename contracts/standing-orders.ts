@@ -21,6 +21,8 @@ const HOURS = /^([01]\d|2[0-3]):([0-5]\d)-(([01]\d|2[0-3]):([0-5]\d)|24:00)$/
 
 /** Every state of a slot: one due time of one standing order. */
 export const SLOT_STATUSES = ['expected', 'started', 'no_work', 'completed', 'blocked', 'failed', 'skipped', 'missed'] as const
+/** Those that a slot ends in. */
+export const ENDED_SLOT_STATUSES = SLOT_STATUSES.filter((status) => status !== 'expected' && status !== 'started')
 export const SlotStatus = z.enum(SLOT_STATUSES)
 export type SlotStatus = z.infer<typeof SlotStatus>
 

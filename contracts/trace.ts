@@ -14,7 +14,7 @@ export const TraceQuery = z
     from: Time.optional(),
     /** Its end; absent: now. */
     to: Time.optional(),
-    /** Whether the bytes that the agent was sent are wanted too. */
+    /** Whether the bytes that the agents were sent are wanted too, but for the tokens in them. */
     prompts: z.enum(['true', 'false']).default('false'),
   })
   .refine((query) => [query.job_id ?? query.correlation_key, query.agent].filter((one) => one !== undefined).length === 1, {

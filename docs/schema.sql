@@ -4,10 +4,16 @@
 
 create type actor_kind as enum ('operator', 'agent', 'attempt', 'auditor', 'worker', 'relay', 'reaper', 'reconciler', 'prober', 'board', 'system');
 create type agent_state as enum ('offline', 'idle', 'assigned', 'working', 'blocked', 'disabled');
+create type alert_delivery_status as enum ('pending', 'delivered', 'failed');
+create type alert_level as enum ('warning', 'urgent');
+create type alert_move as enum ('opened', 'told', 'acknowledged', 'resolved');
+create type alert_notice as enum ('opened', 'reminder', 'resolved', 'test');
+create type alert_receiver as enum ('webhook', 'agent');
+create type alert_status as enum ('open', 'resolved');
 create type approval_status as enum ('pending', 'approved', 'rejected', 'expired', 'withdrawn');
 create type attempt_status as enum ('leased', 'running', 'succeeded', 'blocked', 'failed', 'timed_out', 'lost', 'cancelled', 'released');
 create type breaker_state as enum ('closed', 'open');
-create type control_scope as enum ('everything', 'lane', 'gateway', 'agent');
+create type control_scope as enum ('everything', 'lane', 'gateway', 'agent', 'order', 'promotions', 'conversions');
 create type finding_level as enum ('info', 'warning', 'urgent');
 create type finding_move as enum ('filed', 'raised', 'read', 'returned', 'acknowledged', 'withdrawn', 'settled');
 create type finding_status as enum ('open', 'settled');
@@ -23,7 +29,7 @@ create type session_mode as enum ('isolated', 'main');
 create type slot_status as enum ('expected', 'started', 'no_work', 'completed', 'blocked', 'failed', 'skipped', 'missed');
 create type token_role as enum ('operator', 'agent', 'auditor');
 create type transition_kind as enum ('move', 'note');
-create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'assigned', 'given_back', 'escalated', 'answered', 'buried');
+create type transition_reason as enum ('created', 'dependencies_met', 'dependency_died', 'leased', 'admitted', 'completed_by_agent', 'blocked_by_agent', 'failed_by_agent', 'retry_asked_by_agent', 'ended_without_terminal_write', 'deadline_exceeded', 'lease_expired', 'run_lost', 'undelivered', 'refused_by_gateway', 'attempts_exhausted', 'unblocked', 'look_again', 'condition_met', 'operator_retry', 'operator_dead', 'cancelled', 'released', 'progress', 'marked_running', 'lease_renewed', 'reattached', 'held', 'pause_ended', 'late_answer_refused', 'close_repeated', 'run_replaced', 'requeued_by_reconciler', 'queue_entry_dropped', 'outside_change', 'duplicate_create', 'assigned', 'given_back', 'escalated', 'answered', 'buried');
 create type workflow_run_status as enum ('running', 'succeeded', 'failed', 'cancelled');
 create type workflow_step_status as enum ('pending', 'running', 'succeeded', 'failed', 'skipped', 'cancelled');
 
@@ -70,6 +76,81 @@ create table agents (
   created_at timestamp(6) with time zone not null default now(),
   updated_at timestamp(6) with time zone not null default now(),
   delegation jsonb
+);
+create table alert_attempts (
+  delivery_id uuid not null,
+  try_no integer not null,
+  ok boolean not null,
+  http_status integer,
+  error text,
+  ms integer not null,
+  worker text not null,
+  at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table alert_deliveries (
+  id uuid not null,
+  alert_id uuid,
+  seq integer,
+  rule text not null,
+  notice alert_notice not null,
+  receiver_kind alert_receiver not null,
+  receiver text not null,
+  body jsonb not null,
+  status alert_delivery_status not null default 'pending'::alert_delivery_status,
+  tries integer not null default 0,
+  next_try_at timestamp(6) with time zone not null,
+  job_id uuid,
+  created_at timestamp(6) with time zone not null,
+  done_at timestamp(6) with time zone
+);
+create table alert_history (
+  alert_id uuid not null,
+  seq integer not null,
+  move alert_move not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  note text,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null
+);
+create table alert_silences (
+  id uuid not null,
+  rule text not null,
+  subject text,
+  until timestamp(6) with time zone not null,
+  reason text not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null,
+  lifted_at timestamp(6) with time zone,
+  lifted_by text,
+  lift_reason text
+);
+create table alert_watches (
+  rule text not null,
+  subject text not null,
+  since timestamp(6) with time zone not null
+);
+create table alerts (
+  id uuid not null,
+  rule text not null,
+  figure text not null,
+  subject text not null,
+  level alert_level not null,
+  status alert_status not null default 'open'::alert_status,
+  value double precision not null,
+  peak double precision not null,
+  threshold double precision not null,
+  since timestamp(6) with time zone not null,
+  opened_at timestamp(6) with time zone not null,
+  clear_since timestamp(6) with time zone,
+  resolved_at timestamp(6) with time zone,
+  resolved_as text,
+  acknowledged_at timestamp(6) with time zone,
+  acknowledged_by text,
+  note text,
+  tell_at timestamp(6) with time zone,
+  told integer not null default 0,
+  last_seq integer not null default 1
 );
 create table api_tokens (
   id uuid not null,
@@ -131,7 +212,19 @@ create table audit_checkpoints (
   created_at timestamp(6) with time zone not null,
   prev_hash bytea not null,
   hash bytea not null,
-  signature bytea
+  signature bytea,
+  restored_to bigint
+);
+create table control_changes (
+  control_id bigint not null,
+  seq integer not null,
+  id bigint not null generated always as identity,
+  change text not null,
+  reason text not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  details jsonb not null default '{}'::jsonb,
+  at timestamp(6) with time zone not null default clock_timestamp()
 );
 create table controls (
   id bigint not null generated always as identity,
@@ -142,7 +235,15 @@ create table controls (
   set_by text not null,
   set_at timestamp(6) with time zone not null default clock_timestamp(),
   lifted_by text,
-  lifted_at timestamp(6) with time zone
+  lifted_at timestamp(6) with time zone,
+  action text not null default 'pause'::text,
+  until_at timestamp(6) with time zone,
+  running text not null default 'leave'::text,
+  drained_at timestamp(6) with time zone,
+  lifted_by_kind actor_kind,
+  lifted_because text,
+  lift_reason text,
+  last_seq integer not null default 0
 );
 create table dispatcher_heartbeats (
   namespace text not null default 'default'::text,
@@ -169,7 +270,9 @@ create table events (
   hops integer not null default 0,
   created_by text not null,
   created_at timestamp(6) with time zone not null default clock_timestamp(),
-  lineage uuid[] not null default '{}'::uuid[]
+  lineage uuid[] not null default '{}'::uuid[],
+  pruned_by integer,
+  pruned_hash bytea
 );
 create table finding_history (
   finding_id uuid not null,
@@ -284,7 +387,9 @@ create table job_attempts (
   hook_response jsonb,
   openclaw_task_ref text,
   openclaw_session_key text,
-  openclaw_meta jsonb not null default '{}'::jsonb
+  openclaw_meta jsonb not null default '{}'::jsonb,
+  pruned_by integer,
+  pruned_hash bytea
 );
 create table job_dependencies (
   job_id uuid not null,
@@ -359,12 +464,26 @@ create table jobs (
   capabilities text[] not null default '{}'::text[],
   blocked_at timestamp(6) with time zone,
   escalate_at timestamp(6) with time zone,
-  answer jsonb
+  answer jsonb,
+  pruned_by integer,
+  pruned_hash bytea,
+  held_by bigint
 );
 create table ledger_meta (
   key text not null,
   value text not null,
   set_at timestamp(6) with time zone not null default now()
+);
+create table metric_marks (
+  source text not null,
+  xact xid8 not null
+);
+create table metric_totals (
+  name text not null,
+  labels jsonb not null,
+  bucket text not null default ''::text,
+  count bigint not null,
+  sum double precision not null default 0
 );
 create table observations (
   id bigint not null generated always as identity,
@@ -425,7 +544,24 @@ create table prompts (
   hash text not null,
   body text not null,
   bytes integer not null,
-  created_at timestamp(6) with time zone not null default clock_timestamp()
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  pruned_by integer
+);
+create table prunes (
+  seq integer not null,
+  kind text not null,
+  before timestamp(6) with time zone not null,
+  rows integer not null,
+  first_key text not null,
+  last_key text not null,
+  root bytea not null,
+  policy_version integer not null,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id(),
+  prev_hash bytea not null default '\x'::bytea,
+  hash bytea not null default '\x'::bytea
 );
 create table queue_epochs (
   id boolean not null default true,
@@ -436,6 +572,12 @@ create table queue_epochs (
   rebuilding_until timestamp(6) with time zone,
   rebuilding_by text
 );
+create table rate_buckets (
+  caller text not null,
+  limit_name text not null,
+  tokens double precision not null,
+  filled_at timestamp(6) with time zone not null
+);
 create table reactions (
   event_id bigint not null,
   subscription_id uuid not null,
@@ -445,7 +587,8 @@ create table reactions (
   finding_id uuid,
   detail text,
   created_at timestamp(6) with time zone not null default clock_timestamp(),
-  done_at timestamp(6) with time zone
+  done_at timestamp(6) with time zone,
+  not_before timestamp(6) with time zone
 );
 create table standing_order_run_transitions (
   run_id uuid not null,
@@ -456,7 +599,8 @@ create table standing_order_run_transitions (
   actor_kind actor_kind not null,
   actor text not null,
   details jsonb not null default '{}'::jsonb,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
 );
 create table standing_order_runs (
   id uuid not null,
@@ -574,6 +718,25 @@ alter table agents add constraint agents_id_check CHECK ((id ~ '^[A-Za-z0-9][A-Z
 alter table agents add constraint agents_seconds_check CHECK ((((timeout_seconds >= 1) AND (timeout_seconds <= 86400)) AND ((lease_seconds >= 5) AND (lease_seconds <= 86400))));
 alter table agents add constraint agents_gateway_id_gateways_id_fk FOREIGN KEY (gateway_id) REFERENCES gateways(id);
 alter table agents add constraint agents_pkey PRIMARY KEY (id);
+alter table alert_attempts add constraint alert_attempts_error_check CHECK ((ok = (error IS NULL)));
+alter table alert_attempts add constraint alert_attempts_delivery_id_alert_deliveries_id_fk FOREIGN KEY (delivery_id) REFERENCES alert_deliveries(id);
+alter table alert_attempts add constraint alert_attempts_delivery_id_try_no_pk PRIMARY KEY (delivery_id, try_no);
+alter table alert_deliveries add constraint alert_deliveries_alert_check CHECK ((((notice = 'test'::alert_notice) = (alert_id IS NULL)) AND ((alert_id IS NULL) = (seq IS NULL))));
+alter table alert_deliveries add constraint alert_deliveries_done_check CHECK (((status = 'pending'::alert_delivery_status) = (done_at IS NULL)));
+alter table alert_deliveries add constraint alert_deliveries_job_check CHECK (((job_id IS NULL) OR (receiver_kind = 'agent'::alert_receiver)));
+alter table alert_deliveries add constraint alert_deliveries_alert_id_alerts_id_fk FOREIGN KEY (alert_id) REFERENCES alerts(id);
+alter table alert_deliveries add constraint alert_deliveries_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table alert_deliveries add constraint alert_deliveries_pkey PRIMARY KEY (id);
+alter table alert_history add constraint alert_history_alert_id_alerts_id_fk FOREIGN KEY (alert_id) REFERENCES alerts(id);
+alter table alert_history add constraint alert_history_alert_id_seq_pk PRIMARY KEY (alert_id, seq);
+alter table alert_silences add constraint alert_silences_lifted_check CHECK ((num_nonnulls(lifted_at, lifted_by, lift_reason) = ANY (ARRAY[0, 3])));
+alter table alert_silences add constraint alert_silences_pkey PRIMARY KEY (id);
+alter table alert_watches add constraint alert_watches_rule_subject_pk PRIMARY KEY (rule, subject);
+alter table alerts add constraint alerts_acknowledged_check CHECK ((num_nonnulls(acknowledged_at, acknowledged_by, note) = ANY (ARRAY[0, 3])));
+alter table alerts add constraint alerts_resolved_check CHECK ((((status = 'resolved'::alert_status) = (resolved_at IS NOT NULL)) AND ((status = 'resolved'::alert_status) = (resolved_as IS NOT NULL))));
+alter table alerts add constraint alerts_tell_check CHECK (((tell_at IS NULL) OR ((status = 'open'::alert_status) AND (acknowledged_at IS NULL))));
+alter table alerts add constraint alerts_told_check CHECK (((told >= 0) AND (peak >= value)));
+alter table alerts add constraint alerts_pkey PRIMARY KEY (id);
 alter table api_tokens add constraint api_tokens_agent_check CHECK (((role = 'agent'::token_role) = (agent_id IS NOT NULL)));
 alter table api_tokens add constraint api_tokens_hash_check CHECK ((octet_length(hash) = 32));
 alter table api_tokens add constraint api_tokens_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
@@ -590,11 +753,24 @@ alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_seq_check
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_audit_checkpoints_seq_fk FOREIGN KEY (checkpoint_seq) REFERENCES audit_checkpoints(seq);
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_job_id_pk PRIMARY KEY (checkpoint_seq, job_id);
 alter table audit_checkpoints add constraint audit_checkpoints_lengths_check CHECK (((octet_length(root) = 32) AND (octet_length(jobs_hash) = 32) AND (octet_length(hash) = 32)));
-alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (xact_from < xact_to) AND (rows >= jobs) AND (jobs >= 1)));
+alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (rows >= jobs) AND
+CASE
+    WHEN (restored_to IS NULL) THEN ((xact_from < xact_to) AND (jobs >= 1))
+    ELSE ((xact_from <= xact_to) AND (jobs >= 0) AND (restored_to >= 1))
+END));
 alter table audit_checkpoints add constraint audit_checkpoints_signed_check CHECK (((key_id IS NULL) = (signature IS NULL)));
 alter table audit_checkpoints add constraint audit_checkpoints_pkey PRIMARY KEY (seq);
+alter table control_changes add constraint control_changes_change_check CHECK (((change = ANY (ARRAY['set'::text, 'running_cancelled'::text, 'drained'::text, 'resumed'::text, 'expired'::text, 'replaced'::text])) AND ((change = 'set'::text) = (seq = 1))));
+alter table control_changes add constraint control_changes_control_id_controls_id_fk FOREIGN KEY (control_id) REFERENCES controls(id);
+alter table control_changes add constraint control_changes_control_id_seq_pk PRIMARY KEY (control_id, seq);
+alter table controls add constraint controls_action_check CHECK (((action = ANY (ARRAY['pause'::text, 'drain'::text, 'freeze'::text])) AND ((action <> 'drain'::text) OR ((scope)::text = 'agent'::text))));
+alter table controls add constraint controls_drained_check CHECK (((drained_at IS NULL) OR (action = 'drain'::text)));
+alter table controls add constraint controls_freeze_check CHECK (((action = 'freeze'::text) = ((scope)::text = ANY (ARRAY['promotions'::text, 'conversions'::text]))));
+alter table controls add constraint controls_lifted_because_check CHECK (((lifted_because IS NULL) OR ((lifted_because = ANY (ARRAY['resumed'::text, 'expired'::text, 'replaced'::text])) AND (lifted_at IS NOT NULL))));
 alter table controls add constraint controls_lifted_check CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)));
-alter table controls add constraint controls_target_check CHECK (((scope = 'everything'::control_scope) = (target = ''::text)));
+alter table controls add constraint controls_running_check CHECK (((running = ANY (ARRAY['leave'::text, 'cancel'::text])) AND ((running = 'leave'::text) OR (action = 'pause'::text))));
+alter table controls add constraint controls_target_check CHECK ((((scope)::text = ANY (ARRAY['everything'::text, 'promotions'::text, 'conversions'::text])) = (target = ''::text)));
+alter table controls add constraint controls_until_check CHECK (((until_at IS NULL) OR (until_at > set_at)));
 alter table controls add constraint controls_pkey PRIMARY KEY (id);
 alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_counts_check CHECK (((leases_owned >= 0) AND (busy_agents >= 0)));
 alter table dispatcher_heartbeats add constraint dispatcher_heartbeats_namespace_dispatcher_id_pk PRIMARY KEY (namespace, dispatcher_id);
@@ -636,6 +812,7 @@ alter table job_attempts add constraint job_attempts_lease_order CHECK ((leased_
 alter table job_attempts add constraint job_attempts_no_check CHECK ((attempt_no >= 1));
 alter table job_attempts add constraint job_attempts_open_iff_unfinished CHECK (((status = ANY (ARRAY['leased'::attempt_status, 'running'::attempt_status])) = (finished_at IS NULL)));
 alter table job_attempts add constraint job_attempts_outcome_iff_finished CHECK (((finished_at IS NULL) = (outcome_code IS NULL)));
+alter table job_attempts add constraint job_attempts_pruned_when_closed CHECK (((pruned_by IS NULL) OR ((finished_at IS NOT NULL) AND (pruned_hash IS NOT NULL))));
 alter table job_attempts add constraint job_attempts_slot_check CHECK (((slot >= 1) AND (slot <= 1000)));
 alter table job_attempts add constraint job_attempts_agent_id_agents_id_fk FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table job_attempts add constraint job_attempts_gateway_id_gateways_id_fk FOREIGN KEY (gateway_id) REFERENCES gateways(id);
@@ -666,6 +843,7 @@ alter table jobs add constraint jobs_hops_check CHECK (((hops >= 0) AND (cardina
 alter table jobs add constraint jobs_leased_iff_attempt CHECK (((status = ANY (ARRAY['leased'::job_status, 'running'::job_status])) = (current_attempt_id IS NOT NULL)));
 alter table jobs add constraint jobs_not_own_parent CHECK ((parent_job_id IS DISTINCT FROM id));
 alter table jobs add constraint jobs_priority_check CHECK (((priority >= 1) AND (priority <= 1000)));
+alter table jobs add constraint jobs_pruned_when_over CHECK (((pruned_by IS NULL) OR ((finished_at IS NOT NULL) AND (pruned_hash IS NOT NULL))));
 alter table jobs add constraint jobs_terminal_iff_finished CHECK (((status = ANY (ARRAY['succeeded'::job_status, 'failed'::job_status, 'dead'::job_status, 'cancelled'::job_status])) = (finished_at IS NOT NULL)));
 alter table jobs add constraint jobs_parent_job_id_jobs_id_fk FOREIGN KEY (parent_job_id) REFERENCES jobs(id);
 alter table jobs add constraint jobs_source_event_id_fk FOREIGN KEY (source_event_id) REFERENCES events(id);
@@ -673,6 +851,9 @@ alter table jobs add constraint jobs_standing_order_run_id_standing_order_runs_i
 alter table jobs add constraint jobs_target_agent_agents_id_fk FOREIGN KEY (target_agent) REFERENCES agents(id);
 alter table jobs add constraint jobs_pkey PRIMARY KEY (id);
 alter table ledger_meta add constraint ledger_meta_pkey PRIMARY KEY (key);
+alter table metric_marks add constraint metric_marks_pkey PRIMARY KEY (source);
+alter table metric_totals add constraint metric_totals_count_check CHECK ((count >= 0));
+alter table metric_totals add constraint metric_totals_name_labels_bucket_pk PRIMARY KEY (name, labels, bucket);
 alter table observations add constraint observations_pkey PRIMARY KEY (id);
 alter table outbox add constraint outbox_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table outbox add constraint outbox_pkey PRIMARY KEY (id);
@@ -685,9 +866,15 @@ alter table project_statuses add constraint project_statuses_project_check CHECK
 alter table project_statuses add constraint project_statuses_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table project_statuses add constraint project_statuses_namespace_project_version_pk PRIMARY KEY (namespace, project, version);
 alter table prompts add constraint prompts_hash_check CHECK ((hash ~ '^[0-9a-f]{64}$'::text));
+alter table prompts add constraint prompts_pruned_check CHECK (((pruned_by IS NULL) OR (body = ''::text)));
 alter table prompts add constraint prompts_pkey PRIMARY KEY (hash);
+alter table prunes add constraint prunes_kind_check CHECK ((kind = ANY (ARRAY['prompts'::text, 'jobs'::text, 'attempts'::text, 'events'::text, 'accesses'::text, 'observations'::text])));
+alter table prunes add constraint prunes_lengths_check CHECK (((octet_length(root) = 32) AND (octet_length(prev_hash) = 32) AND (octet_length(hash) = 32)));
+alter table prunes add constraint prunes_rows_check CHECK (((seq >= 1) AND (rows >= 1)));
+alter table prunes add constraint prunes_pkey PRIMARY KEY (seq);
 alter table queue_epochs add constraint queue_epochs_single_row CHECK (id);
 alter table queue_epochs add constraint queue_epochs_pkey PRIMARY KEY (id);
+alter table rate_buckets add constraint rate_buckets_caller_limit_name_pk PRIMARY KEY (caller, limit_name);
 alter table reactions add constraint reactions_detail_check CHECK (((status <> ALL (ARRAY['cut'::reaction_status, 'refused'::reaction_status, 'failed'::reaction_status])) OR (detail IS NOT NULL)));
 alter table reactions add constraint reactions_done_check CHECK (((status = 'pending'::reaction_status) = (done_at IS NULL)));
 alter table reactions add constraint reactions_made_check CHECK (((status <> ALL (ARRAY['made'::reaction_status, 'joined'::reaction_status])) OR (job_id IS NOT NULL) OR (finding_id IS NOT NULL)));
@@ -739,14 +926,22 @@ CREATE INDEX accesses_at_idx ON public.accesses USING btree (at);
 CREATE INDEX accesses_job_idx ON public.accesses USING btree (job_id, at) WHERE (job_id IS NOT NULL);
 CREATE INDEX agent_state_changes_agent_idx ON public.agent_state_changes USING btree (agent_id, id DESC NULLS LAST);
 CREATE INDEX agents_gateway_idx ON public.agents USING btree (gateway_id);
+CREATE INDEX alert_deliveries_due_idx ON public.alert_deliveries USING btree (next_try_at) WHERE (status = 'pending'::alert_delivery_status);
+CREATE UNIQUE INDEX alert_deliveries_once_idx ON public.alert_deliveries USING btree (alert_id, seq, receiver_kind, receiver) WHERE (alert_id IS NOT NULL);
+CREATE INDEX alert_history_at_idx ON public.alert_history USING btree (at);
+CREATE INDEX alert_silences_until_idx ON public.alert_silences USING btree (rule, until);
+CREATE UNIQUE INDEX alerts_one_open_idx ON public.alerts USING btree (rule, subject) WHERE (status = 'open'::alert_status);
+CREATE INDEX alerts_rule_idx ON public.alerts USING btree (rule, id DESC NULLS LAST);
 CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
 CREATE INDEX approvals_expiry_idx ON public.approvals USING btree (expires_at) WHERE ((status = 'pending'::approval_status) AND (expires_at IS NOT NULL));
 CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX approvals_open_idx ON public.approvals USING btree (id DESC NULLS LAST) WHERE (status = 'pending'::approval_status);
+CREATE UNIQUE INDEX control_changes_id_idx ON public.control_changes USING btree (id);
 CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
 CREATE INDEX events_correlation_idx ON public.events USING btree (correlation_key, id) WHERE (correlation_key IS NOT NULL);
 CREATE UNIQUE INDEX events_dedupe_idx ON public.events USING btree (namespace, topic, dedupe_key) WHERE (dedupe_key IS NOT NULL);
+CREATE INDEX events_pruned_idx ON public.events USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
 CREATE INDEX events_source_agent_idx ON public.events USING btree (source_agent, created_at) WHERE (source_agent IS NOT NULL);
 CREATE INDEX events_source_job_idx ON public.events USING btree (source_job_id, id) WHERE (source_job_id IS NOT NULL);
 CREATE INDEX events_topic_idx ON public.events USING btree (topic text_pattern_ops, id);
@@ -767,6 +962,7 @@ CREATE INDEX job_attempts_agent_idx ON public.job_attempts USING btree (agent_id
 CREATE INDEX job_attempts_expiry_idx ON public.job_attempts USING btree (leased_until) WHERE (finished_at IS NULL);
 CREATE UNIQUE INDEX job_attempts_no_idx ON public.job_attempts USING btree (job_id, attempt_no);
 CREATE UNIQUE INDEX job_attempts_one_open_idx ON public.job_attempts USING btree (job_id) WHERE (finished_at IS NULL);
+CREATE INDEX job_attempts_pruned_idx ON public.job_attempts USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
 CREATE UNIQUE INDEX job_attempts_slot_idx ON public.job_attempts USING btree (agent_id, slot) WHERE (finished_at IS NULL);
 CREATE INDEX job_dependencies_on_idx ON public.job_dependencies USING btree (depends_on_job_id);
 CREATE INDEX job_transitions_actor_idx ON public.job_transitions USING btree (actor, at);
@@ -787,7 +983,12 @@ CREATE INDEX jobs_escalate_idx ON public.jobs USING btree (escalate_at) WHERE (e
 CREATE INDEX jobs_flow_idx ON public.jobs USING btree (flow_key, id DESC NULLS LAST) WHERE (flow_key IS NOT NULL);
 CREATE INDEX jobs_handed_over_idx ON public.jobs USING btree (created_at) WHERE ((finished_at IS NULL) AND (source_agent IS NOT NULL));
 CREATE INDEX jobs_open_idx ON public.jobs USING btree (target_agent, status) WHERE (finished_at IS NULL);
+CREATE INDEX jobs_open_lane_idx ON public.jobs USING btree (lane, status) WHERE (finished_at IS NULL);
+CREATE INDEX jobs_open_source_idx ON public.jobs USING btree (source_agent) WHERE ((finished_at IS NULL) AND (source_agent IS NOT NULL));
 CREATE INDEX jobs_parent_idx ON public.jobs USING btree (parent_job_id) WHERE (parent_job_id IS NOT NULL);
+CREATE INDEX jobs_parked_idx ON public.jobs USING btree (held_by, priority DESC NULLS LAST, run_after, id) WHERE ((status = 'queued'::job_status) AND (held_by IS NOT NULL));
+CREATE INDEX jobs_pruned_idx ON public.jobs USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
+CREATE INDEX jobs_queued_idx ON public.jobs USING btree (lane, target_agent, run_after) WHERE (status = 'queued'::job_status);
 CREATE INDEX jobs_ready_idx ON public.jobs USING btree (target_agent, priority DESC NULLS LAST, run_after, id) WHERE (status = 'queued'::job_status);
 CREATE UNIQUE INDEX jobs_routed_dedupe_idx ON public.jobs USING btree (namespace, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (finished_at IS NULL) AND (cardinality(capabilities) > 0));
 CREATE INDEX jobs_routed_idx ON public.jobs USING btree (target_agent) WHERE ((status = 'queued'::job_status) AND (cardinality(capabilities) > 0));
@@ -802,9 +1003,12 @@ CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
 CREATE INDEX project_log_project_idx ON public.project_log USING btree (namespace, project, id DESC NULLS LAST);
+CREATE INDEX prompts_pruned_idx ON public.prompts USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
+CREATE INDEX rate_buckets_filled_idx ON public.rate_buckets USING btree (filled_at);
 CREATE INDEX reactions_job_idx ON public.reactions USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX reactions_pending_idx ON public.reactions USING btree (event_id, subscription_id) WHERE (status = 'pending'::reaction_status);
 CREATE INDEX reactions_subscription_idx ON public.reactions USING btree (subscription_id, event_id DESC NULLS LAST);
+CREATE INDEX standing_order_run_transitions_xact_idx ON public.standing_order_run_transitions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX standing_order_runs_finished_idx ON public.standing_order_runs USING btree (order_id, finished_at) WHERE (started_at IS NOT NULL);
 CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
@@ -822,6 +1026,23 @@ CREATE UNIQUE INDEX workflow_steps_job_idx ON public.workflow_steps USING btree 
 
 -- functions
 
+CREATE OR REPLACE FUNCTION public.alerts_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from alerts a where a.id = new.id and (
+      a.last_seq is distinct from (select count(*) from alert_history h where h.alert_id = a.id)
+      or (a.status = 'resolved') is distinct from exists (select from alert_history h where h.alert_id = a.id and h.seq = a.last_seq and h.move = 'resolved')
+      or (a.acknowledged_at is not null) is distinct from exists (select from alert_history h where h.alert_id = a.id and h.move = 'acknowledged')
+    )
+  ) then
+    raise exception 'alert % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.approvals_have_history()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -843,8 +1064,9 @@ CREATE OR REPLACE FUNCTION public.audit_checkpoint_canonical(c audit_checkpoints
  LANGUAGE sql
  STABLE
 AS $function$
-  select concat_ws(E'\n', 'agentbus checkpoint 1', c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, encode(c.root, 'hex'),
-    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+  select concat_ws(E'\n', case when c.restored_to is null then 'agentbus checkpoint 1' else 'agentbus checkpoint 2' end,
+    c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, encode(c.root, 'hex'),
+    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), c.restored_to)
 $function$
 ;
 CREATE OR REPLACE FUNCTION public.audit_checkpoints_chain()
@@ -853,14 +1075,19 @@ CREATE OR REPLACE FUNCTION public.audit_checkpoints_chain()
 AS $function$
 declare
   prior audit_checkpoints;
+  begins xid8;
 begin
   select * into prior from audit_checkpoints order by seq desc limit 1;
-  if new.seq <> coalesce(prior.seq, 0) + 1 or new.xact_from <> coalesce(prior.xact_to, '0'::xid8)
-    or new.prev_hash <> coalesce(prior.hash, decode(repeat('00', 32), 'hex')) then
+  -- After a restore the numbers begin again; a restore may be recorded in several parts.
+  begins := case when prior.seq is null or (prior.restored_to is not null and prior.restored_to is distinct from new.restored_to) then '0'::xid8 else prior.xact_to end;
+  if new.seq <> coalesce(prior.seq, 0) + 1 or new.xact_from <> begins or new.prev_hash <> coalesce(prior.hash, decode(repeat('00', 32), 'hex')) then
     raise exception 'checkpoint % does not follow the one before', new.seq using errcode = 'integrity_constraint_violation';
   end if;
-  if new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
+  if new.restored_to is null and new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
     raise exception 'checkpoint % reaches into transactions that have not ended', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.restored_to > (select max(id) from job_transitions) or new.restored_to < (select max(restored_to) from audit_checkpoints) then
+    raise exception 'checkpoint % records a restore of rows that are not there', new.seq using errcode = 'integrity_constraint_violation';
   end if;
   if new.hash <> sha256(new.prev_hash || convert_to(audit_checkpoint_canonical(new), 'UTF8')) then
     raise exception 'checkpoint % does not have the hash of what it says', new.seq using errcode = 'integrity_constraint_violation';
@@ -875,6 +1102,27 @@ AS $function$
 begin
   if new.jobs <> (select count(*) from audit_checkpoint_jobs where checkpoint_seq = new.seq) then
     raise exception 'checkpoint % does not name its jobs', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.controls_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  newest text;
+  newest_seq integer;
+  c controls;
+begin
+  select * into c from controls where id = new.id;
+  select h.change, h.seq into newest, newest_seq from control_changes h where h.control_id = c.id order by h.seq desc limit 1;
+  if newest_seq is distinct from c.last_seq
+    or (c.lifted_at is not null) is distinct from (newest in ('resumed', 'expired', 'replaced'))
+    or c.lifted_because is distinct from (case when newest in ('resumed', 'expired', 'replaced') then newest end)
+    or (c.drained_at is not null and not exists (select from control_changes h where h.control_id = c.id and h.change = 'drained'))
+  then
+    raise exception 'control % does not end where its history does', c.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
@@ -894,6 +1142,64 @@ begin
     raise exception 'finding % does not end where its history does', new.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.grant_auditor()
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if not exists (select from pg_roles where rolname = 'agentbus_auditor') then
+    return false;
+  end if;
+  grant usage on schema public to agentbus_auditor;
+  -- Whole: nothing in them was said by an agent or to one, or it is what histories are there for.
+  grant select on
+    job_transitions, job_dependencies, agent_state_changes, agent_states, agents, accesses, observations, controls, presence, dispatcher_heartbeats, approval_transitions,
+    audit_checkpoints, audit_checkpoint_jobs, outbox, queue_epochs, reactions, standing_order_run_transitions, standing_order_runs, workflow_transitions, prunes,
+    project_log, control_changes, alerts, alert_history, alert_silences, alert_attempts, metric_marks, metric_totals
+  to agentbus_auditor;
+  grant select on
+    agent_states_v, blocked_work_v, dispatcher_health_summary_v, hand_offs_v, inbox_open_v, queue_health_summary_v, standing_order_daily_counts_v, standing_order_gaps_v,
+    standing_order_health_summary_v, system_health_snapshot_v, standing_order_definitions_v, fleet_changes_v, controls_in_force_v
+  to agentbus_auditor;
+  grant select (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload_hash, summary, status, last_seq,
+    generation, run_after, attempt_count, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, current_attempt_id, held_reason, held_by, blocked_reason, blocked_owner,
+    unblock_action, look_again_at, waits_for, last_error, last_error_code, created_by, created_at, updated_at, finished_at, buried_at, awaited, standing_order_run_id, session_mode,
+    source_event_id, hops, lineage, capabilities, blocked_at, escalate_at, pruned_by, pruned_hash) on jobs to agentbus_auditor;
+  grant select (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload_hash, summary, status, last_seq,
+    generation, run_after, attempt_count, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, current_attempt_id, held_reason, blocked_reason, blocked_owner,
+    unblock_action, look_again_at, waits_for, last_error, last_error_code, created_by, created_at, updated_at, finished_at, buried_at, awaited, standing_order_run_id, session_mode,
+    source_event_id, hops, lineage, capabilities, blocked_at, escalate_at) on ready_jobs_v to agentbus_auditor;
+  grant select (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload_hash, summary, status, last_seq,
+    generation, run_after, attempt_count, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, current_attempt_id, held_reason, blocked_reason, blocked_owner,
+    unblock_action, look_again_at, waits_for, last_error, last_error_code, created_by, created_at, updated_at, finished_at, buried_at, awaited, standing_order_run_id, session_mode,
+    source_event_id, hops, lineage, capabilities, blocked_at, escalate_at,
+    leased_until, lease_owner, attempt_no) on stuck_jobs_v to agentbus_auditor;
+  grant select (id, job_id, attempt_no, agent_id, gateway_id, status, slot, burned, lease_owner, leased_at, leased_until, gateway_booted_at, deadline_at, admitted_at, finished_at, outcome_code,
+    error, summary, prompt_hash, contract_version, payload_hash, hook_status, openclaw_task_ref, openclaw_session_key, pruned_by, pruned_hash) on job_attempts to agentbus_auditor;
+  grant select (hash, bytes, created_at, pruned_by) on prompts to agentbus_auditor;
+  grant select (id, namespace, topic, source_agent, source_job_id, source_attempt_id, dedupe_key, correlation_key, hops, lineage, created_by, created_at, pruned_by, pruned_hash)
+    on events to agentbus_auditor;
+  grant select (id, namespace, subject, agent_id, job_id, workflow_run_id, step, correlation_key, status, last_seq, created_by, created_at, expires_at, decided_at, decided_by, note)
+    on approvals to agentbus_auditor;
+  grant select (id, name, role, agent_id, created_by, created_at, expires_at, revoked_at) on api_tokens to agentbus_auditor;
+  grant select (id, namespace, agent_id, topic, subject_key, level, source_agent, since, first_seen_at, last_seen_at, count, last_raised_at, nag_count, nag_level, raise_at, status, settled_at,
+    settled_as, last_seq) on findings to agentbus_auditor;
+  grant select (id, finding_id, agent_id, level, tone, nag_level, status, created_at, read_by, read_attempt_id, read_at, read_until, closed_at, outcome, note) on inbox_messages to agentbus_auditor;
+  grant select (kind, id, version, actor_kind, actor, valid_from) on fleet_versions to agentbus_auditor;
+  grant select (id, base_url, hook_path, version, breaker, breaker_reason, breaker_changed_at, failures, reopened, probe_after, last_ready_at, last_down_at, booted_at, created_at, updated_at)
+    on gateways to agentbus_auditor;
+  grant select (id, namespace, agent_id, name, version, enabled, in_force_from, planned_until, plan_at) on standing_orders to agentbus_auditor;
+  grant select (order_id, version, enabled, in_force_from, actor_kind, actor) on standing_order_versions to agentbus_auditor;
+  grant select (id, namespace, name, agent_id, topic, enabled, version, updated_at) on subscriptions to agentbus_auditor;
+  grant select (id, namespace, workflow, version, status, source_agent, dedupe_key, correlation_key, last_error, last_seq, created_by, created_at, finished_at) on workflow_runs to agentbus_auditor;
+  grant select (run_id, step, status, job_id, approval_id, reason, started_at, finished_at) on workflow_steps to agentbus_auditor;
+  grant select (finding_id, seq, kind, message_id, job_id, attempt_id, actor_kind, actor, at) on finding_history to agentbus_auditor;
+  grant select (namespace, name, version, hash, created_by, created_at) on workflows to agentbus_auditor;
+  grant select (namespace, project, version, status, agent_id, job_id, actor_kind, actor, at) on project_statuses to agentbus_auditor;
+  grant select (id, alert_id, seq, rule, notice, receiver_kind, receiver, status, tries, next_try_at, job_id, created_at, done_at) on alert_deliveries to agentbus_auditor;
+  return true;
 end $function$
 ;
 CREATE OR REPLACE FUNCTION public.job_attempts_open_is_current()
@@ -1059,11 +1365,81 @@ begin
   return true;
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.prune_canonical(p prunes)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select concat_ws(E'\n', 'agentbus prune 1', p.seq, p.kind, to_char(p.before at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), p.rows, p.first_key, p.last_key,
+    encode(p.root, 'hex'), p.policy_version, p.actor_kind, p.actor, to_char(p.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+$function$
+;
+CREATE OR REPLACE FUNCTION public.prunes_chain()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  prior prunes;
+begin
+  select * into prior from prunes order by seq desc limit 1;
+  if new.seq <> coalesce(prior.seq, 0) + 1 then
+    raise exception 'prune % does not follow the one before', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  new.xact := pg_current_xact_id();
+  new.prev_hash := coalesce(prior.hash, decode(repeat('00', 32), 'hex'));
+  new.hash := sha256(new.prev_hash || convert_to(prune_canonical(new), 'UTF8'));
+  return new;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.prunes_name_their_rows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  found_rows bigint;
+begin
+  found_rows := case new.kind
+    when 'prompts' then (select count(*) from prompts where pruned_by = new.seq)
+    when 'jobs' then (select count(*) from jobs where pruned_by = new.seq)
+    when 'attempts' then (select count(*) from job_attempts where pruned_by = new.seq)
+    when 'events' then (select count(*) from events where pruned_by = new.seq)
+    else new.rows
+  end;
+  if found_rows <> new.rows then
+    raise exception 'prune % names % rows, % bear its number', new.seq, new.rows, found_rows using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
+  raise exception '% on % is refused: the table is append-only', tg_op, tg_table_name using errcode = 'restrict_violation';
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.refuse_change_but_pruning()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  emptied text[] := string_to_array(tg_argv[2], ' ') || array['pruned_by', 'pruned_hash'];
+  old_row jsonb := to_jsonb(old);
+  pruning prunes;
+begin
+  if tg_op = 'DELETE' then
+    select * into pruning from prunes p where p.kind = tg_argv[0] and p.xact = pg_current_xact_id()
+      and (old_row ->> 'id')::bigint between p.first_key::bigint and p.last_key::bigint;
+    if found and (old_row ->> tg_argv[1])::timestamptz < pruning.before then
+      return old;
+    end if;
+  elsif old_row ->> 'pruned_by' is null and new.pruned_by is not null then
+    select * into pruning from prunes p where p.kind = tg_argv[0] and p.xact = pg_current_xact_id() and p.seq = new.pruned_by;
+    if found and (old_row ->> tg_argv[1])::timestamptz < pruning.before and old_row - emptied = to_jsonb(new) - emptied then
+      return new;
+    end if;
+  end if;
   raise exception '% on % is refused: the table is append-only', tg_op, tg_table_name using errcode = 'restrict_violation';
 end $function$
 ;
@@ -1149,10 +1525,25 @@ end $function$
 
 -- triggers
 
-CREATE TRIGGER accesses_append_only BEFORE DELETE OR UPDATE ON public.accesses FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER accesses_append_only BEFORE DELETE ON public.accesses FOR EACH ROW EXECUTE FUNCTION refuse_change_but_pruning('accesses', 'at', '');
 CREATE TRIGGER accesses_no_truncate BEFORE TRUNCATE ON public.accesses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER accesses_no_update BEFORE UPDATE ON public.accesses FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agent_state_changes_append_only BEFORE DELETE OR UPDATE ON public.agent_state_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agent_state_changes_no_truncate BEFORE TRUNCATE ON public.agent_state_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_attempts_append_only BEFORE DELETE OR UPDATE ON public.alert_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_attempts_no_truncate BEFORE TRUNCATE ON public.alert_attempts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_deliveries_done_are_final BEFORE UPDATE ON public.alert_deliveries FOR EACH ROW WHEN ((old.status <> 'pending'::alert_delivery_status)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_deliveries_no_delete BEFORE DELETE ON public.alert_deliveries FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_deliveries_no_truncate BEFORE TRUNCATE ON public.alert_deliveries FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_history_append_only BEFORE DELETE OR UPDATE ON public.alert_history FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_history_no_truncate BEFORE TRUNCATE ON public.alert_history FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_silences_lifted_are_final BEFORE UPDATE ON public.alert_silences FOR EACH ROW WHEN ((old.lifted_at IS NOT NULL)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_silences_no_delete BEFORE DELETE ON public.alert_silences FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_silences_no_truncate BEFORE TRUNCATE ON public.alert_silences FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER alerts_have_history AFTER INSERT OR UPDATE OF status, last_seq, acknowledged_at ON public.alerts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION alerts_have_history();
+CREATE TRIGGER alerts_no_delete BEFORE DELETE ON public.alerts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alerts_no_truncate BEFORE TRUNCATE ON public.alerts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alerts_resolved_are_final BEFORE UPDATE ON public.alerts FOR EACH ROW WHEN ((old.status = 'resolved'::alert_status)) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approval_transitions_append_only BEFORE DELETE OR UPDATE ON public.approval_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approval_transitions_no_truncate BEFORE TRUNCATE ON public.approval_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER approvals_decided_are_final BEFORE UPDATE ON public.approvals FOR EACH ROW WHEN ((old.status <> 'pending'::approval_status)) EXECUTE FUNCTION refuse_change();
@@ -1165,7 +1556,15 @@ CREATE TRIGGER audit_checkpoints_append_only BEFORE DELETE OR UPDATE ON public.a
 CREATE TRIGGER audit_checkpoints_chain BEFORE INSERT ON public.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_chain();
 CREATE CONSTRAINT TRIGGER audit_checkpoints_name_their_jobs AFTER INSERT ON public.audit_checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_name_their_jobs();
 CREATE TRIGGER audit_checkpoints_no_truncate BEFORE TRUNCATE ON public.audit_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER control_changes_append_only BEFORE DELETE OR UPDATE ON public.control_changes FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER control_changes_no_truncate BEFORE TRUNCATE ON public.control_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER controls_begin_stays BEFORE UPDATE ON public.controls FOR EACH ROW WHEN (((((((((old.action IS DISTINCT FROM new.action) OR (old.scope IS DISTINCT FROM new.scope)) OR (old.target IS DISTINCT FROM new.target)) OR (old.reason IS DISTINCT FROM new.reason)) OR (old.set_by_kind IS DISTINCT FROM new.set_by_kind)) OR (old.set_by IS DISTINCT FROM new.set_by)) OR (old.set_at IS DISTINCT FROM new.set_at)) OR (old.until_at IS DISTINCT FROM new.until_at))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER controls_have_history AFTER INSERT OR UPDATE ON public.controls DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION controls_have_history();
+CREATE TRIGGER controls_lifted_are_final BEFORE UPDATE ON public.controls FOR EACH ROW WHEN ((old.lifted_at IS NOT NULL)) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER controls_no_delete BEFORE DELETE ON public.controls FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER controls_no_truncate BEFORE TRUNCATE ON public.controls FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_append_only BEFORE UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change_but_pruning('events', 'created_at', 'payload');
+CREATE TRIGGER events_no_delete BEFORE DELETE ON public.events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER events_no_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER finding_history_append_only BEFORE DELETE OR UPDATE ON public.finding_history FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER finding_history_no_truncate BEFORE TRUNCATE ON public.finding_history FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -1180,7 +1579,7 @@ CREATE CONSTRAINT TRIGGER inbox_messages_have_history AFTER INSERT OR UPDATE OF 
 CREATE TRIGGER inbox_messages_no_delete BEFORE DELETE ON public.inbox_messages FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER inbox_messages_no_truncate BEFORE TRUNCATE ON public.inbox_messages FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER inbox_messages_stay_read BEFORE UPDATE ON public.inbox_messages FOR EACH ROW WHEN (((old.status = 'read'::message_status) AND (new.status = 'unread'::message_status))) EXECUTE FUNCTION refuse_unread();
-CREATE TRIGGER job_attempts_closed_are_final BEFORE UPDATE ON public.job_attempts FOR EACH ROW WHEN ((old.finished_at IS NOT NULL)) EXECUTE FUNCTION refuse_change_of_closed_attempt();
+CREATE TRIGGER job_attempts_closed_are_final BEFORE UPDATE ON public.job_attempts FOR EACH ROW WHEN ((old.finished_at IS NOT NULL)) EXECUTE FUNCTION refuse_change_but_pruning('attempts', 'finished_at', 'hook_response openclaw_meta');
 CREATE CONSTRAINT TRIGGER job_attempts_hold_their_job AFTER INSERT OR UPDATE OF status, finished_at ON public.job_attempts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION job_attempts_open_is_current();
 CREATE TRIGGER job_attempts_no_delete BEFORE DELETE ON public.job_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER job_attempts_no_truncate BEFORE TRUNCATE ON public.job_attempts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -1192,15 +1591,23 @@ CREATE CONSTRAINT TRIGGER jobs_insert_has_history AFTER INSERT ON public.jobs DE
 CREATE TRIGGER jobs_move_their_slot AFTER UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.standing_order_run_id IS NOT NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION jobs_move_their_slot();
 CREATE TRIGGER jobs_no_delete BEFORE DELETE ON public.jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER jobs_no_truncate BEFORE TRUNCATE ON public.jobs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER jobs_pruned_are_final BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN (((old.pruned_by IS NOT NULL) AND (((((new.payload IS DISTINCT FROM old.payload) OR (new.state IS DISTINCT FROM old.state)) OR (new.result IS DISTINCT FROM old.result)) OR (new.answer IS DISTINCT FROM old.answer)) OR (new.pruned_hash IS DISTINCT FROM old.pruned_hash)))) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER jobs_pruned_by_a_prune BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN ((new.pruned_by IS DISTINCT FROM old.pruned_by)) EXECUTE FUNCTION refuse_change_but_pruning('jobs', 'finished_at', 'payload state result answer');
 CREATE CONSTRAINT TRIGGER jobs_update_has_history AFTER UPDATE OF status, last_seq ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.last_seq IS DISTINCT FROM new.last_seq))) EXECUTE FUNCTION jobs_state_has_history();
-CREATE TRIGGER observations_append_only BEFORE DELETE OR UPDATE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER observations_append_only BEFORE DELETE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change_but_pruning('observations', 'at', '');
 CREATE TRIGGER observations_no_truncate BEFORE TRUNCATE ON public.observations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER observations_no_update BEFORE UPDATE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_log_append_only BEFORE DELETE OR UPDATE ON public.project_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_log_no_truncate BEFORE TRUNCATE ON public.project_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_statuses_append_only BEFORE DELETE OR UPDATE ON public.project_statuses FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_statuses_no_truncate BEFORE TRUNCATE ON public.project_statuses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER prompts_append_only BEFORE DELETE OR UPDATE ON public.prompts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER prompts_append_only BEFORE UPDATE ON public.prompts FOR EACH ROW EXECUTE FUNCTION refuse_change_but_pruning('prompts', 'created_at', 'body');
+CREATE TRIGGER prompts_no_delete BEFORE DELETE ON public.prompts FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER prompts_no_truncate BEFORE TRUNCATE ON public.prompts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER prunes_append_only BEFORE DELETE OR UPDATE ON public.prunes FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER prunes_chain BEFORE INSERT ON public.prunes FOR EACH ROW EXECUTE FUNCTION prunes_chain();
+CREATE CONSTRAINT TRIGGER prunes_name_their_rows AFTER INSERT ON public.prunes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION prunes_name_their_rows();
+CREATE TRIGGER prunes_no_truncate BEFORE TRUNCATE ON public.prunes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER reactions_done_are_final BEFORE UPDATE ON public.reactions FOR EACH ROW WHEN ((old.status <> 'pending'::reaction_status)) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER reactions_no_delete BEFORE DELETE ON public.reactions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER reactions_no_truncate BEFORE TRUNCATE ON public.reactions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -1262,6 +1669,20 @@ create view blocked_work_v as
    FROM jobs
   WHERE (status = 'blocked'::job_status)
   ORDER BY blocked_at;
+create view controls_in_force_v as
+ SELECT id,
+    action,
+    (scope)::text AS scope,
+    NULLIF(target, ''::text) AS target,
+    reason,
+    set_by_kind,
+    set_by,
+    set_at,
+    until_at,
+    running,
+    drained_at
+   FROM controls
+  WHERE ((lifted_at IS NULL) AND ((until_at IS NULL) OR (until_at > clock_timestamp())));
 create view dispatcher_health_summary_v as
  SELECT namespace,
     dispatcher_id,
@@ -1278,6 +1699,18 @@ create view dispatcher_health_summary_v as
             ELSE 'alive'::text
         END AS health
    FROM dispatcher_heartbeats;
+create view fleet_changes_v as
+ SELECT kind,
+    id,
+    version,
+    valid_from,
+    actor_kind,
+    actor,
+        CASE
+            WHEN (kind <> 'subscription'::text) THEN (spec - 'token'::text)
+            ELSE NULL::jsonb
+        END AS spec
+   FROM fleet_versions;
 create view hand_offs_v as
  SELECT id AS job_id,
     source_agent,
@@ -1312,19 +1745,23 @@ create view inbox_open_v as
      JOIN findings f ON ((f.id = m.finding_id)))
   WHERE (m.status = ANY (ARRAY['unread'::message_status, 'read'::message_status]));
 create view queue_health_summary_v as
- SELECT namespace,
-    target_agent,
-    count(*) FILTER (WHERE (status = 'waiting'::job_status)) AS waiting_count,
-    count(*) FILTER (WHERE (status = 'queued'::job_status)) AS queued_count,
-    count(*) FILTER (WHERE (status = 'leased'::job_status)) AS leased_count,
-    count(*) FILTER (WHERE (status = 'running'::job_status)) AS running_count,
-    count(*) FILTER (WHERE (status = 'blocked'::job_status)) AS blocked_count,
-    count(*) FILTER (WHERE (attempt_count >= 3)) AS retry_hotspot_count,
-    EXTRACT(epoch FROM (now() - min(created_at) FILTER (WHERE (status = 'queued'::job_status)))) AS oldest_queued_age_seconds,
-    EXTRACT(epoch FROM (now() - min(updated_at) FILTER (WHERE (status = 'blocked'::job_status)))) AS oldest_blocked_age_seconds
-   FROM jobs j
-  WHERE (finished_at IS NULL)
-  GROUP BY namespace, target_agent;
+ SELECT j.namespace,
+    j.target_agent,
+    count(*) FILTER (WHERE (j.status = 'waiting'::job_status)) AS waiting_count,
+    count(*) FILTER (WHERE (j.status = 'queued'::job_status)) AS queued_count,
+    count(*) FILTER (WHERE (j.status = 'leased'::job_status)) AS leased_count,
+    count(*) FILTER (WHERE (j.status = 'running'::job_status)) AS running_count,
+    count(*) FILTER (WHERE (j.status = 'blocked'::job_status)) AS blocked_count,
+    count(*) FILTER (WHERE ((j.attempt_count >= 3) AND (j.finished_at IS NULL))) AS retry_hotspot_count,
+    EXTRACT(epoch FROM (now() - min(j.created_at) FILTER (WHERE (j.status = 'queued'::job_status)))) AS oldest_queued_age_seconds,
+    EXTRACT(epoch FROM (now() - min(j.updated_at) FILTER (WHERE (j.status = 'blocked'::job_status)))) AS oldest_blocked_age_seconds,
+    count(*) FILTER (WHERE (j.status = 'failed'::job_status)) AS failed_count,
+    count(*) FILTER (WHERE (j.status = 'dead'::job_status)) AS dead_count,
+    count(a.id) AS expired_lease_count
+   FROM (jobs j
+     LEFT JOIN job_attempts a ON (((a.id = j.current_attempt_id) AND (a.finished_at IS NULL) AND (a.leased_until < now()))))
+  WHERE ((j.finished_at IS NULL) OR ((j.status = ANY (ARRAY['failed'::job_status, 'dead'::job_status])) AND (j.buried_at IS NULL)))
+  GROUP BY j.namespace, j.target_agent;
 create view ready_jobs_v as
  SELECT id,
     namespace,
@@ -1366,7 +1803,17 @@ create view ready_jobs_v as
     created_at,
     updated_at,
     finished_at,
-    buried_at
+    buried_at,
+    awaited,
+    standing_order_run_id,
+    session_mode,
+    source_event_id,
+    hops,
+    lineage,
+    capabilities,
+    blocked_at,
+    escalate_at,
+    answer
    FROM jobs
   WHERE ((status = 'queued'::job_status) AND (run_after <= now()));
 create view standing_order_daily_counts_v as
@@ -1385,6 +1832,19 @@ create view standing_order_daily_counts_v as
    FROM (standing_order_runs r
      JOIN standing_orders o ON ((o.id = r.order_id)))
   GROUP BY (((r.slot_at AT TIME ZONE 'UTC'::text))::date), o.namespace, o.agent_id, o.name;
+create view standing_order_definitions_v as
+ SELECT v.order_id,
+    o.namespace,
+    o.agent_id,
+    o.name,
+    v.version,
+    v.enabled,
+    v.in_force_from,
+    v.actor_kind,
+    v.actor,
+    (v.definition - 'message'::text) AS definition
+   FROM (standing_order_versions v
+     JOIN standing_orders o ON ((o.id = v.order_id)));
 create view standing_order_gaps_v as
  SELECT o.agent_id,
     o.name,
@@ -1409,13 +1869,19 @@ create view standing_order_health_summary_v as
     l.slot_at AS last_slot_at,
     l.status AS last_status,
     l.cause AS last_cause,
-    count(r.id) AS slots_24h,
-    count(r.id) FILTER (WHERE (r.status = 'no_work'::slot_status)) AS no_work_24h,
-    count(r.id) FILTER (WHERE (r.status = 'completed'::slot_status)) AS completed_24h,
-    count(r.id) FILTER (WHERE (r.status = 'blocked'::slot_status)) AS blocked_24h,
-    count(r.id) FILTER (WHERE (r.status = 'failed'::slot_status)) AS failed_24h,
-    count(r.id) FILTER (WHERE (r.status = 'skipped'::slot_status)) AS skipped_24h,
-    count(r.id) FILTER (WHERE (r.status = 'missed'::slot_status)) AS missed_24h
+    d.slots AS slots_24h,
+    d.no_work AS no_work_24h,
+    d.completed AS completed_24h,
+    d.blocked AS blocked_24h,
+    d.failed AS failed_24h,
+    d.skipped AS skipped_24h,
+    d.missed AS missed_24h,
+    d.runs AS runs_last_24h,
+    d.completed AS completed_last_24h,
+    d.no_work AS no_work_last_24h,
+    d.blocked AS blocked_last_24h,
+    d.failed AS failed_last_24h,
+    d.missed AS missed_last_24h
    FROM (((standing_orders o
      LEFT JOIN LATERAL ( SELECT standing_order_runs.slot_at
            FROM standing_order_runs
@@ -1429,8 +1895,16 @@ create view standing_order_health_summary_v as
           WHERE ((standing_order_runs.order_id = o.id) AND (standing_order_runs.slot_at <= now()))
           ORDER BY standing_order_runs.slot_at DESC
          LIMIT 1) l ON (true))
-     LEFT JOIN standing_order_runs r ON (((r.order_id = o.id) AND (r.slot_at > (now() - '1 day'::interval)) AND (r.slot_at <= now()))))
-  GROUP BY o.id, n.slot_at, l.slot_at, l.status, l.cause;
+     LEFT JOIN LATERAL ( SELECT count(*) AS slots,
+            count(r.started_at) AS runs,
+            count(*) FILTER (WHERE (r.status = 'no_work'::slot_status)) AS no_work,
+            count(*) FILTER (WHERE (r.status = 'completed'::slot_status)) AS completed,
+            count(*) FILTER (WHERE (r.status = 'blocked'::slot_status)) AS blocked,
+            count(*) FILTER (WHERE (r.status = 'failed'::slot_status)) AS failed,
+            count(*) FILTER (WHERE (r.status = 'skipped'::slot_status)) AS skipped,
+            count(*) FILTER (WHERE (r.status = 'missed'::slot_status)) AS missed
+           FROM standing_order_runs r
+          WHERE ((r.order_id = o.id) AND (r.slot_at > (now() - '1 day'::interval)) AND (r.slot_at <= now()))) d ON (true));
 create view stuck_jobs_v as
  SELECT j.id,
     j.namespace,
@@ -1475,7 +1949,87 @@ create view stuck_jobs_v as
     j.buried_at,
     a.leased_until,
     a.lease_owner,
-    a.attempt_no
+    a.attempt_no,
+    j.awaited,
+    j.standing_order_run_id,
+    j.session_mode,
+    j.source_event_id,
+    j.hops,
+    j.lineage,
+    j.capabilities,
+    j.blocked_at,
+    j.escalate_at,
+    j.answer
    FROM (jobs j
      JOIN job_attempts a ON ((a.id = j.current_attempt_id)))
   WHERE ((a.finished_at IS NULL) AND (a.leased_until < now()));
+create view system_health_snapshot_v as
+ WITH queue AS (
+         SELECT queue_health_summary_v.namespace,
+            (sum(queue_health_summary_v.waiting_count))::bigint AS waiting_count,
+            (sum(queue_health_summary_v.queued_count))::bigint AS queued_count,
+            (sum(queue_health_summary_v.leased_count))::bigint AS leased_count,
+            (sum(queue_health_summary_v.running_count))::bigint AS running_count,
+            (sum(queue_health_summary_v.blocked_count))::bigint AS blocked_count,
+            (sum(queue_health_summary_v.failed_count))::bigint AS failed_count,
+            (sum(queue_health_summary_v.dead_count))::bigint AS dead_count,
+            (sum(queue_health_summary_v.expired_lease_count))::bigint AS expired_lease_count,
+            (sum(queue_health_summary_v.retry_hotspot_count))::bigint AS retry_hotspot_count,
+            max(queue_health_summary_v.oldest_queued_age_seconds) AS oldest_queued_age_seconds,
+            max(queue_health_summary_v.oldest_blocked_age_seconds) AS oldest_blocked_age_seconds
+           FROM queue_health_summary_v
+          GROUP BY queue_health_summary_v.namespace
+        ), standing AS (
+         SELECT o.namespace,
+            count(r.started_at) AS runs_last_24h,
+            count(*) FILTER (WHERE (r.status = 'completed'::slot_status)) AS completed_last_24h,
+            count(*) FILTER (WHERE (r.status = 'no_work'::slot_status)) AS no_work_last_24h,
+            count(*) FILTER (WHERE (r.status = 'blocked'::slot_status)) AS blocked_last_24h,
+            count(*) FILTER (WHERE (r.status = 'failed'::slot_status)) AS failed_last_24h,
+            count(*) FILTER (WHERE (r.status = 'skipped'::slot_status)) AS skipped_last_24h,
+            count(*) FILTER (WHERE (r.status = 'missed'::slot_status)) AS missed_last_24h
+           FROM (standing_orders o
+             LEFT JOIN standing_order_runs r ON (((r.order_id = o.id) AND (r.slot_at > (now() - '1 day'::interval)) AND (r.slot_at <= now()))))
+          GROUP BY o.namespace
+        ), dispatchers AS (
+         SELECT dispatcher_health_summary_v.namespace,
+            count(*) AS dispatcher_count,
+            count(*) FILTER (WHERE (dispatcher_health_summary_v.health = 'alive'::text)) AS healthy_dispatcher_count,
+            count(*) FILTER (WHERE (dispatcher_health_summary_v.health = 'stale'::text)) AS stale_dispatcher_count,
+            max(dispatcher_health_summary_v.last_seen) AS last_dispatcher_seen_at,
+            EXTRACT(epoch FROM (now() - max(dispatcher_health_summary_v.last_seen))) AS seconds_since_last_dispatcher_seen,
+            sum(dispatcher_health_summary_v.leases_owned) FILTER (WHERE (dispatcher_health_summary_v.health = 'alive'::text)) AS leases_owned_total,
+            sum(dispatcher_health_summary_v.busy_agents) FILTER (WHERE (dispatcher_health_summary_v.health = 'alive'::text)) AS busy_agents_total
+           FROM dispatcher_health_summary_v
+          WHERE (dispatcher_health_summary_v.health <> 'stopped'::text)
+          GROUP BY dispatcher_health_summary_v.namespace
+        )
+ SELECT namespace,
+    COALESCE(q.waiting_count, (0)::bigint) AS waiting_count,
+    COALESCE(q.queued_count, (0)::bigint) AS queued_count,
+    COALESCE(q.leased_count, (0)::bigint) AS leased_count,
+    COALESCE(q.running_count, (0)::bigint) AS running_count,
+    COALESCE(q.blocked_count, (0)::bigint) AS blocked_count,
+    COALESCE(q.failed_count, (0)::bigint) AS failed_count,
+    COALESCE(q.dead_count, (0)::bigint) AS dead_count,
+    COALESCE(q.expired_lease_count, (0)::bigint) AS expired_lease_count,
+    COALESCE(q.retry_hotspot_count, (0)::bigint) AS retry_hotspot_count,
+    q.oldest_queued_age_seconds,
+    q.oldest_blocked_age_seconds,
+    COALESCE(s.runs_last_24h, (0)::bigint) AS standing_runs_last_24h,
+    COALESCE(s.completed_last_24h, (0)::bigint) AS standing_completed_last_24h,
+    COALESCE(s.no_work_last_24h, (0)::bigint) AS standing_no_work_last_24h,
+    COALESCE(s.blocked_last_24h, (0)::bigint) AS standing_blocked_last_24h,
+    COALESCE(s.failed_last_24h, (0)::bigint) AS standing_failed_last_24h,
+    COALESCE(s.skipped_last_24h, (0)::bigint) AS standing_skipped_last_24h,
+    COALESCE(s.missed_last_24h, (0)::bigint) AS standing_missed_last_24h,
+    COALESCE(d.dispatcher_count, (0)::bigint) AS dispatcher_count,
+    COALESCE(d.healthy_dispatcher_count, (0)::bigint) AS healthy_dispatcher_count,
+    COALESCE(d.stale_dispatcher_count, (0)::bigint) AS stale_dispatcher_count,
+    d.last_dispatcher_seen_at,
+    d.seconds_since_last_dispatcher_seen,
+    COALESCE(d.leases_owned_total, (0)::bigint) AS leases_owned_total,
+    COALESCE(d.busy_agents_total, (0)::bigint) AS busy_agents_total
+   FROM ((queue q
+     FULL JOIN standing s USING (namespace))
+     FULL JOIN dispatchers d USING (namespace));

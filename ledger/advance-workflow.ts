@@ -3,6 +3,7 @@ import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { fits } from '../contracts/filters.js'
 import type { JobId } from '../contracts/ids.js'
+import { faultsOf } from '../contracts/issues.js'
 import { CreateJobBody } from '../contracts/jobs.js'
 import { fill, fillText } from '../contracts/templates.js'
 import type { WorkflowStep } from '../contracts/workflows.js'
@@ -178,7 +179,7 @@ async function sendJob(tx: Tx, run: LockedRun, step: WorkflowStep, data: unknown
     correlation_key: run.row.correlation_key,
     source_agent: run.row.source_agent ?? undefined,
   })
-  if (!body.success) throw new AgentbusError('AGENTBUS_BAD_REQUEST', body.error.issues.map(({ path, message }) => `${path.map(String).join('.')}: ${message}`).join('; '))
+  if (!body.success) throw new AgentbusError('AGENTBUS_BAD_REQUEST', faultsOf(body.error.issues))
   const { job } = await createJob(tx, body.data, { actor: actorOf(run), nowMs, awaited: true })
   await moveStep(tx, run, step.id, { to: 'running', actor: SYSTEM_ACTOR, jobId: job.id, details: { job_id: job.id } })
 }

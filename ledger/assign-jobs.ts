@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
 import type { Tx } from './database.js'
 import { observe } from './observe.js'
+import { pausedBy } from './paused-by.js'
 import type { JobRow } from './rows.js'
 import { adoptLocked, note } from './transition.js'
 
@@ -18,9 +19,10 @@ interface FreeAgent {
   assigned: number
 }
 
-/** What stops work: of one agent, of its gateway, or of everything. */
-const STOPPED = sql`exists (select from controls c where c.lifted_at is null and (c.scope = 'everything'
-  or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id)))`
+/** Whether something stops work: of one agent, of its gateway, or of everything. */
+const STOPPED = sql`${pausedBy({ agent: sql`a.id`, gateway: sql`a.gateway_id` })} is not null`
+/** The same of a lane alone. */
+const LANE_STOPPED = sql`${pausedBy({ lane: sql`j.lane::text`, agent: sql`null`, gateway: sql`null` })} is not null`
 
 /**
  * Gives jobs that name capabilities to agents that have them and a free place: the most urgent first, then the oldest; of
@@ -64,7 +66,7 @@ async function freeAgents(tx: Tx): Promise<Map<string, FreeAgent>> {
       left join agent_states s on s.agent_id = a.id
       left join jobs j on j.target_agent = a.id and j.finished_at is null
         and (j.status in ('leased', 'running') or (j.status = 'queued' and j.run_after <= clock_timestamp()))
-    where a.enabled and cardinality(a.capabilities) > 0 and g.breaker = 'closed' and not ${STOPPED}
+    where a.enabled and cardinality(a.capabilities) > 0 and g.breaker = 'closed' and not (${STOPPED})
     group by a.id, s.assigned_count, s.last_assigned_at having count(j.id) < a.concurrency`)
   return new Map((rows as unknown as FreeAgent[]).map((row) => [row.id, { ...row, assigned: Number(row.assigned) }]))
 }
@@ -78,7 +80,7 @@ async function waitingJobs(tx: Tx, free: readonly string[], limit: number): Prom
   const { rows } = await tx.execute(sql`
     select j.*, array(${able}) as f_able from jobs j
     where j.status = 'queued' and j.target_agent is null and j.run_after <= clock_timestamp() and exists (${able})
-      and not exists (select from controls c where c.lifted_at is null and c.scope = 'lane' and c.target = j.lane::text)
+      and not (${LANE_STOPPED})
     order by j.priority desc, j.run_after, j.id limit ${limit} for update of j skip locked`)
   return rows.map(({ f_able, ...job }) => ({ job: job as unknown as JobRow, able: f_able as string[] }))
 }

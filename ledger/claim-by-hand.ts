@@ -5,6 +5,7 @@ import type { ClaimJobsBody } from '../contracts/jobs.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import type { DeliveryTarget, LeaseRequest } from './lease-job.js'
+import { orderOfJob, pausedBy } from './paused-by.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { openAttempt } from './open-attempts.js'
 import { adoptLocked, type LockedJob } from './transition.js'
@@ -31,8 +32,7 @@ export async function claimByHand(
       where j.status = 'queued' and j.namespace = ${body.namespace} and j.run_after <= clock_timestamp() and a.enabled
         and (${body.target_agent ?? null}::text is null or j.target_agent = ${body.target_agent ?? null})
         and not (j.id = any(${sql.param(tried)}::uuid[]))
-        and not exists (select from controls c where c.lifted_at is null and (c.scope = 'everything' or (c.scope = 'lane' and c.target = j.lane::text)
-          or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id)))
+        and ${pausedBy({ lane: sql`j.lane::text`, agent: sql`a.id`, gateway: sql`a.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) })} is null
       order by j.priority desc, j.run_after, j.id
       limit 1 for update of j skip locked`)
     const row = rows[0]

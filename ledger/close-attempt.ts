@@ -12,6 +12,7 @@ import type { Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import { fileFinding } from './file-finding.js'
 import type { Ending } from './grouped-moves.js'
+import { limitsOf } from './limits.js'
 import { observe } from './observe.js'
 import { decision } from './decide-approval.js'
 import { endedJob, releaseDependents } from './release-dependents.js'
@@ -344,11 +345,13 @@ export function backoffOf(job: JobRow, request: { readonly retryBaseSeconds: num
   return retryDelaySeconds({ burned: job.attempt_count + 1, baseSeconds: request.retryBaseSeconds, random: request.random })
 }
 
+/** @throws AGENTBUS_LIMIT_REACHED when what follows is too much: the close is then not written either, and may be sent again */
 async function writeFollowUps(tx: Tx, job: JobRow, request: CloseRequest, closing: Closing): Promise<void> {
+  const made: JobRow[] = []
   for (const followUp of closing.body.follow_ups) {
     const correlation = followUp.correlation_key ?? job.correlation_key ?? undefined
     const flow = followUp.flow_key ?? job.flow_key ?? undefined
-    await createJob(
+    const { job: next, created } = await createJob(
       tx,
       {
         ...followUp,
@@ -359,7 +362,9 @@ async function writeFollowUps(tx: Tx, job: JobRow, request: CloseRequest, closin
       },
       { actor: request.actor, nowMs: request.nowMs },
     )
+    if (created) made.push(next)
   }
+  await limitsOf(tx).mustFit(tx, made)
   for (const event of closing.body.events) {
     const correlation = event.correlation_key ?? job.correlation_key ?? undefined
     await emitEvent(

@@ -1,4 +1,5 @@
 import { sql, type SQL } from 'drizzle-orm'
+import { currentTraceparent } from '../config/tracing.js'
 import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { DelegationRule } from '../contracts/fleet.js'
@@ -104,7 +105,7 @@ async function insertJob(tx: Tx, body: CreateJobBody, by: Creator, waiting: bool
         insert into job_transitions (job_id, seq, kind, to_status, reason, actor_kind, actor, details)
         select id, 1, 'move', status, 'created', ${by.actor.kind}::actor_kind, ${by.actor.id},
           jsonb_strip_nulls(jsonb_build_object('payload_hash', payload_hash, 'target_agent', target_agent, 'job_type', job_type, 'priority', priority,
-            'capabilities', case when cardinality(capabilities) > 0 then to_jsonb(capabilities) end, 'event_id', source_event_id))
+            'capabilities', case when cardinality(capabilities) > 0 then to_jsonb(capabilities) end, 'event_id', source_event_id, 'traceparent', ${currentTraceparent() ?? null}::text))
         from inserted
       ), queued as (
         insert into outbox (kind, job_id, agent_id, generation)

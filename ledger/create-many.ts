@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import { currentTraceparent } from '../config/tracing.js'
 import { uuidv7 } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
@@ -11,6 +12,8 @@ import type { JobRow } from './rows.js'
 export interface Creation {
   readonly body: CreateJobBody
   readonly by: Creator
+  /** The trace that it belongs to. */
+  readonly traceparent: string | undefined
 }
 
 /**
@@ -22,7 +25,7 @@ export async function createMany(tx: Tx, bodies: readonly CreateJobBody[], by: C
   const together = bodies.filter(isPlain)
   const written = await createTogether(
     tx,
-    together.map((body) => ({ body, by })),
+    together.map((body) => ({ body, by, traceparent: currentTraceparent() })),
   )
   const jobs = new Map(together.map((body, at) => [body, written[at]]))
   if (written.some((job) => job !== undefined)) hintAfterCommit(tx, { outbox: true })
@@ -53,11 +56,11 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
     if (key !== undefined) keys.add(key)
     return uuidv7(by.nowMs)
   })
-  const wanted = creations.flatMap(({ body, by }, n) => {
+  const wanted = creations.flatMap(({ body, by, traceparent }, n) => {
     const id = ids[n]
     if (id === undefined) return []
     const origin = { free: mayAnything(by), awaited: by.awaited === true, hops: by.chain?.hops, lineage: by.chain?.lineage, source_event_id: by.chain?.eventId }
-    return [{ ...body, ...origin, n, id, payload_hash: sha256(canonicalJson(body.payload)), actor_kind: by.actor.kind, actor: by.actor.id }]
+    return [{ ...body, ...origin, n, id, payload_hash: sha256(canonicalJson(body.payload)), actor_kind: by.actor.kind, actor: by.actor.id, traceparent }]
   })
   if (wanted.length === 0) return []
   const { rows } = await db.execute(sql`
@@ -65,7 +68,7 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
       select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as w (n int, id uuid, namespace text, parent_job_id uuid, flow_key text, correlation_key text,
         source_agent text, target_agent text, job_type text, subject text, lane lane, priority int, dedupe_key text, payload jsonb, payload_hash text, state jsonb,
         run_after timestamptz, max_attempts int, timeout_seconds int, lease_seconds int, on_lost on_lost, on_dependency_death on_dependency_death,
-        awaited boolean, hops int, lineage uuid[], source_event_id bigint, free boolean, actor_kind actor_kind, actor text)
+        awaited boolean, hops int, lineage uuid[], source_event_id bigint, free boolean, actor_kind actor_kind, actor text, traceparent text)
     ), inserted as (
       insert into jobs (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload,
         payload_hash, state, status, last_seq, run_after, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, awaited, hops, lineage,
@@ -83,7 +86,7 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
       insert into job_transitions (job_id, seq, kind, to_status, reason, actor_kind, actor, details)
       select i.id, 1, 'move', i.status, 'created', w.actor_kind, w.actor,
         jsonb_strip_nulls(jsonb_build_object('payload_hash', i.payload_hash, 'target_agent', i.target_agent, 'job_type', i.job_type, 'priority', i.priority,
-          'event_id', i.source_event_id))
+          'event_id', i.source_event_id, 'traceparent', w.traceparent))
       from inserted i join wanted w on w.id = i.id order by w.n
     ), queued as (
       insert into outbox (kind, job_id, agent_id, generation) select 'publish', i.id, i.target_agent, i.generation from inserted i join wanted w on w.id = i.id order by w.n

@@ -8,6 +8,7 @@ import pg from 'pg'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { PipelinedClients } from './pipelined-clients.js'
 import { prepareStatements } from './prepared-statements.js'
+import { endWhenSilent, SILENCE_MS } from './silence.js'
 import * as schema from './schema/index.js'
 
 export type Db = NodePgDatabase<typeof schema>
@@ -37,6 +38,8 @@ export interface DatabaseOptions {
   readonly poolSize: number
   readonly applicationName: string
   readonly onError: (error: Error) => void
+  /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
+  readonly silenceMs?: number
 }
 
 /**
@@ -55,15 +58,17 @@ export function openDatabase(options: DatabaseOptions): Database {
     options: '-c timezone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
   }
   const lanes = options.poolSize < 8 ? 1 : 2
+  const silenceMs = options.silenceMs ?? SILENCE_MS
   const pool = new pg.Pool({ ...config, max: Math.max(1, options.poolSize - 2 * lanes), idleTimeoutMillis: 30_000 })
-  const pipelined = new PipelinedClients({ config, size: lanes, onError: options.onError })
-  const byIndex = { ...config, options: `${config.options} ${BY_INDEX}` }
-  const grouped = new PipelinedClients({ config: byIndex, size: lanes, onError: options.onError })
+  const lane = { size: lanes, onError: options.onError, silenceMs }
+  const pipelined = new PipelinedClients({ ...lane, config })
+  const grouped = new PipelinedClients({ ...lane, config: { ...config, options: `${config.options} ${BY_INDEX}` } })
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
   pool.on('connect', (client) => {
     client.on('error', options.onError)
     prepareStatements(client)
+    endWhenSilent(client, silenceMs)
   })
   const db = drizzle(pool, { schema })
   pools.set(db, pool)
@@ -136,6 +141,12 @@ const AWAY = new Set([
   'ETIMEDOUT',
 ])
 
+/**
+ * The statement, or the transaction between two statements, has taken longer than it may: it waited behind another one, or
+ * the machine has too much to do. PostgreSQL has undone it.
+ */
+const TOO_SLOW = new Set(['57014', '25P03', '55P03'])
+
 /** The SQLSTATE or errno of a thrown value, looking through Drizzle's wrapper; undefined when there is none. */
 export function sqlStateOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
@@ -148,6 +159,14 @@ export function constraintOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
   if ('constraint' in error && typeof error.constraint === 'string') return error.constraint
   return error.cause === undefined ? undefined : constraintOf(error.cause)
+}
+
+/** AGENTBUS_UNAVAILABLE for an error that only says that this is a bad moment; any other error as it is. */
+function whatToTell(error: unknown): unknown {
+  if (error instanceof AgentbusError) return error
+  if (isAway(error)) return new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
+  if (TOO_SLOW.has(sqlStateOf(error) ?? '')) return new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger did not get to it in time; it has undone this.', {}, { cause: error })
+  return error
 }
 
 /** True when the database server cannot be reached at the moment. */
@@ -174,7 +193,7 @@ export function isServerRefusal(error: unknown): boolean {
 
 /**
  * Runs `work` in one transaction, again after a deadlock or serialization failure (at most five times).
- * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away; nothing was acknowledged then.
+ * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away or too slow; nothing was acknowledged then.
  */
 export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
@@ -184,24 +203,20 @@ export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Pr
       const state = sqlStateOf(error)
       const again = (state !== undefined && RETRYABLE.has(state)) || constraintOf(error) === OVERTAKEN
       if (again && tries < 5) continue
-      if (!(error instanceof AgentbusError) && isAway(error)) {
-        throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
-      }
-      throw error
+      throw whatToTell(error)
     }
   }
 }
 
 /**
  * Runs one statement that is a transaction of its own: three round trips less than BEGIN, statement, COMMIT.
- * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away
+ * @throws AgentbusError AGENTBUS_UNAVAILABLE when the server is away or too slow
  */
 export async function inOneStatement<T>(db: Db, work: (db: Db) => Promise<T>): Promise<T> {
   try {
     return await work(db)
   } catch (error) {
-    if (!(error instanceof AgentbusError) && isAway(error)) throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
-    throw error
+    throw whatToTell(error)
   }
 }
 

@@ -14,6 +14,7 @@ import { decideApproval } from './decide-approval.js'
 import { approvalView, listSubscriptions } from './handoff-queries.js'
 import { onceOnly } from './idempotency.js'
 import { requireRight } from './policies.js'
+import { mustBeAgent, mustBeAtVersion } from './preconditions.js'
 import { jobView } from './rows.js'
 import { lockJob, move, type LockedJob } from './transition.js'
 
@@ -42,7 +43,7 @@ export class HandoffCommands {
       onceOnly(tx, context, async () => {
         await lockDefinitions(tx)
         await mustBeAgent(tx, definition.agent)
-        mustBeAtVersion(definition, (await knownSubscriptions(tx)).get(subscriptionKey(definition))?.version, context.ifVersion)
+        mustBeAtVersion(`Subscription ${subscriptionKey(definition)}`, (await knownSubscriptions(tx)).get(subscriptionKey(definition))?.version, context.ifVersion)
         const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
         const [change] = await applySubscriptions(tx, [definition], { ...by, dryRun, prune: false })
         if (change === undefined) throw new Error('applying one subscription is one change')
@@ -59,7 +60,7 @@ export class HandoffCommands {
         await lockDefinitions(tx)
         const known = (await knownSubscriptions(tx)).get(subscriptionKey(key))
         if (known === undefined) throw new AgentbusError('AGENTBUS_SUBSCRIPTION_NOT_FOUND', `No subscription has the name ${subscriptionKey(key)}.`)
-        mustBeAtVersion(key, known.version, context.ifVersion)
+        mustBeAtVersion(`Subscription ${subscriptionKey(key)}`, known.version, context.ifVersion)
         const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
         const [change] = await applySubscriptions(tx, [{ ...known.definition, enabled: false }], { ...by, dryRun: false, prune: false })
         if (change === undefined) throw new Error('applying one subscription is one change')
@@ -118,17 +119,6 @@ async function mayAnswer(tx: Tx, caller: Caller, job: LockedJob): Promise<void> 
   }
   if (agent !== undefined && agent !== job.target_agent && (job.blocked_owner === agent || job.source_agent === agent)) return
   await requireRight(tx, caller, 'unblock', `answer job ${job.id}`)
-}
-
-async function mustBeAgent(tx: Tx, id: string): Promise<void> {
-  const { rows } = await tx.execute(sql`select 1 from agents where id = ${id}`)
-  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${id}.`, { agent_id: id })
-}
-
-function mustBeAtVersion(key: { readonly namespace: string; readonly name: string }, known: number | undefined, version: number | undefined): void {
-  if (version === undefined || version === known) return
-  const stands = known === undefined ? 'does not exist' : `is at version ${known}`
-  throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `Subscription ${subscriptionKey(key)} ${stands}, not at ${version}.`, { version: known ?? null })
 }
 
 async function viewOf(tx: Tx, { name, namespace }: { readonly namespace: string; readonly name: string }): Promise<SubscriptionView | null> {

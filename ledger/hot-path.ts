@@ -1,3 +1,4 @@
+import { currentTraceparent } from '../config/tracing.js'
 import type { JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { createTogether, type Creation } from './create-many.js'
@@ -27,14 +28,17 @@ export class HotPath {
   /** Slots that an opening under way has asked for, by agent: no other of this process asks for the same. */
   readonly #asked = new Map<string, Set<number>>()
 
+  readonly #db: Db
+
   constructor(database: Database) {
+    this.#db = database.grouped
     /** `locked` is the answer for an item alone whose row somebody holds: it is decided under the job's lock, where it may wait. */
     const grouped = <Item, Result>(work: (db: Db, items: readonly Item[]) => Promise<readonly Result[]>, locked: NoInfer<Result>): Grouped<Item, Result> =>
       new Grouped({
         most: MOST,
         work: async (items) => {
           try {
-            return await inOneStatement(database.grouped, (db) => work(db, items))
+            return await work(this.#db, items)
           } catch (error) {
             if (items.length === 1 && isLockTimeout(error)) return [locked]
             throw error
@@ -49,18 +53,23 @@ export class HotPath {
     this.#standings = grouped(jobStandings, undefined)
   }
 
+  /** @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
+  #ask<Item, Result>(group: Grouped<Item, Result>, item: Item): Promise<Result> {
+    return inOneStatement(this.#db, () => group.do(item))
+  }
+
   /** Creates a job that is plain. @returns undefined when it was not, for a reason that createJob tells */
   create(body: CreateJobBody, by: Creator): Promise<JobRow | undefined> {
-    return this.#creations.do({ body, by })
+    return this.#ask(this.#creations, { body, by, traceparent: currentTraceparent() })
   }
 
   /** @returns undefined when the job or its agent is not in the commonest state */
   async lease(request: LeaseRequest): Promise<Extract<LeaseDecision, { kind: 'start' }> | undefined> {
-    const facts = await this.#leases.do(request.jobId)
+    const facts = await this.#ask(this.#leases, request.jobId)
     const lease = facts === undefined ? undefined : plainLease(facts, request)
     if (facts === undefined || lease === undefined) return undefined
     const { job } = facts
-    const opened = await this.#inFreeSlot(agentOf(job), lease.attempt, (slot) => this.#openings.do({ job, attempt: lease.attempt, slot }))
+    const opened = await this.#inFreeSlot(agentOf(job), lease.attempt, (slot) => this.#ask(this.#openings, { job, attempt: lease.attempt, slot }))
     return opened?.kind === 'opened' ? { kind: 'start', job: opened.job, attempt: opened.attempt, target: lease.target } : undefined
   }
 
@@ -82,16 +91,16 @@ export class HotPath {
   }
 
   admit(admission: Admission): Promise<Admitted> {
-    return this.#admissions.do(admission)
+    return this.#ask(this.#admissions, admission)
   }
 
   /** @returns the ended job; undefined when it is not as an ending that nothing follows from needs it */
   end(ending: Ending): Promise<JobRow | undefined> {
-    return this.#endings.do(ending)
+    return this.#ask(this.#endings, ending)
   }
 
   /** Where a job stands. @returns undefined when there is none with that id */
   standing(id: JobId): Promise<JobStanding | undefined> {
-    return this.#standings.do(id)
+    return this.#ask(this.#standings, id)
   }
 }

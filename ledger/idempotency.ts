@@ -30,6 +30,13 @@ export async function onceOnly<T extends Record<string, unknown>>(tx: Tx, contex
   return result
 }
 
+/** Puts another answer in the place of the one that a repeat would get: what the command did after its transaction is part of it. */
+export async function amendAnswer(tx: Tx, context: CommandContext, answer: Record<string, unknown>): Promise<void> {
+  if (context.idempotency === undefined) return
+  await tx.execute(sql`
+    update idempotency_keys set response = ${JSON.stringify(answer)}::json where caller = ${callerKey(context.caller)} and key = ${context.idempotency.key}`)
+}
+
 /** Forgets keys older than `hours`; a repeat after that is a new request. @returns how many */
 export async function forgetIdempotencyKeys(tx: Tx, hours: number): Promise<number> {
   const { rows } = await tx.execute(sql`

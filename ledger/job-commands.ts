@@ -24,14 +24,16 @@ import { checkFence, closeAttempt, plainEnding, type CloseRequest, type Closing,
 import { createGraph } from './create-graph.js'
 import { createMany, isPlain } from './create-many.js'
 import { createJob } from './create-job.js'
-import type { Tx } from './database.js'
+import type { Db, Tx } from './database.js'
 import { renewLease } from './deliver-attempt.js'
 import { emitEvent } from './emit-event.js'
 import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
 import type { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
-import { buryJob, cancelJob, promoteJob, retryJob } from './operate-job.js'
+import { limitsOf, type Limits } from './limits.js'
+import { buryJob, cancelJob, forceDead, promoteJob, retryJob } from './operate-job.js'
+import { limitsRates, takeFromRates } from './rate-limits.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
 import { lockJob, move, note, type LockedJob } from './transition.js'
 
@@ -42,12 +44,14 @@ export interface CommandDeps {
   /** Says what the hot path has written. */
   readonly hint: (hint: Hint) => void
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
+  readonly limits: Limits
+  readonly db: () => Db
   readonly nowMs: () => number
   readonly random: () => number
   readonly retryBaseSeconds: number
 }
 
-const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_DELEGATION_REFUSED', 'AGENTBUS_ILLEGAL_TRANSITION', 'AGENTBUS_VERSION_MISMATCH'])
+const LEAVES_A_ROW: ReadonlySet<string> = new Set(['AGENTBUS_DELEGATION_REFUSED', 'AGENTBUS_LIMIT_REACHED', 'AGENTBUS_ILLEGAL_TRANSITION', 'AGENTBUS_VERSION_MISMATCH'])
 
 /** The commands on jobs and events that REST and the board call. One transaction each. */
 export class JobCommands {
@@ -61,11 +65,14 @@ export class JobCommands {
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
     await this.#mayComeFrom(context.caller, named.parent_job_id)
-    return this.#withRow(context.caller, {}, () => this.#create(context, named))
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#rate(context.caller, [named])
+      return this.#create(context, named)
+    })
   }
 
   async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
-    if (context.idempotency === undefined && isPlain(named)) {
+    if (context.idempotency === undefined && isPlain(named) && (await this.#deps.limits.hasRoom(this.#deps.db(), [named]))) {
       const job = await this.#deps.hot.create(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
       if (job !== undefined) {
         this.#deps.hint({ outbox: true })
@@ -75,6 +82,7 @@ export class JobCommands {
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
         const { job, created } = await createJob(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+        if (created) await limitsOf(tx).mustFit(tx, [job])
         return { job: jobView(job), created }
       }),
     )
@@ -84,14 +92,16 @@ export class JobCommands {
   async createBatch(context: CommandContext, body: CreateBatchBody): Promise<{ items: { job: JobView; created: boolean }[]; replayed?: boolean }> {
     const named: CreateJobBody[] = []
     for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
-    return this.#withRow(context.caller, {}, () =>
-      this.#deps.run((tx) =>
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#rate(context.caller, named)
+      return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
           const made = await createMany(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          await limitsOf(tx).mustFit(tx, newOf(made))
           return { items: made.map(({ job, created }) => ({ job: jobView(job), created })) }
         }),
-      ),
-    )
+      )
+    })
   }
 
   /** Creates jobs that depend on each other, all or none. @throws AGENTBUS_DEPENDENCY_CYCLE, and what {@link create} throws */
@@ -99,14 +109,16 @@ export class JobCommands {
     const named: GraphJob[] = []
     for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
     for (const parent of new Set(named.map((job) => job.parent_job_id))) await this.#mayComeFrom(context.caller, parent)
-    return this.#withRow(context.caller, {}, () =>
-      this.#deps.run((tx) =>
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#rate(context.caller, named)
+      return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
           const made = await createGraph(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          await limitsOf(tx).mustFit(tx, newOf(made))
           return { items: made.map(({ key, job, created }) => ({ key, job: jobView(job), created })) }
         }),
-      ),
-    )
+      )
+    })
   }
 
   async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
@@ -136,9 +148,10 @@ export class JobCommands {
   /** Closes the run of a standing order with what it found. @throws AGENTBUS_NOT_A_SLOT */
   async finishStandingOrder(context: CommandContext, id: JobId, body: FinishStandingOrderBody): Promise<JobView> {
     const request = await this.#closeRequest(context, id, 'finish-standing-order')
-    return this.#withRow(context.caller, { jobId: id }, async () =>
-      unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView)))),
-    )
+    return this.#withRow(context.caller, { jobId: id }, async () => {
+      await this.#rate(context.caller, body.follow_ups)
+      return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView))))
+    })
   }
 
   /** Extends the lease of the attempt whose token was sent. */
@@ -183,6 +196,10 @@ export class JobCommands {
     return this.#operate(context, id, (tx, job) => buryJob(tx, job, { actor: actorOf(context.caller), reason }))
   }
 
+  async forceDead(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
+    return this.#operate(context, id, (tx, job) => forceDead(tx, job, { actor: actorOf(context.caller), reason }))
+  }
+
   async promote(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => promoteJob(tx, job, { actor: actorOf(context.caller), reason }))
   }
@@ -195,9 +212,19 @@ export class JobCommands {
       this.#deps.hint({ closed: [request.attemptId], over: [id] })
       return jobView(closed)
     }
-    return this.#withRow(context.caller, { jobId: id }, async () =>
-      unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView)))),
-    )
+    return this.#withRow(context.caller, { jobId: id }, async () => {
+      await this.#rate(context.caller, closing.body.follow_ups)
+      return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
+    })
+  }
+
+  /** What a caller sends counts before it is looked at any further. @throws AGENTBUS_LIMIT_REACHED */
+  async #rate(caller: Caller, jobs: readonly unknown[]): Promise<void> {
+    if (jobs.length === 0) return
+    const config = await this.#deps.limits.config(this.#deps.db())
+    if (!limitsRates(config)) return
+    const sent = { jobs: jobs.length, bytes: jobs.reduce((sum: number, job) => sum + Buffer.byteLength(JSON.stringify(job)), 0) }
+    await this.#deps.run((tx) => takeFromRates(tx, caller, config, sent))
   }
 
   /** What the ledger refuses leaves a row, whatever it came with. */
@@ -336,4 +363,8 @@ function flatten<T, V>(fenced: Fenced<T>, view: (value: T) => V): Outcome<V> {
 function unflatten<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value
   throw new AgentbusError(outcome.code, outcome.detail, outcome.fields)
+}
+
+function newOf(made: readonly { readonly job: JobRow; readonly created: boolean }[]): JobRow[] {
+  return made.filter(({ created }) => created).map(({ job }) => job)
 }

@@ -1,9 +1,10 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
-import type { MissCause, StandingOrderConfig } from '../contracts/standing-orders.js'
+import { orderKey, type MissCause, type StandingOrderConfig } from '../contracts/standing-orders.js'
 import type { Tx } from './database.js'
 import { moveSlot } from './move-slot.js'
 import { EVIDENCE_MS, instantOf, toleranceOf, type Component } from './presence.js'
+import { pausedBy, pauseOf } from './paused-by.js'
 import { startSlot } from './start-slot.js'
 
 export interface KeepRequest {
@@ -29,6 +30,8 @@ export interface KeptSlots {
   readonly started: number
   readonly missed: number
   readonly caughtUp: number
+  /** Due while a pause was in force, and not to be caught up. */
+  readonly skipped: number
   /** Kept back by something that is down or paused. */
   readonly waiting: number
 }
@@ -47,7 +50,7 @@ const TIME_TO_START_MS = 5_000
  * its cause, unless the order wants it caught up: then it starts late, as soon as what kept it back is over.
  */
 export async function keepSlots(tx: Tx, request: KeepRequest): Promise<KeptSlots> {
-  const kept = { started: 0, missed: 0, caughtUp: 0, waiting: 0 }
+  const kept = { started: 0, missed: 0, caughtUp: 0, skipped: 0, waiting: 0 }
   const due = await lockDue(tx, request)
   // The question why a slot was missed is asked once per slot, is always answered by the same indexes, and takes longer to
   // plan than to answer.
@@ -72,10 +75,18 @@ async function keepOrder(tx: Tx, slots: readonly Due[], request: KeepRequest, ke
   for (const slot of unripe) await lookAgain(tx, [slot], slot.grace_ms + EVIDENCE_MS + 1)
   kept.missed += late.dropped.length + ripe.length
   if (inTime.length + late.wanted.length === 0) return
-  if ((await blockNow(tx, first, nowMs)) !== undefined) {
-    await lookAgain(tx, inTime, Math.min(nowMs + LOOK_AGAIN_MS, ...inTime.map((slot) => slot.grace_ms + 1)))
+  const block = await blockNow(tx, first, nowMs)
+  if (block !== undefined) {
+    const pause = pauseOf(block.paused)
+    const skipped = pause === undefined ? [] : inTime.filter((slot) => slot.definition.catch_up === 'skip')
+    for (const slot of skipped) {
+      await moveSlot(tx, { runId: slot.id, to: 'skipped', cause: 'paused', actor, details: { scope: pause?.scope, control_id: pause?.controlId }, nowMs })
+    }
+    const waiting = inTime.filter((slot) => !skipped.includes(slot))
+    await lookAgain(tx, waiting, Math.min(nowMs + LOOK_AGAIN_MS, ...waiting.map((slot) => slot.grace_ms + 1)))
     await lookAgain(tx, late.wanted, nowMs + LOOK_AGAIN_MS)
-    kept.waiting += inTime.length + late.wanted.length
+    kept.skipped += skipped.length
+    kept.waiting += waiting.length + late.wanted.length
     return
   }
   // What is due now goes first: a run that is made up for must not make it skip as an overlap. It queues behind instead.
@@ -149,21 +160,16 @@ async function miss(tx: Tx, slot: Due, { nowMs, actor }: KeepRequest, why: { rea
   })
 }
 
-/** What keeps the agent from running anything at this moment; undefined when nothing does. */
-async function blockNow(tx: Tx, slot: Due, nowMs: number): Promise<string | undefined> {
+/** What keeps the agent from running anything at this moment, and the control if it is one; undefined when nothing does. */
+async function blockNow(tx: Tx, slot: Due, nowMs: number): Promise<{ readonly paused: string | null } | undefined> {
   const isUp = (component: Component) => sql`exists (
     select from presence where component = ${component} and seen_until >= ${instantOf(nowMs - toleranceOf(component))}::timestamptz)`
-  const { rows } = await tx.execute<{ block: string | null }>(sql`
-    select case
-      when not a.enabled then 'disabled'
-      when exists (select from controls c where c.lifted_at is null and (c.scope = 'everything' or (c.scope = 'lane' and c.target = ${slot.definition.lane})
-        or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id))) then 'paused'
-      when not ${isUp('workers')} then 'worker_down'
-      when not ${isUp('queue_store')} then 'queue_store_down'
-      when not ${isUp(`gateway:${slot.gateway_id}`)} then 'agent_offline'
-    end as block
+  const { rows } = await tx.execute<{ blocked: boolean; paused: string | null }>(sql`
+    select not a.enabled or not ${isUp('workers')} or not ${isUp('queue_store')} or not ${isUp(`gateway:${slot.gateway_id}`)} as blocked,
+      case when a.enabled then ${pausedBy({ lane: sql`${slot.definition.lane}`, agent: sql`a.id`, gateway: sql`a.gateway_id`, order: sql`${orderKey(slot.definition)}` })} end as paused
     from agents a where a.id = ${slot.agent_id}`)
-  return rows[0]?.block ?? undefined
+  const found = rows[0]
+  return found === undefined || (!found.blocked && found.paused === null) ? undefined : { paused: found.paused }
 }
 
 /**
@@ -186,9 +192,9 @@ async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details
   const { rows } = await tx.execute<{ cause: MissCause; scope: string | null; reason: string | null; open_run: string | null }>(sql`
     with held as (
       select c.scope::text as scope, c.reason from controls c
-      where c.set_at <= ${until}::timestamptz and (c.lifted_at is null or c.lifted_at >= ${at}::timestamptz)
-        and (c.scope = 'everything' or (c.scope = 'lane' and c.target = ${slot.definition.lane})
-          or (c.scope = 'agent' and c.target = ${slot.agent_id}) or (c.scope = 'gateway' and c.target = ${slot.gateway_id}))
+      where c.set_at <= ${until}::timestamptz and (c.lifted_at is null or c.lifted_at >= ${at}::timestamptz) and (c.until_at is null or c.until_at >= ${at}::timestamptz)
+        and (c.scope = 'everything' or (c.scope = 'lane' and c.target = ${slot.definition.lane}) or (c.scope = 'agent' and c.target = ${slot.agent_id})
+          or (c.scope = 'gateway' and c.target = ${slot.gateway_id}) or (c.scope = 'order' and c.target = ${orderKey(slot.definition)}))
       order by c.scope limit 1
     ), open_run as (
       select r.id from standing_order_runs r

@@ -6,6 +6,7 @@ import type { Db, Tx } from './database.js'
 import { observe } from './observe.js'
 import { openAttempt, type NewAttempt } from './open-attempts.js'
 import { prefixed, withoutPrefixed } from './prefixed.js'
+import { orderOfJob, pausedBy, pauseOf } from './paused-by.js'
 import type { ExpectedEntry } from './queue-parity.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { adoptLocked, note, type LockedJob } from './transition.js'
@@ -30,13 +31,15 @@ export interface DeliveryTarget {
 }
 
 /** Why nothing of an agent may start. */
-export type HoldReason = 'everything_paused' | 'lane_paused' | 'gateway_paused' | 'agent_paused' | 'agent_disabled' | 'breaker_open'
+export type HoldReason = 'everything_paused' | 'lane_paused' | 'gateway_paused' | 'agent_paused' | 'order_paused' | 'agent_disabled' | 'breaker_open'
 
 /** The ledger's answer to a worker that has picked up a queue entry. */
 export type LeaseDecision =
   | { readonly kind: 'start'; readonly job: JobRow; readonly attempt: AttemptRow; readonly target: DeliveryTarget }
   | { readonly kind: 'reattach'; readonly job: JobRow; readonly attempt: AttemptRow; readonly target: DeliveryTarget }
   | { readonly kind: 'hold'; readonly reason: HoldReason; readonly retryInMs: number }
+  /** A pause holds the job; its entry may go, for the end of the pause publishes another. */
+  | { readonly kind: 'parked'; readonly reason: HoldReason }
   | { readonly kind: 'busy'; readonly retryInMs: number; readonly heldBy: readonly ExpectedEntry[] }
   | { readonly kind: 'not_yet'; readonly retryInMs: number }
   | { readonly kind: 'skip'; readonly code: string; readonly job: JobRow | undefined }
@@ -88,8 +91,9 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
   if (agent.due_in_ms > 25) return { kind: 'not_yet', retryInMs: agent.due_in_ms }
   const hold = holdReason(agent)
   if (hold !== undefined) {
-    await noteHold(tx, job, hold, request.actor)
-    return { kind: 'hold', reason: hold, retryInMs: 2_000 }
+    const pause = pauseOf(agent.paused)
+    await noteHold(tx, job, { reason: hold, controlId: pause?.controlId ?? null }, request.actor)
+    return pause === undefined ? { kind: 'hold', reason: hold, retryInMs: 2_000 } : { kind: 'parked', reason: hold }
   }
   if (isBusy(agent)) return { kind: 'busy', retryInMs: 250, heldBy: await holdersOf(tx, agentOf(job)) }
   return start(tx, request, job, agent)
@@ -118,11 +122,7 @@ export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: 
   const { rows } = await db.execute(sql`
     select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
       g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
-      (select c.scope::text from controls c
-        where c.lifted_at is null
-          and (c.scope = 'everything' or (c.scope = 'lane' and c.target = j.lane::text) or (c.scope = 'agent' and c.target = a.id)
-            or (c.scope = 'gateway' and c.target = g.id))
-        order by c.scope limit 1) as f_paused,
+      ${pausedBy({ lane: sql`j.lane::text`, agent: sql`a.id`, gateway: sql`g.id`, order: orderOfJob(sql`j.standing_order_run_id`) })} as f_paused,
       array(select o.slot from job_attempts o where o.agent_id = a.id and o.finished_at is null) as f_taken_slots,
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
       extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms
@@ -133,10 +133,8 @@ export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: 
 }
 
 function holdReason(agent: AgentFacts): HoldReason | undefined {
-  if (agent.paused === 'everything') return 'everything_paused'
-  if (agent.paused === 'lane') return 'lane_paused'
-  if (agent.paused === 'gateway') return 'gateway_paused'
-  if (agent.paused === 'agent') return 'agent_paused'
+  const pause = pauseOf(agent.paused)
+  if (pause !== undefined) return `${pause.scope}_paused`
   if (!agent.enabled) return 'agent_disabled'
   if (agent.breaker === 'open') return 'breaker_open'
   return undefined
@@ -155,9 +153,10 @@ async function holdersOf(tx: Tx, agentId: string): Promise<ExpectedEntry[]> {
 }
 
 /** One row when the reason to hold changes, not one per look. A busy agent is not a reason to tell. */
-async function noteHold(tx: Tx, job: LockedJob, reason: HoldReason, actor: Actor): Promise<void> {
+async function noteHold(tx: Tx, job: LockedJob, { reason, controlId }: { readonly reason: HoldReason; readonly controlId: number | null }, actor: Actor): Promise<void> {
+  if (job.held_reason === reason && job.held_by === controlId) return
+  await tx.execute(sql`update jobs set held_reason = ${reason}, held_by = ${controlId}::bigint where id = ${job.id}`)
   if (job.held_reason === reason) return
-  await tx.execute(sql`update jobs set held_reason = ${reason} where id = ${job.id}`)
   await note(tx, job, { reason: 'held', actor, details: { reason } })
 }
 
@@ -199,6 +198,8 @@ async function takeOver(tx: Tx, request: LeaseRequest, job: LockedJob, agent: Ag
   if (attempt === undefined) throw new Error(`job ${job.id} points at no attempt`)
   if (attempt.lease_owner.startsWith('pull:')) return skip(tx, request, job, 'claimed_by_hand')
   if (!attempt.alive) return { kind: 'not_yet', retryInMs: 1_000 }
+  // Whether the gateway has it nobody knows: under a pause it must not be the re-attaching that starts it.
+  if (attempt.status === 'leased' && agent.paused !== null) return { kind: 'not_yet', retryInMs: 1_000 }
   if (attempt.lease_owner !== request.workerId) {
     await tx.execute(sql`update job_attempts set lease_owner = ${request.workerId} where id = ${attempt.id}::uuid`)
     await note(tx, job, { reason: 'reattached', actor: request.actor, details: { from_worker: attempt.lease_owner, to_worker: request.workerId } })

@@ -5,6 +5,7 @@ import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { FindingId, ListFindingsQuery, ListInboxQuery } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId, TokenId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
+import type { AlertId, ListAlertsQuery } from '../contracts/alerts.js'
 import type { ApprovalId, ListApprovalsQuery } from '../contracts/approvals.js'
 import type { ClaimedJob, ClaimJobsBody, JobView, ListBlockedQuery, ListEventsQuery, ListJobsQuery } from '../contracts/jobs.js'
 import type { TraceQuery } from '../contracts/trace.js'
@@ -14,12 +15,17 @@ import type { ListProjectLogQuery, ListProjectsQuery, ListProjectStatusesQuery, 
 import type { AccountabilityQuery, ListSlotsQuery, SlotId } from '../contracts/standing-orders.js'
 import { AccessLog } from './access-log.js'
 import { accountability } from './accountability.js'
+import { AlertCommands } from './alerts/commands.js'
+import { alertHistory, listAlerts, listSilences } from './alerts/queries.js'
 import { applyFleet } from './apply-fleet.js'
 import type { CallerDeps } from './as-caller.js'
 import { assignJobs, takeBackJobs } from './assign-jobs.js'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
 import { claimByHand } from './claim-by-hand.js'
-import { pause, resume, type ControlScope } from './controls.js'
+import { ConsoleReads } from './console/console-reads.js'
+import { ControlCommands } from './control-commands.js'
+import { listControlChanges, listControls } from './control-queries.js'
+import type { ControlScope, ListControlChangesQuery } from '../contracts/controls.js'
 import { inOneStatement, inTransaction, migrationState, type Database, type Db, type Tx } from './database.js'
 import { reapExpired, reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-attempt.js'
 import { HandoffCommands } from './handoff-commands.js'
@@ -29,13 +35,17 @@ import { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
 import { JobWaits } from './job-waits.js'
+import { keepControls, type KeptControls } from './keep-controls.js'
 import { listLanes } from './lanes.js'
 import { leaseJob, type LeaseDecision, type LeaseRequest } from './lease-job.js'
+import { Limits, putLimits } from './limits.js'
 import { decideApproval, expiredApprovals } from './decide-approval.js'
 import { reactToStorm } from './emit-event.js'
 import { escalateBlocked } from './escalate.js'
 import { observe } from './observe.js'
 import { OrderCommands } from './order-commands.js'
+import { countHistory } from './metrics/count-history.js'
+import { alertCounts, deadLetterCount, metricTotals, queueByLane } from './metrics/read-metrics.js'
 import { findingHistory, listFindings, listInbox } from './finding-queries.js'
 import { InboxCommands } from './inbox-commands.js'
 import { raiseDue } from './file-finding.js'
@@ -43,7 +53,21 @@ import { settleAnswered, watchPendingResults } from './pending-results.js'
 import { seesAllOf } from './policies.js'
 import { ProjectCommands } from './project-commands.js'
 import { listProjectLog, listProjects, listProjectStatuses, projectStatus } from './projects.js'
-import { getAttempt, getJob, getPrompt, jobAttempts, jobHistory, listAgents, listDispatchers, listEvents, listGateways, listJobs, openCounts, outboxLag } from './queries.js'
+import {
+  getAttempt,
+  getJob,
+  getPrompt,
+  jobAttempts,
+  jobHistory,
+  listAgents,
+  listDispatchers,
+  listEvents,
+  listGateways,
+  listJobs,
+  openCounts,
+  outboxLag,
+  traceparentsOf,
+} from './queries.js'
 import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
 import { authenticate, AttemptTokens, createToken, isAttemptOpen, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
@@ -74,10 +98,14 @@ export class Ledger {
   readonly inbox: InboxCommands
   readonly projects: ProjectCommands
   readonly waits: JobWaits
+  readonly limits: Limits
   readonly accesses: AccessLog
+  readonly console: ConsoleReads
   readonly orders: OrderCommands
   readonly handOffs: HandoffCommands
   readonly workflows: WorkflowCommands
+  readonly controls: ControlCommands
+  readonly alerts: AlertCommands
   readonly attemptTokens: AttemptTokens
   readonly render: LeaseRequest['render']
   readonly retryBaseSeconds: number
@@ -99,15 +127,21 @@ export class Ledger {
     this.random = options.random
     this.#hot = new HotPath(options.database)
     this.accesses = new AccessLog({ db: () => this.db })
+    this.console = new ConsoleReads({ db: () => this.db })
+    this.limits = new Limits({ nowMs: options.nowMs })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
-      if (hint.fleet === true) this.#signedIn.clear()
+      if (hint.fleet !== true) return
+      this.#signedIn.clear()
+      this.limits.forget()
     })
     this.jobs = new JobCommands({
       run: (work) => this.run(work),
       hot: this.#hot,
       hint: (hint) => this.hints.give(hint),
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
+      limits: this.limits,
+      db: () => this.db,
       nowMs: options.nowMs,
       random: options.random,
       retryBaseSeconds: options.retryBaseSeconds,
@@ -116,6 +150,12 @@ export class Ledger {
     this.inbox = new InboxCommands(asCaller)
     this.projects = new ProjectCommands(asCaller)
     this.workflows = new WorkflowCommands(asCaller)
+    this.controls = new ControlCommands({
+      ...asCaller,
+      db: () => this.db,
+      cancelWorkflow: (context, id, body) => this.workflows.cancelWithJobs(context, id, body),
+    })
+    this.alerts = new AlertCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller), db: () => this.db })
     this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }
@@ -125,6 +165,7 @@ export class Ledger {
     let committed: Tx | undefined
     const result = await inTransaction(this.db, async (tx) => {
       committed = tx
+      putLimits(tx, this.limits)
       return work(tx)
     })
     const hint = committed === undefined ? undefined : takeHints(committed)
@@ -173,10 +214,17 @@ export class Ledger {
   listEvents = (query: ListEventsQuery) => this.#read((db) => listEvents(db, query))
   listAgents = (only?: string) => this.#read((db) => listAgents(db, only))
   listGateways = () => this.#read(listGateways)
+  listControls = () => this.#read((db) => listControls(db))
+  listControlChanges = (query: ListControlChangesQuery) => this.#read((db) => listControlChanges(db, query))
   listLanes = () => this.#read(listLanes)
   listDispatchers = () => this.#read(listDispatchers)
+  traceparentsOf = (ids: readonly string[]) => this.#read((db) => traceparentsOf(db, ids))
   openCounts = () => this.#read(openCounts)
   outboxLag = () => this.#read(outboxLag)
+  metricTotals = () => this.#read(metricTotals)
+  queueByLane = () => this.#read(queueByLane)
+  alertCounts = () => this.#read(alertCounts)
+  deadLetterCount = () => this.#read(deadLetterCount)
   listTokens = () => this.#read(listTokens)
   listOrders = (only: { readonly agent?: string; readonly order?: string } = {}) => this.#read((db) => listOrders(db, only))
   listSlots = (query: ListSlotsQuery) => this.#read((db) => listSlots(db, query, this.nowMs()))
@@ -194,6 +242,9 @@ export class Ledger {
   listBlocked = (query: ListBlockedQuery) => this.#read((db) => listBlocked(db, query))
   listApprovals = (query: ListApprovalsQuery, askedBy?: AgentId) => this.#read((db) => listApprovals(db, query, askedBy))
   approvalHistory = (id: ApprovalId) => this.#read((db) => approvalHistory(db, id))
+  listAlerts = (query: ListAlertsQuery) => this.#read((db) => listAlerts(db, query))
+  alertHistory = (id: AlertId) => this.#read((db) => alertHistory(db, id))
+  listSilences = () => this.#read(listSilences)
   listWorkflows = () => this.#read(listWorkflows)
   getWorkflow = (what: Parameters<typeof getWorkflow>[1]) => this.#read((db) => getWorkflow(db, what))
   listWorkflowRuns = (query: ListWorkflowRunsQuery, inNameOf?: AgentId) => this.#read((db) => listWorkflowRuns(db, query, inNameOf))
@@ -263,11 +314,12 @@ export class Ledger {
     return changes
   }
 
+  /** Pauses or resumes in the simplest form, for the routes and the board that know no other. */
   async setPaused(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string; readonly paused: boolean }): Promise<boolean> {
     await this.#operatorOnly(context.caller)
-    const change = { scope: what.scope, target: what.target, reason: what.reason, actor: actorOf(context.caller) }
-    const { changed } = await this.run((tx) => onceOnly(tx, context, async () => ({ changed: await (what.paused ? pause(tx, change) : resume(tx, change)) })))
-    return changed
+    if (what.paused) return this.controls.pause(context, what)
+    const { scope, reason } = what
+    return (await this.controls.resume(context, { scope, reason, ...(what.target === '' ? {} : { target: what.target }) })).changed
   }
 
   /** Makes a token. @throws AGENTBUS_TOKEN_SHOWN for a repeat: a token is shown once */
@@ -356,11 +408,16 @@ export class Ledger {
     return { resumed, expired, escalated }
   }
 
+  /** What controls ask for after they were set, and when they end. */
+  keepControls(): Promise<KeptControls> {
+    return keepControls((work) => this.run(work), this.db)
+  }
+
   /** Whether reactions of a storm are owed, and whether work that was or will be given by capability waits. */
   async handOffsDue(): Promise<{ reactions: boolean; routed: boolean }> {
     const { rows } = await this.#read((db) =>
       db.execute<{ reactions: boolean; routed: boolean }>(sql`
-        select exists (select from reactions where status = 'pending') as reactions,
+        select exists (select from reactions where status = 'pending' and (not_before is null or not_before <= clock_timestamp())) as reactions,
           exists (select from jobs where status = 'queued' and cardinality(capabilities) > 0) as routed`),
     )
     return rows[0] ?? { reactions: false, routed: false }
@@ -381,6 +438,11 @@ export class Ledger {
     const takenBack = await this.run((tx) => takeBackJobs(tx, { limit }))
     const assigned = await this.run((tx) => assignJobs(tx, { limit }))
     return { assigned, takenBack }
+  }
+
+  /** Adds to the totals of the metrics what has happened since; a part of a long stretch at a time. */
+  async countMetrics(): Promise<void> {
+    for (let parts = 0; parts < 20; parts += 1) if (!(await this.run(countHistory))) return
   }
 
   /** Takes down what each agent does now. */

@@ -2,6 +2,7 @@ import { getTableColumns, sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { AttemptId } from '../contracts/ids.js'
 import type { Db, Tx } from './database.js'
+import { orderOfJob, pausedBy } from './paused-by.js'
 import { prefixed, withoutPrefixed } from './prefixed.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { job_attempts } from './schema/index.js'
@@ -71,7 +72,9 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
         actor_kind actor_kind, actor text, details jsonb, remove_entry boolean)
     ), held as (
       select j.id as job_id, j.target_agent, j.payload_hash from wanted w join jobs j on j.id = w.job_id and j.last_seq = w.last_seq
-      where j.status = 'queued' order by j.id for no key update of j
+      where j.status = 'queued'
+        and ${pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) })} is null
+      order by j.id for no key update of j
     ), prompt as (
       insert into prompts (hash, body, bytes) select distinct on (prompt_hash) prompt_hash, prompt_body, prompt_bytes from wanted on conflict do nothing
     ), opened as (
@@ -84,7 +87,7 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
       on conflict (agent_id, slot) where finished_at is null do nothing
       returning *
     ), moved as (
-      update jobs set status = 'leased', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), held_reason = null, current_attempt_id = opened.id
+      update jobs set status = 'leased', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), held_reason = null, held_by = null, current_attempt_id = opened.id
       from opened where jobs.id = opened.job_id
       returning jobs.*
     ), logged as (
@@ -110,7 +113,7 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
 const SLOT_TRIES = 4
 
 /** Opens one attempt, in another slot if the first choice is gone. */
-export async function openAttempt(tx: Tx, job: JobRow, attempt: NewAttempt): Promise<Exclude<Opened, { kind: 'taken' }> | { readonly kind: 'busy' }> {
+export async function openAttempt(tx: Db | Tx, job: JobRow, attempt: NewAttempt): Promise<Exclude<Opened, { kind: 'taken' }> | { readonly kind: 'busy' }> {
   for (let tries = 0; tries < SLOT_TRIES; tries += 1) {
     const slot = freeSlot(attempt.concurrency, tries === 0 ? attempt.takenSlots : await takenSlots(tx, agentOf(job)))
     if (slot === undefined) return { kind: 'busy' }
@@ -127,7 +130,7 @@ export function freeSlot(concurrency: number, taken: Iterable<number>): number |
   return free[Math.floor(Math.random() * free.length)]
 }
 
-async function takenSlots(tx: Tx, agentId: string): Promise<number[]> {
+async function takenSlots(tx: Db | Tx, agentId: string): Promise<number[]> {
   const { rows } = await tx.execute<{ slot: number }>(sql`select slot from job_attempts where agent_id = ${agentId} and finished_at is null`)
   return rows.map((row) => row.slot)
 }

@@ -1,12 +1,12 @@
-import { sql } from 'drizzle-orm'
 import { faultsOfSchedules, nextSlot } from '../config/schedule.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { StandingOrderChange } from '../contracts/fleet.js'
 import { orderKey, scheduleOf, StandingOrderConfig, type StandingOrderView } from '../contracts/standing-orders.js'
 import { lockDefinitions } from './apply-fleet.js'
-import { applyOrders, knownOrders, writeOrders, type KnownOrder } from './apply-orders.js'
+import { applyOrders, knownOrders, writeOrders } from './apply-orders.js'
 import { actorOf, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
+import { mustBeAgent, mustBeAtVersion } from './preconditions.js'
 import { hintAfterCommit } from './hints.js'
 import { onceOnly } from './idempotency.js'
 import { instantOf } from './presence.js'
@@ -40,7 +40,7 @@ export class OrderCommands {
     const by = { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }
     return this.#once(context, async (tx) => {
       await mustBeAgent(tx, order.agent)
-      mustBeAtVersion(order, (await knownOrders(tx, [order])).get(orderKey(order)), context.ifVersion)
+      mustBeAtVersion(`Standing order ${orderKey(order)}`, (await knownOrders(tx, [order])).get(orderKey(order))?.version, context.ifVersion)
       const [change] = await applyOrders(tx, [order], { ...by, dryRun, prune: false })
       if (change === undefined) throw new Error('applying one order is one change')
       if (!dryRun && change.change !== 'unchanged') hintAfterCommit(tx, { fleet: true })
@@ -56,7 +56,7 @@ export class OrderCommands {
       const id = orderKey(key)
       const known = (await knownOrders(tx, [key])).get(id)
       if (known === undefined) throw new AgentbusError('AGENTBUS_ORDER_NOT_FOUND', `No standing order is named ${id}.`)
-      mustBeAtVersion(key, known, context.ifVersion)
+      mustBeAtVersion(`Standing order ${orderKey(key)}`, known.version, context.ifVersion)
       if (known.definition['enabled'] === false) {
         return { change: { kind: 'standing_order', id, change: 'unchanged', fields: {} }, order: await viewOf(tx, key, by.nowMs) }
       }
@@ -74,17 +74,6 @@ export class OrderCommands {
       }),
     )
   }
-}
-
-async function mustBeAgent(tx: Tx, id: string): Promise<void> {
-  const { rows } = await tx.execute(sql`select 1 from agents where id = ${id}`)
-  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${id}.`, { agent_id: id })
-}
-
-function mustBeAtVersion(key: { readonly agent: string; readonly name: string }, known: KnownOrder | undefined, version: number | undefined): void {
-  if (version === undefined || version === known?.version) return
-  const stands = known === undefined ? 'does not exist' : `is at version ${known.version}`
-  throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `Standing order ${orderKey(key)} ${stands}, not at ${version}.`, { version: known?.version ?? null })
 }
 
 /** The order as it stands. The slots of a new version are planned in a moment; when the next one is due is known now. */

@@ -1,10 +1,13 @@
 import pg from 'pg'
 import { prepareStatements } from './prepared-statements.js'
+import { endWhenSilent } from './silence.js'
 
 export interface PipelinedClientsOptions {
   readonly config: pg.ClientConfig
   readonly size: number
   readonly onError: (error: Error) => void
+  /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
+  readonly silenceMs: number
 }
 
 /**
@@ -48,6 +51,7 @@ export class PipelinedClients {
     const connected: Promise<pg.Client> = client.connect().then(
       () => {
         prepareStatements(client)
+        endWhenSilent(client, this.#options.silenceMs)
         return client
       },
       (error: unknown) => {

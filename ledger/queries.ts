@@ -5,6 +5,7 @@ import { EventId, type AttemptId, type JobId } from '../contracts/ids.js'
 import type { AttemptView, EventView, JobView, ListEventsQuery, ListJobsQuery, TransitionView } from '../contracts/jobs.js'
 import { AGENT_STATE, OPEN_WORK } from './agent-state.js'
 import type { Db, Tx } from './database.js'
+import { pausedBy } from './paused-by.js'
 import { attemptView, eventView, iso, jobView, transitionView, type AttemptRow, type EventRow, type JobRow, type TransitionRow } from './rows.js'
 
 export interface Page<T> {
@@ -124,8 +125,7 @@ export async function listEvents(db: Db, query: ListEventsQuery): Promise<Page<E
 export async function listAgents(db: Db | Tx, only?: string): Promise<AgentView[]> {
   const { rows } = await db.execute(sql`
     select a.*, ${AGENT_STATE} as state, s.state as known_state, s.since as known_since,
-      exists (select from controls c where c.lifted_at is null
-        and (c.scope = 'everything' or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = g.id))) as paused,
+      ${pausedBy({ agent: sql`a.id`, gateway: sql`g.id` })} is not null as paused,
       coalesce(j.queued, 0)::int as queued, coalesce(j.leased, 0)::int as leased, coalesce(j.running, 0)::int as running, coalesce(j.blocked, 0)::int as blocked
     from agents a join gateways g on g.id = a.gateway_id
     left join agent_states s on s.agent_id = a.id
@@ -155,7 +155,7 @@ export async function listAgents(db: Db | Tx, only?: string): Promise<AgentView[
   }))
 }
 
-export async function listGateways(db: Db): Promise<GatewayView[]> {
+export async function listGateways(db: Db | Tx): Promise<GatewayView[]> {
   const { rows } = await db.execute(sql`select * from gateways order by id limit 10000`)
   const at = (value: unknown): string | null => (value === null ? null : iso(String(value)))
   return rows.map((row) => ({
@@ -190,9 +190,16 @@ export async function listDispatchers(db: Db): Promise<DispatcherView[]> {
   return rows.map((row) => ({ ...(row as unknown as DispatcherView), last_seen: iso(String(row['last_seen'])) }))
 }
 
+/** The trace context that each of these jobs was created in, where there is one. */
+export async function traceparentsOf(db: Db, ids: readonly string[]): Promise<Map<string, string>> {
+  const { rows } = await db.execute<{ job_id: string; traceparent: string }>(sql`
+    select job_id, details ->> 'traceparent' as traceparent from job_transitions where job_id = any(${sql.param([...ids])}::uuid[]) and seq = 1 and details ? 'traceparent'`)
+  return new Map(rows.map((row) => [row.job_id, row.traceparent]))
+}
+
 /** Numbers for /metrics; every count is over what is open. */
-export async function openCounts(db: Db): Promise<{ agent: string; status: string; n: number }[]> {
-  const { rows } = await db.execute<{ agent: string; status: string; n: number }>(sql`
+export async function openCounts(db: Db): Promise<{ agent: string | null; status: string; n: number }[]> {
+  const { rows } = await db.execute<{ agent: string | null; status: string; n: number }>(sql`
     select target_agent as agent, status::text as status, count(*)::int as n from jobs where finished_at is null group by 1, 2`)
   return rows
 }

@@ -13,7 +13,7 @@ export interface ExpectedEntry {
 
 /**
  * Jobs of one agent that must have a queue entry: queued ones, and held ones that a worker may have to re-attach to.
- * Jobs that changed within `quietMs`, or that the relay still has to publish, are left out. Pages by job id.
+ * Jobs that changed within `quietMs`, that the relay still has to publish, or that a pause holds, are left out. Pages by job id.
  */
 export async function expectedEntries(
   db: Db,
@@ -24,7 +24,7 @@ export async function expectedEntries(
     left join job_attempts a on a.id = j.current_attempt_id
     where j.target_agent = ${request.agentId} and j.finished_at is null
       and j.status in ('queued', 'leased', 'running')
-      and (a.id is null or a.lease_owner not like 'pull:%')
+      and (a.id is null or a.lease_owner not like 'pull:%') and j.held_by is null
       and j.id > ${request.after}::uuid
       and j.updated_at < clock_timestamp() - make_interval(secs => ${request.quietMs / 1000})
       and not exists (select from outbox o where o.job_id = j.id)
@@ -76,7 +76,7 @@ export async function republishBatch(
         select j.id, j.priority from jobs j
         left join job_attempts a on a.id = j.current_attempt_id
         where j.finished_at is null and j.status in ('queued', 'leased', 'running')
-          and (a.id is null or a.lease_owner not like 'pull:%')
+          and (a.id is null or a.lease_owner not like 'pull:%') and j.held_by is null
           and (${request.after === undefined} or (-j.priority, j.id) > (${-(request.after?.priority ?? 0)}, ${request.after?.id ?? '00000000-0000-0000-0000-000000000000'}::uuid))
         order by -j.priority, j.id limit ${request.limit}
         for update of j

@@ -3,6 +3,7 @@ import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { fits } from '../contracts/filters.js'
 import { FileFindingBody } from '../contracts/findings.js'
+import { faultsOf } from '../contracts/issues.js'
 import { CreateJobBody } from '../contracts/jobs.js'
 import { ReactionsConfig, SubscriptionConfig, type ReactionStatus } from '../contracts/subscriptions.js'
 import { fill, fillText } from '../contracts/templates.js'
@@ -11,6 +12,7 @@ import { createJob, type Chain } from './create-job.js'
 import type { Tx } from './database.js'
 import { fileFinding } from './file-finding.js'
 import { hintAfterCommit } from './hints.js'
+import { limitsOf } from './limits.js'
 import { observe } from './observe.js'
 import { readPolicy } from './policies.js'
 import type { EventRow } from './rows.js'
@@ -82,19 +84,19 @@ export async function react(tx: Tx, event: EventRow, audience: Audience, nowMs: 
 /** Makes a page of what is still owed, oldest event first. Any number of processes may do so at once. @returns how many were made */
 export async function reactPending(tx: Tx, request: { readonly nowMs: number; readonly limit: number }, emitCut: Emit): Promise<number> {
   const { rows } = await tx.execute(sql`
-    select r.subscription_id, r.version, v.spec, to_jsonb(e.*) as event
+    select r.subscription_id, r.version, r.not_before, v.spec, to_jsonb(e.*) as event
     from reactions r
       join events e on e.id = r.event_id
       join subscriptions s on s.id = r.subscription_id
       join fleet_versions v on v.kind = 'subscription' and v.version = r.version
         and v.id = case when s.namespace = 'default' then s.name else s.namespace || '/' || s.name end
-    where r.status = 'pending'
+    where r.status = 'pending' and (r.not_before is null or r.not_before <= clock_timestamp())
     order by r.event_id, r.subscription_id limit ${request.limit} for update of r skip locked`)
   if (rows.length === 0) return 0
   const { config } = await readPolicy(tx, 'reactions')
   for (const row of rows) {
     const match = { id: String(row['subscription_id']), version: Number(row['version']), definition: SubscriptionConfig.parse(row['spec']) }
-    await makeOne(tx, row['event'] as EventRow, match, config, request.nowMs, emitCut)
+    await makeOne(tx, row['event'] as EventRow, match, config, request.nowMs, emitCut, { deferredBefore: row['not_before'] !== null })
   }
   hintAfterCommit(tx, { outbox: true })
   return rows.length
@@ -122,25 +124,37 @@ function matchOf(row: Record<string, unknown>): Match {
 }
 
 interface Outcome {
-  readonly status: Exclude<ReactionStatus, 'pending'>
+  /** `pending`: a limit keeps it back for `retrySeconds`. */
+  readonly status: ReactionStatus
+  readonly retrySeconds?: number
   readonly jobId?: string
   readonly findingId?: string
   readonly detail?: string
 }
 
-async function makeOne(tx: Tx, event: EventRow, match: Match, config: ReactionsConfig, nowMs: number, emitCut: Emit): Promise<void> {
+async function makeOne(
+  tx: Tx,
+  event: EventRow,
+  match: Match,
+  config: ReactionsConfig,
+  nowMs: number,
+  emitCut: Emit,
+  past: { readonly deferredBefore: boolean } = { deferredBefore: false },
+): Promise<void> {
   const why = whyCut(event, match, config)
   const outcome: Outcome = why === undefined ? await make(tx, event, match, nowMs) : { status: 'cut', detail: why }
+  const isDeferred = outcome.status === 'pending'
   await tx.execute(sql`
-    insert into reactions (event_id, subscription_id, version, status, job_id, finding_id, detail, done_at)
+    insert into reactions (event_id, subscription_id, version, status, job_id, finding_id, detail, not_before, done_at)
     values (${String(event.id)}::bigint, ${match.id}::uuid, ${match.version}, ${outcome.status}::reaction_status, ${outcome.jobId ?? null}::uuid,
-      ${outcome.findingId ?? null}::uuid, ${outcome.detail ?? null}, clock_timestamp())
+      ${outcome.findingId ?? null}::uuid, ${outcome.detail ?? null}, clock_timestamp() + make_interval(secs => ${outcome.retrySeconds ?? null}::float8),
+      ${isDeferred ? sql`null` : sql`clock_timestamp()`})
     on conflict (event_id, subscription_id) do update set status = excluded.status, job_id = excluded.job_id, finding_id = excluded.finding_id,
-      detail = excluded.detail, done_at = excluded.done_at`)
-  if (outcome.status === 'made' || outcome.status === 'joined') return
+      detail = excluded.detail, not_before = excluded.not_before, done_at = excluded.done_at`)
+  if (outcome.status === 'made' || outcome.status === 'joined' || (isDeferred && past.deferredBefore)) return
   await observe(tx, {
-    kind: outcome.status === 'refused' ? 'refusal' : 'drop',
-    code: `reaction_${outcome.status}`,
+    kind: outcome.status === 'refused' || isDeferred ? 'refusal' : 'drop',
+    code: isDeferred ? 'reaction_deferred' : `reaction_${outcome.status}`,
     actor: actorOf(match),
     jobId: event.source_job_id ?? undefined,
     agentId: match.definition.agent,
@@ -198,7 +212,10 @@ async function makeJob(tx: Tx, event: EventRow, match: Match, nowMs: number): Pr
     parent_job_id: event.source_job_id ?? undefined,
     correlation_key: event.correlation_key ?? undefined,
   })
-  if (!body.success) return { status: 'failed', detail: faultOf(body.error.issues) }
+  if (!body.success) return { status: 'failed', detail: faultsOf(body.error.issues) }
+  // Never dropped, and never a reason to refuse the event: it waits until there is room.
+  const full = await limitsOf(tx).refusalFor(tx, [body.data])
+  if (full !== undefined) return { status: 'pending', detail: full.message, retrySeconds: Number(full.fields['retry_after']) }
   const chain: Chain = { hops: event.hops + 1, lineage: [...event.lineage, match.id], eventId: String(event.id) }
   const { job, created } = await createJob(tx, body.data, { actor: actorOf(match), nowMs, chain })
   return { status: created ? 'made' : 'joined', jobId: job.id }
@@ -217,7 +234,7 @@ async function makeFinding(tx: Tx, event: EventRow, match: Match, nowMs: number)
     to: definition.agent,
     source_agent: event.source_agent ?? undefined,
   })
-  if (!body.success) return { status: 'failed', detail: faultOf(body.error.issues) }
+  if (!body.success) return { status: 'failed', detail: faultsOf(body.error.issues) }
   const { finding, created } = await fileFinding(tx, body.data, { actor: actorOf(match), nowMs })
   return { status: created ? 'made' : 'joined', findingId: finding.id }
 }
@@ -231,8 +248,4 @@ async function cutFanOut(tx: Tx, event: EventRow, matched: number, config: React
 
 function shortened(text: string, most: number): string {
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`
-}
-
-function faultOf(issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string {
-  return issues.map(({ path, message }) => `${path.map(String).join('.')}: ${message}`).join('; ')
 }

@@ -9,6 +9,7 @@ import { createJob } from './create-job.js'
 import type { Tx } from './database.js'
 import { moveSlot } from './move-slot.js'
 import { observe } from './observe.js'
+import { pausedBy, pauseOf } from './paused-by.js'
 import { TICK_PATIENCE_MS } from './plan-slots.js'
 import { instantOf } from './presence.js'
 
@@ -28,6 +29,8 @@ export type SlotStart =
   | { readonly kind: 'skipped'; readonly runId: string; readonly cause: SkipCause }
   /** Somebody else has started or settled it. */
   | { readonly kind: 'done'; readonly runId: string; readonly status: string }
+  /** Paused, and to be caught up: it stays expected until the pause is over. */
+  | { readonly kind: 'held'; readonly runId: string }
   /** Past its grace: the detector decides. */
   | { readonly kind: 'late'; readonly runId: string }
   /** No version of the order that is in force is due then. */
@@ -70,6 +73,7 @@ export async function startSlot(tx: Tx, request: StartSlot): Promise<SlotStart> 
   if (run.status !== 'expected') return { kind: 'done', runId: run.id, status: run.status }
   if (request.trigger !== 'catch_up' && request.nowMs > run.grace_until_ms) return { kind: 'late', runId: run.id }
   const cause = await skipCause(tx, order, run, request)
+  if (cause?.cause === 'paused' && run.definition.catch_up !== 'skip') return { kind: 'held', runId: run.id }
   if (cause !== undefined) {
     await moveSlot(tx, { runId: run.id, to: 'skipped', cause: cause.cause, actor: request.actor, details: cause.details, nowMs: request.nowMs })
     return { kind: 'skipped', runId: run.id, cause: cause.cause }
@@ -119,17 +123,15 @@ async function skipCause(tx: Tx, order: OrderRow, run: RunRow, request: StartSlo
   if (guards.quiet_hours !== undefined && isWithinHours(guards.quiet_hours, time_zone, request.nowMs)) return { cause: 'quiet_hours', details: { quiet_hours: guards.quiet_hours } }
   const { rows } = await tx.execute<{ enabled: boolean; paused: string | null; open_run: string | null; open_jobs: number }>(sql`
     select a.enabled,
-      (select c.scope::text from controls c
-        where c.lifted_at is null and (c.scope = 'everything' or (c.scope = 'lane' and c.target = ${run.definition.lane})
-          or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = a.gateway_id))
-        order by c.scope limit 1) as paused,
+      ${pausedBy({ lane: sql`${run.definition.lane}`, agent: sql`a.id`, gateway: sql`a.gateway_id`, order: sql`${orderKey(run.definition)}` })} as paused,
       (select r.id from standing_order_runs r where r.order_id = ${order.id}::uuid and r.status = 'started' limit 1) as open_run,
       (select count(*)::int from jobs j where j.target_agent = a.id and j.status in ('queued', 'leased', 'running') and j.finished_at is null) as open_jobs
     from agents a where a.id = ${order.agent_id}`)
   const found = rows[0]
   if (found === undefined) throw new Error(`agent ${order.agent_id} is missing`)
   if (!found.enabled || !order.enabled) return { cause: 'disabled', details: { disabled: found.enabled ? 'order' : 'agent' } }
-  if (found.paused !== null) return { cause: 'paused', details: { scope: found.paused } }
+  const pause = pauseOf(found.paused)
+  if (pause !== undefined) return { cause: 'paused', details: { scope: pause.scope, control_id: pause.controlId } }
   if (overlap === 'skip' && request.mayOverlap !== true && found.open_run !== null) return { cause: 'overlap', details: { open_run: found.open_run } }
   if (guards.only_when_idle && found.open_jobs > 0) return { cause: 'agent_not_idle', details: { open_jobs: found.open_jobs } }
   return undefined

@@ -12,14 +12,14 @@ const MOST_GENERATIONS = 200
 type TracedJob = TraceView['jobs'][number]
 
 /**
- * The story of a job with all it came from and all that came of it, or of a correlation key: jobs, their histories, events,
- * decisions and workflow runs, in order of time. @throws AGENTBUS_JOB_NOT_FOUND
+ * The story of a job with all it came from and all that came of it, or of a correlation key: jobs, their histories, what their
+ * attempts were told and read, events, decisions and workflow runs, in order of time. @throws AGENTBUS_JOB_NOT_FOUND
  */
 export async function trace(db: Db, query: TraceQuery): Promise<TraceView> {
   const jobs = await tracedJobs(db, query)
   const ids = jobs.map((job) => job.id)
   const correlation = query.correlation_key ?? (await commonCorrelation(db, ids))
-  const entries = await entriesOf(db, ids, query.correlation_key)
+  const entries = await entriesOf(db, ids, { correlation: query.correlation_key, prompts: query.prompts === 'true' })
   return { correlation_key: correlation, jobs, entries: entries.slice(0, MOST_ENTRIES), truncated: jobs.length >= MOST_JOBS || entries.length > MOST_ENTRIES }
 }
 
@@ -62,7 +62,16 @@ async function commonCorrelation(db: Db, ids: readonly string[]): Promise<string
   return rows.length === 1 ? (rows[0]?.correlation_key ?? null) : null
 }
 
-async function entriesOf(db: Db, ids: readonly string[], correlation: string | undefined): Promise<TraceView['entries']> {
+interface Wanted {
+  readonly correlation: string | undefined
+  /** Whether the bytes that the attempts were sent are wanted. */
+  readonly prompts: boolean
+}
+
+/** Reads are timed by the API's clock, attempts by the database's. */
+const CLOCKS = sql.raw(`interval '10 minutes'`)
+
+async function entriesOf(db: Db, ids: readonly string[], { correlation, prompts }: Wanted): Promise<TraceView['entries']> {
   const mine = sql`any(${sql.param(ids)}::uuid[])`
   const { rows } = await db.execute(sql`
     select * from (
@@ -85,6 +94,18 @@ async function entriesOf(db: Db, ids: readonly string[], correlation: string | u
         null, r.correlation_key
       from workflow_runs r join workflow_transitions t on t.run_id = r.id left join workflow_steps s on s.run_id = r.id and s.step = t.step
       where r.id in (select s2.run_id from workflow_steps s2 where s2.job_id = ${mine})
+      union all
+      select a.leased_at, 'told', a.job_id, a.agent_id, 'attempt ' || a.attempt_no || ' was sent its order', 'worker', a.lease_owner, null,
+        jsonb_build_object('prompt_hash', a.prompt_hash, 'bytes', p.bytes, 'contract_version', a.contract_version, 'gateway', a.gateway_id)
+          || ${prompts ? sql`jsonb_build_object('prompt', p.body)` : sql`'{}'::jsonb`}, 1000000000 + a.attempt_no, a.id, j.correlation_key
+      from job_attempts a join prompts p on p.hash = a.prompt_hash join jobs j on j.id = a.job_id where a.job_id = ${mine}
+      union all
+      select r.at, 'read', a.job_id, a.agent_id, r.route, r.actor_kind::text, r.actor, null,
+        r.target || jsonb_strip_nulls(jsonb_build_object('status', r.status, 'job_id', r.job_id)), r.id, a.id, j.correlation_key
+      from job_attempts a join jobs j on j.id = a.job_id
+        join accesses r on r.agent_id = a.agent_id and r.attempt_id = a.id
+          and r.at between a.leased_at - ${CLOCKS} and coalesce(a.finished_at, 'infinity'::timestamptz - ${CLOCKS}) + ${CLOCKS}
+      where a.job_id = ${mine}
     ) story order by at, ord limit ${MOST_ENTRIES + 1}`)
   return rows.map((row) => ({
     at: iso(String(row['at'])),

@@ -140,7 +140,7 @@ function assignments(job: LockedJob, to: Move): SQL[] {
     sql`finished_at = ${isTerminal(to.to) ? sql`clock_timestamp()` : sql`null`}`,
   ]
   if (to.to !== 'leased' && to.to !== 'running') parts.push(sql`current_attempt_id = null`)
-  if (to.queue === 'publish') parts.push(sql`generation = generation + 1`)
+  if (to.queue === 'publish') parts.push(sql`generation = generation + 1, held_by = null`)
   if (to.burn === true) parts.push(sql`attempt_count = attempt_count + 1`)
   if (job.buried_at !== null) parts.push(sql`buried_at = null`)
   if (to.to !== 'blocked' && job.status === 'blocked') {
@@ -215,7 +215,7 @@ export async function note(tx: Tx, job: LockedJob, what: Note): Promise<LockedJo
   const republish = what.republish === true
   const { rows } = await tx.execute(sql`
     with noted as (
-      update jobs set last_seq = last_seq + 1, updated_at = clock_timestamp()${republish ? sql`, generation = generation + 1` : sql``}${
+      update jobs set last_seq = last_seq + 1, updated_at = clock_timestamp()${republish ? sql`, generation = generation + 1, held_by = null` : sql``}${
         what.assignTo === undefined ? sql`` : sql`, target_agent = ${what.assignTo}`
       }
       where id = ${job.id} and last_seq = ${job.last_seq}

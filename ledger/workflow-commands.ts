@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import { MOST_NAMED, type CancelledFlow } from '../contracts/controls.js'
 import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import { uuidv7, type AgentId, type JobId } from '../contracts/ids.js'
 import type { CancelWorkflowBody, StartWorkflowBody, WorkflowDefinition, WorkflowRunHistory, WorkflowRunId, WorkflowView } from '../contracts/workflows.js'
@@ -8,6 +9,7 @@ import { asCaller, type CallerDeps } from './as-caller.js'
 import { actorOf, agentOfCaller, type Caller, type CommandContext } from './caller.js'
 import type { Tx } from './database.js'
 import { cancelJob } from './operate-job.js'
+import { limitsOf, type Counted } from './limits.js'
 import { requireRight } from './policies.js'
 import { cancelUnstarted } from './release-dependents.js'
 import { lockJob, note } from './transition.js'
@@ -72,6 +74,7 @@ export class WorkflowCommands {
       await tx.execute(sql`
         insert into workflow_steps (run_id, step) select ${id}::uuid, step from unnest(${sql.param(definition.steps.map((step) => step.id))}::text[]) as step`)
       await cancelUnstarted(tx, await advance(tx, await lockRun(tx, id), this.#deps.nowMs()), 'the run fails')
+      await limitsOf(tx).mustFit(tx, await firstJobsOf(tx, id))
       return { run: await runHistory(tx, id as WorkflowRunId), created: true }
     })
   }
@@ -109,6 +112,15 @@ export class WorkflowCommands {
     })
   }
 
+  /** {@link cancel}, told as the jobs that were cancelled and those that still run. */
+  async cancelWithJobs(context: CommandContext, id: WorkflowRunId, body: CancelWorkflowBody): Promise<CancelledFlow & { replayed?: boolean }> {
+    const { still_running: left, replayed } = await this.cancel(context, id, body)
+    const all = await this.#deps.run((tx) => jobsOfRun(tx, id))
+    const jobs = all.filter((job) => job.status === 'cancelled' || left.includes(job.id))
+    const cancelled = jobs.filter(({ status }) => status === 'cancelled').length
+    return { cancelled, left_running: left.length, jobs: jobs.slice(0, MOST_NAMED), ...(replayed === true ? { replayed } : {}) }
+  }
+
   #once<T extends Record<string, unknown>>(context: CommandContext, what: string, work: (tx: Tx) => Promise<T>): Promise<T & { replayed?: boolean }> {
     return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
       await requireRight(tx, context.caller, 'workflow', what)
@@ -117,7 +129,26 @@ export class WorkflowCommands {
   }
 }
 
-const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_WORKFLOW_OVER', 'AGENTBUS_DELEGATION_REFUSED'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set([
+  'AGENTBUS_FORBIDDEN',
+  'AGENTBUS_UNAUTHORIZED',
+  'AGENTBUS_WORKFLOW_OVER',
+  'AGENTBUS_DELEGATION_REFUSED',
+  'AGENTBUS_LIMIT_REACHED',
+])
+
+/** What a run makes at its start is held against the limits. Once it has begun it goes on: its later steps count, and are never refused. */
+async function firstJobsOf(tx: Tx, id: string): Promise<Counted[]> {
+  const { rows } = await tx.execute(sql`select j.target_agent, j.lane, j.source_agent from jobs j join workflow_steps s on s.job_id = j.id where s.run_id = ${id}::uuid`)
+  return rows as unknown as Counted[]
+}
+
+async function jobsOfRun(tx: Tx, id: WorkflowRunId): Promise<CancelledFlow['jobs']> {
+  const { rows } = await tx.execute(sql`
+    select j.id, j.status, j.target_agent, j.subject
+    from jobs j join workflow_steps s on s.job_id = j.id where s.run_id = ${id}::uuid order by j.id`)
+  return rows as unknown as CancelledFlow['jobs']
+}
 
 function by(context: CommandContext): string {
   const { kind, id } = actorOf(context.caller)

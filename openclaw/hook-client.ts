@@ -1,4 +1,5 @@
 import type { Clock } from '../config/clock.js'
+import type { Tracing } from '../config/tracing.js'
 import { HookAnswer, ReadyzReply, WakeAnswer, type HookCompletion } from '../contracts/hooks.js'
 import { assertNever } from '../contracts/errors.js'
 import { cleanText } from '../contracts/text.js'
@@ -57,12 +58,16 @@ export type ProbeOutcome = { readonly ready: true; readonly bootedAtMs?: number 
 
 type Settled = { readonly kind: 'answered'; readonly status: number; readonly value: unknown } | Undelivered | Refused
 
+type PostInput = Omit<HookPost, 'idempotencyKey'> & { readonly idempotencyKey?: string }
+
 /** Talks to OpenClaw gateways; one per process. Nothing it is sent makes a method reject: every end is an outcome. */
 export class HookClient {
   readonly #transport = new HookTransport()
   readonly #nowMs: () => number
+  readonly #tracing: Tracing | undefined
 
-  constructor(options: { readonly clock?: Clock } = {}) {
+  constructor(options: { readonly clock?: Clock; readonly tracing?: Tracing | undefined } = {}) {
+    this.#tracing = options.tracing
     const { clock } = options
     this.#nowMs = clock === undefined ? () => Date.now() : () => clock.nowMs()
   }
@@ -128,11 +133,24 @@ export class HookClient {
     await this.#transport.close()
   }
 
-  #post(input: Omit<HookPost, 'idempotencyKey'> & { readonly idempotencyKey?: string }, end: 'agent' | 'wake', patience: 'short' | 'long'): Promise<RawAnswer> {
+  #post(input: PostInput, end: 'agent' | 'wake', patience: 'short' | 'long'): Promise<RawAnswer> {
+    if (this.#tracing === undefined) return this.#send(input, end, patience, {})
+    const attributes = { 'agentbus.attempt_id': input.idempotencyKey ?? '', 'agentbus.hook': end }
+    const name = end === 'wake' ? 'hook wake' : patience === 'short' ? 'hook admit' : 'hook join'
+    return this.#tracing.call(
+      name,
+      attributes,
+      (headers) => this.#send(input, end, patience, headers),
+      (answer) => ({ 'http.response.status_code': answer.status }),
+    )
+  }
+
+  #send(input: PostInput, end: 'agent' | 'wake', patience: 'short' | 'long', trace: Readonly<Record<string, string>>): Promise<RawAnswer> {
     return this.#transport.exchange({
       method: 'POST',
       url: `${trimmed(input.gateway.baseUrl)}${trimmed(input.gateway.hookPath)}/${end}`,
       headers: {
+        ...trace,
         authorization: `Bearer ${input.token}`,
         'content-type': 'application/json',
         ...(input.idempotencyKey === undefined ? {} : { 'idempotency-key': input.idempotencyKey }),

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import { Agent, DecoratorHandler, request as send, type Dispatcher } from 'undici'
 
 /** More than this is not an answer of a gateway. */
@@ -41,8 +42,13 @@ export class NoAnswerError extends Error {
  * a probe, and a gateway that is merely busy would look dead. Redirects are answers like any other.
  */
 export class HookTransport {
-  readonly #short = pool(32)
-  readonly #long = pool(128)
+  readonly #short: Agent
+  readonly #long: Agent
+
+  constructor(options: { readonly lookup?: LookupFunction } = {}) {
+    this.#short = pool(32, options.lookup)
+    this.#long = pool(128, options.lookup)
+  }
 
   /** @throws NoAnswerError, and nothing else */
   async exchange(input: Exchange): Promise<RawAnswer> {
@@ -78,14 +84,14 @@ export class HookTransport {
   }
 }
 
-function pool(connections: number): Agent {
+function pool(connections: number, lookup: LookupFunction | undefined): Agent {
   return new Agent({
     connections,
     pipelining: 1,
     // Shorter than the 5 s after which a gateway closes an idle connection: a post must not meet that close.
     keepAliveTimeout: 3_000,
     keepAliveMaxTimeout: 3_000,
-    connect: { timeout: CONNECT_TIMEOUT_MS },
+    connect: { timeout: CONNECT_TIMEOUT_MS, ...(lookup === undefined ? {} : { lookup }) },
     // The one deadline is ours, by signal: a joined run may be silent for many minutes.
     headersTimeout: 0,
     bodyTimeout: 0,

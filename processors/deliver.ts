@@ -77,13 +77,20 @@ export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: A
       return { kind: 'done', outcome: `dropped: ${decision.code}` }
     case 'hold':
       return { kind: 'delay', ms: decision.retryInMs, outcome: decision.reason }
+    case 'parked':
+      return { kind: 'done', outcome: `parked: ${decision.reason}` }
     case 'busy':
       return { kind: 'busy', ms: decision.retryInMs, heldBy: decision.heldBy }
     case 'not_yet':
       return { kind: 'delay', ms: decision.retryInMs, outcome: 'not due yet' }
     case 'start':
-    case 'reattach':
-      return attend(deps, entry, decision, actor, signal)
+    case 'reattach': {
+      const about = { job_id: entry.job_id, attempt_id: decision.attempt.id, agent: decision.target.agentId, gateway: decision.target.gatewayId }
+      deps.log.debug({ event: 'delivery.began', ...about, reattached: decision.kind === 'reattach' }, 'a delivery began')
+      const ended = await attend(deps, entry, decision, actor, signal)
+      deps.log.debug({ event: 'delivery.ended', ...about, end: ended.kind, ...('outcome' in ended ? { outcome: ended.outcome } : {}) }, 'a delivery ended')
+      return ended
+    }
     default:
       return assertNever(decision)
   }
@@ -201,6 +208,7 @@ async function admit(d: Delivery, post: Post): Promise<Step<void>> {
   if (d.attempt.status === 'running') return go(undefined)
   const answer = await firstPost(d, post)
   if (d.signal.aborted && answer.kind !== 'admitted') return end({ kind: 'hand_back' })
+  noteAnswer(d, answer)
   switch (answer.kind) {
     case 'admitted': {
       const run = { runId: answer.runId, httpStatus: answer.httpStatus, response: { ...answer.body } }
@@ -216,6 +224,13 @@ async function admit(d: Delivery, post: Post): Promise<Step<void>> {
     default:
       return assertNever(answer)
   }
+}
+
+/** What came of the call, with the ids of what it was for. A reason is cut and holds no token: the client has seen to that. */
+function noteAnswer(d: Delivery, answer: AdmitOutcome): void {
+  const about = { job_id: d.job.id, attempt_id: d.attempt.id, gateway: d.target.gatewayId, status: answer.httpStatus }
+  if (answer.kind === 'admitted') d.deps.log.debug({ event: 'hook.admitted', ...about, run_id: answer.runId }, 'a gateway admitted a run')
+  else d.deps.log.warn({ event: 'hook.failed', ...about, class: answer.kind, reason: answer.reason }, 'a hook was not delivered or refused')
 }
 
 /** A wake-up has no run of its own: it is admitted when the gateway has taken it, and named after the attempt. */

@@ -10,8 +10,10 @@ import { beat, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
+import { forgetRates } from '../ledger/rate-limits.js'
 import { claimTurn } from '../ledger/turns.js'
 import type { HookClient } from '../openclaw/hook-client.js'
+import type { AlertWatch } from './alert-watch.js'
 
 export interface MaintenanceOptions {
   readonly ledger: Ledger
@@ -24,6 +26,7 @@ export interface MaintenanceOptions {
   /** How often checkpoints are taken, 0 for never, and what signs them. */
   readonly checkpointSeconds: number
   readonly signer: Signer | undefined
+  readonly alerts: AlertWatch
   readonly load: () => { leasesOwned: number; agents: number }
 }
 
@@ -32,6 +35,7 @@ const IDEMPOTENCY_HOURS = 48
 /** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
 const INBOX_TURN_SECONDS = 6
 const WATCH_TURN_SECONDS = 3
+const METRICS_TURN_SECONDS = 6
 /** Checkpoints per look: what was left undone for long is caught up with in some minutes. */
 const MOST_CHECKPOINTS = 20
 
@@ -43,6 +47,9 @@ export class Maintenance {
   readonly #options: MaintenanceOptions
   readonly #timers: NodeJS.Timeout[] = []
   readonly #under = new Set<Promise<void>>()
+  #unlisten: () => void = () => undefined
+  #keepingControls: Promise<void> | undefined
+  #controlsAgain = false
   #stopped = false
 
   constructor(options: MaintenanceOptions) {
@@ -50,19 +57,27 @@ export class Maintenance {
   }
 
   async start(): Promise<void> {
+    this.#unlisten = this.#options.ledger.hints.listen((hint) => {
+      if (hint.fleet === true) void this.#controlsSoon()
+    })
     await this.#once('heartbeat', () => this.#beat())
     await this.#once('presence', () => this.#noteWorkers())
     this.#every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
     this.#every(1_000, 'reaper', () => this.#reap())
     this.#every(500, 'look_again', () => this.#resume())
     this.#every(500, 'agent_states', () => this.#watchAgents())
+    this.#every(500, 'controls', () => this.#controlsSoon())
     this.#every(500, 'prober', () => this.#probe())
+    this.#every(2_000, 'alerts', () => this.#options.alerts.look())
+    this.#every(500, 'alert_posts', () => this.#options.alerts.send())
+    this.#every(2_000, 'metrics', () => this.#countMetrics())
     this.#every(2_000, 'inbox', () => this.#keepInbox())
     this.#every(5_000, 'heartbeat', () => this.#beat())
     const { checkpointSeconds } = this.#options
     if (checkpointSeconds > 0) this.#every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
     this.#every(600_000, 'idempotency', async () => {
       await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
+      await this.#options.ledger.run(forgetRates)
     })
   }
 
@@ -105,6 +120,27 @@ export class Maintenance {
     if (escalated > 0) log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
   }
 
+  /** By the clock, and when a hint says that controls have changed: what they held is to start at once. One look at a time. */
+  #controlsSoon(): Promise<void> {
+    this.#controlsAgain = true
+    this.#keepingControls ??= this.#once('controls', async () => {
+      while (this.#controlsAgain && !this.#stopped) {
+        this.#controlsAgain = false
+        await this.#keepControls()
+      }
+    }).finally(() => {
+      this.#keepingControls = undefined
+    })
+    return this.#keepingControls
+  }
+
+  async #keepControls(): Promise<void> {
+    const { ledger, log } = this.#options
+    const kept = await ledger.keepControls()
+    for (const agent of kept.drained) log.info({ event: 'agent.drained', agent_id: agent }, 'an agent is drained')
+    if (kept.expired > 0) log.info({ event: 'controls.expired', controls: kept.expired }, 'controls have ended by themselves')
+  }
+
   async #probe(): Promise<void> {
     const { ledger, hooks, probeSeconds, breakerFailures } = this.#options
     const due = await ledger.run((tx) => claimProbes(tx, { everySeconds: probeSeconds, limit: 50 }))
@@ -124,6 +160,12 @@ export class Maintenance {
     await ledger.watchAgents()
   }
 
+  /** In one process at a time. What is left of a long range is counted at the next look. */
+  async #countMetrics(): Promise<void> {
+    const { ledger, workerId } = this.#options
+    if (await claimTurn(ledger.db, { name: 'metrics', by: workerId, seconds: METRICS_TURN_SECONDS })) await ledger.countMetrics()
+  }
+
   /** In one process at a time: the others would only find that it is done. */
   async #keepInbox(): Promise<void> {
     const { ledger, workerId, log } = this.#options
@@ -138,7 +180,8 @@ export class Maintenance {
     if (!(await claimTurn(ledger.db, { name: 'checkpoints', by: workerId, seconds: turnSeconds }))) return
     for (let count = 0; count < MOST_CHECKPOINTS && !this.#stopped; count += 1) {
       const taken = await takeCheckpoint(ledger.db, { signer })
-      if (taken.kind === 'behind') log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: see docs/audit.md')
+      if (taken.kind === 'behind')
+        log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
       if (taken.kind !== 'taken') return
       const { seq, hash, rows, xact_to } = taken.checkpoint
       log.info({ event: 'checkpoint.taken', seq, hash, rows, xact_to }, 'a checkpoint was taken')
@@ -164,8 +207,10 @@ export class Maintenance {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#unlisten()
     for (const timer of this.#timers) clearInterval(timer)
-    await Promise.allSettled([...this.#under])
+    await this.#options.alerts.close()
+    await Promise.allSettled([...this.#under, this.#keepingControls])
     await stopBeating(this.#options.ledger.db, this.#options.workerId).catch(() => undefined)
   }
 }

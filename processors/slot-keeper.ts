@@ -65,7 +65,7 @@ export class SlotKeeper {
       for (let round = 0; round < MOST_ROUNDS && !this.#stopped; round += 1) {
         const kept = await ledger.run((tx) => keepSlots(tx, { nowMs: ledger.nowMs(), actor: this.#actor, limit: ORDERS_PER_LOOK }))
         if (kept.missed > 0) log.warn({ event: 'slots.missed', missed: kept.missed }, 'slots of standing orders were missed')
-        if (kept.started + kept.missed + kept.caughtUp + kept.waiting === 0) break
+        if (kept.started + kept.missed + kept.caughtUp + kept.skipped + kept.waiting === 0) break
       }
     } catch (error) {
       if (!this.#stopped) log.warn({ event: 'slots.failed', err: messageOf(error) }, 'could not keep the slots; it will try again')

@@ -16,6 +16,8 @@ export async function tick(deps: { readonly ledger: Ledger; readonly actor: Acto
       return { outcome: `skipped: ${start.cause}` }
     case 'done':
       return { outcome: `already ${start.status}` }
+    case 'held':
+      return { outcome: 'paused: caught up when the pause is over' }
     case 'late':
       return { outcome: 'late: left to the keeper' }
     case 'not_a_slot':

@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Ledger } from '../ledger/ledger.js'
+import { pausedBy } from '../ledger/paused-by.js'
 
 /** Whether an agent's queue may be worked on at the moment, and by how many at once. */
 export interface Gate {
@@ -15,10 +16,8 @@ export interface Gate {
 export async function readGates(ledger: Ledger): Promise<{ gates: Gate[]; failingGateways: string[] }> {
   const { rows } = await ledger.db.execute(sql`
     select a.id, a.concurrency,
-      exists (select from controls c where c.lifted_at is null and c.scope = 'agent' and c.target = a.id) as paused, g.id as gateway_id, (g.failures > 0 or g.reopened > 0) and g.breaker = 'closed' as failing,
-      a.enabled and g.breaker = 'closed' and not exists (
-        select from controls c where c.lifted_at is null
-          and (c.scope = 'everything' or (c.scope = 'agent' and c.target = a.id) or (c.scope = 'gateway' and c.target = g.id))) as open
+      exists (select from controls_in_force_v c where c.scope = 'agent' and c.target = a.id) as paused, g.id as gateway_id, (g.failures > 0 or g.reopened > 0) and g.breaker = 'closed' as failing,
+      a.enabled and g.breaker = 'closed' and ${pausedBy({ agent: sql`a.id`, gateway: sql`g.id` })} is null as open
     from agents a join gateways g on g.id = a.gateway_id
     order by a.id`)
   return {

@@ -1,5 +1,15 @@
 import { EventEmitter } from 'node:events'
-import { PostgresConnection, PostgresQueueBackend, Queue, runMigrations, Worker, type BackendFactory, type JobProgress, type PostgresConnectionOptions } from 'bullmq'
+import {
+  PostgresConnection,
+  PostgresQueueBackend,
+  Queue,
+  runMigrations,
+  Worker,
+  type BackendFactory,
+  type JobProgress,
+  type PostgresConnectionOptions,
+  type WorkerOptions,
+} from 'bullmq'
 import pg from 'pg'
 import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
 import { surveyPostgres, wakePostgres } from './postgres-survey.js'
@@ -32,7 +42,12 @@ class SharedPostgresBackend extends PostgresQueueBackend {
 }
 
 /** BullMQ over its PostgreSQL backend: `poolSize` connections, one of which listens for all queues. */
-export function createPostgresBackend(options: { readonly url: string; readonly poolSize: number; readonly onError: ReportError }): QueueBackend {
+export function createPostgresBackend(options: {
+  readonly url: string
+  readonly poolSize: number
+  readonly onError: ReportError
+  readonly telemetry?: WorkerOptions['telemetry']
+}): QueueBackend {
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.poolSize,
@@ -67,7 +82,7 @@ export function createPostgresBackend(options: { readonly url: string; readonly 
       const worker = new Worker<Record<string, unknown>, unknown, string, PostgresQueueBackend, JobProgress, PostgresConnectionOptions>(
         name,
         processor,
-        { ...workerOptions, connection: unused },
+        { ...workerOptions, ...(options.telemetry === undefined ? {} : { telemetry: options.telemetry }), connection: unused },
         factory,
       )
       worker.on('error', (error) => options.onError(error, name))

@@ -1,4 +1,4 @@
-import { Queue, Worker } from 'bullmq'
+import { Queue, Worker, type WorkerOptions } from 'bullmq'
 import { Redis } from 'ioredis'
 import { within, type QueueBackend, type ReportError } from './backend.js'
 import { surveyRedis, wakeRedis } from './redis-survey.js'
@@ -11,7 +11,12 @@ const KEEP_ALIVE_MS = 10_000
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
  * Probe the server before this is built (see embedded/probe-stores).
  */
-export function createRedisBackend(options: { readonly url: string; readonly prefix: string; readonly onError: ReportError }): QueueBackend {
+export function createRedisBackend(options: {
+  readonly url: string
+  readonly prefix: string
+  readonly onError: ReportError
+  readonly telemetry?: WorkerOptions['telemetry']
+}): QueueBackend {
   const connection = new Redis(options.url, {
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
@@ -38,7 +43,12 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
       return queue
     },
     openWorker: (name, processor, workerOptions) => {
-      const worker = new Worker<Record<string, unknown>, unknown, string>(name, processor, { ...workerOptions, connection, prefix: options.prefix })
+      const worker = new Worker<Record<string, unknown>, unknown, string>(name, processor, {
+        ...workerOptions,
+        ...(options.telemetry === undefined ? {} : { telemetry: options.telemetry }),
+        connection,
+        prefix: options.prefix,
+      })
       worker.on('error', (error) => options.onError(error, name))
       return worker
     },
@@ -54,5 +64,19 @@ export function createRedisBackend(options: { readonly url: string; readonly pre
     close: async () => {
       connection.disconnect()
     },
+  }
+}
+
+/** Removes every key below a prefix. For prefixes of one's own only: it does not ask what the keys are. */
+export async function forgetPrefix(url: string, prefix: string): Promise<void> {
+  if (!/^[A-Za-z0-9_-]+$/.test(prefix)) throw new Error('a prefix of letters, digits, underscore and hyphen is meant')
+  const connection = new Redis(url, { maxRetriesPerRequest: 3 })
+  connection.on('error', () => undefined)
+  try {
+    for await (const keys of connection.scanStream({ match: `${prefix}:*`, count: 500 }) as AsyncIterable<string[]>) {
+      if (keys.length > 0) await connection.unlink(...keys)
+    }
+  } finally {
+    connection.disconnect()
   }
 }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { parseTraceparent, type Tracing } from '../config/tracing.js'
 import { messageOf } from '../contracts/errors.js'
 import { cleanText } from '../contracts/text.js'
 import type { Ledger } from '../ledger/ledger.js'
@@ -12,6 +13,7 @@ export interface RelayOptions {
   readonly log: Logger
   /** Milliseconds between looks when no hint comes. */
   readonly pollMs: number
+  readonly tracing?: Tracing | undefined
 }
 
 const BATCH = 500
@@ -101,11 +103,12 @@ export class Relay {
       const queue = await this.#options.queues.get(agentId)
       const additions = items.filter((item) => item.kind === 'publish' && item.current)
       if (additions.length > 0) {
+        const telemetry = await this.#trace(agentId, additions)
         await queue.addBulk(
           additions.map((item) => ({
             name: item.jobType,
             data: { v: 1, job_id: item.jobId, generation: item.generation, subject: cleanText(item.subject, 500) },
-            opts: deliveryOptions(item),
+            opts: { ...deliveryOptions(item), ...telemetry.get(item.id) },
           })),
         )
       }
@@ -118,6 +121,21 @@ export class Relay {
       throw error
     }
     await settleOutbox(this.#options.ledger.db, ids)
+    this.#options.log.debug({ event: 'relay.published', agent: agentId, jobs: items.map((item) => item.jobId) }, 'the queue store was told')
+  }
+
+  /** What each entry carries on of the trace that its job was created in. Without traces nothing is read. */
+  async #trace(agentId: string, items: readonly OutboxItem[]): Promise<Map<number, { readonly telemetry: { readonly metadata: string } }>> {
+    const { tracing, ledger } = this.#options
+    if (tracing === undefined) return new Map()
+    const known = await ledger.traceparentsOf(items.map((item) => item.jobId))
+    return new Map(
+      items.map((item) => {
+        const attributes = { 'agentbus.job_id': item.jobId, 'agentbus.agent': agentId, 'agentbus.generation': item.generation }
+        const telemetry = tracing.enqueue(`enqueue ${agentId}`, { parent: parseTraceparent(known.get(item.jobId)), attributes })
+        return [item.id, { telemetry }]
+      }),
+    )
   }
 
   /** Ends after the look under way. */

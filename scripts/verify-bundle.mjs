@@ -42,16 +42,26 @@ async function readCheckpoints(keys) {
   const all = []
   for await (const c of lines('checkpoints.jsonl')) {
     const before = all.at(-1)
-    const text = ['agentbus checkpoint 1', c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, c.root, c.jobs_hash, c.key_id ?? '', c.created_at].join('\n')
-    if (hexOf(hex(c.prev_hash), text) !== c.hash) fault(`checkpoint ${c.seq} was changed: it does not have the hash of what it says`)
-    const follows = before === undefined || (c.seq === before.seq + 1 && c.prev_hash === before.hash && c.xact_from === before.xact_to)
+    const restored = c.restored_to ?? null
+    const fields = [c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, c.root, c.jobs_hash, c.key_id ?? '', c.created_at]
+    const text = restored === null ? ['agentbus checkpoint 1', ...fields] : ['agentbus checkpoint 2', ...fields, restored]
+    if (hexOf(hex(c.prev_hash), text.join('\n')) !== c.hash) fault(`checkpoint ${c.seq} was changed: it does not have the hash of what it says`)
+    // A restore ends an era: after it, transactions count from the beginning. It may be recorded in parts.
+    const from = before?.restored && before.restored !== restored ? '0' : before?.xact_to
+    const follows = before === undefined || (c.seq === before.seq + 1 && c.prev_hash === before.hash && c.xact_from === from)
     if (!follows) fault(`checkpoint ${c.seq} does not follow checkpoint ${before.seq}`)
     if (c.seq === 1 && (c.prev_hash !== '00'.repeat(32) || c.xact_from !== '0')) fault('checkpoint 1 follows something')
     if (c.key_id === null && before?.key_id) fault(`checkpoint ${c.seq} is not signed, earlier ones are`)
     const key = keys.get(c.key_id)
     if (c.key_id !== null && keys.size > 0 && key === undefined) fault(`checkpoint ${c.seq} is signed with the key ${c.key_id}, which was not given`)
     if (key !== undefined && !verify(null, hex(c.hash), key, hex(c.signature))) fault(`the signature of checkpoint ${c.seq} is wrong`)
-    all.push({ ...c, tree: new Tree(), expected: new Map(), listed: createHash('sha256') })
+    all.push({ ...c, restored, tree: new Tree(), expected: new Map(), listed: createHash('sha256') })
+  }
+  // Rows above the id up to which the next restore reaches belong to the eras after it.
+  let until
+  for (const c of all.toReversed()) {
+    if (c.restored !== null) until = BigInt(c.restored)
+    c.until = until
   }
   const bySeq = new Map(all.map((c) => [c.seq, c]))
   for await (const j of lines('checkpoint-jobs.jsonl')) {
@@ -80,7 +90,8 @@ async function readRows(checkpoints) {
   }
   for await (const row of lines('transitions.jsonl')) {
     rows += 1
-    while (at < checkpoints.length && BigInt(row.xact) >= BigInt(checkpoints[at].xact_to)) close(checkpoints[at++])
+    const isPast = ({ xact_to, until }) => BigInt(row.xact) >= BigInt(xact_to) || (until !== undefined && BigInt(row.id) > until)
+    while (at < checkpoints.length && isPast(checkpoints[at])) close(checkpoints[at++])
     const name = `row ${row.seq} of job ${row.job_id}`
     const [jobId, seq, , , to] = JSON.parse(row.canonical)
     const isOwn = jobId === row.job_id && seq === row.seq && hexOf(hex(row.prev_hash), row.canonical) === row.hash

@@ -6,16 +6,13 @@ import { AgentId, JobId, Namespace } from '../../contracts/ids.js'
 import { JobView, ListBlockedQuery, UnblockBody } from '../../contracts/jobs.js'
 import { ListReactionsQuery, ReactionView, SetSubscriptionBody, SubscriptionName, SubscriptionView } from '../../contracts/subscriptions.js'
 import { TraceQuery, TraceView } from '../../contracts/trace.js'
-import { defineRoute, type Reply } from '../define-route.js'
+import { defineRoute } from '../define-route.js'
+import { reply } from './reply.js'
 import { onlyOwn, requireOwn, requireRole } from '../read-access.js'
 
 const readers = ['operator', 'auditor', 'agent'] as const
 const ByName = z.object({ name: SubscriptionName })
 const SubscriptionChange = z.object({ change: FleetChange, subscription: SubscriptionView.nullable() }).meta({ id: 'SubscriptionChange' })
-
-function reply(status: number, body: unknown, replayed: boolean | undefined, version?: number): Reply {
-  return { status, body, headers: { ...(version === undefined ? {} : { ETag: `"${version}"` }), ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) } }
-}
 
 export const handOffRoutes = [
   defineRoute({
@@ -45,7 +42,7 @@ export const handOffRoutes = [
     async handle({ params, query, body, context }, { ledger }) {
       const dryRun = query.dry_run === 'true'
       const { replayed, ...changed } = await ledger.handOffs.setSubscription(context, { ...body, ...params }, { dryRun })
-      return reply(changed.change.change === 'added' && !dryRun ? 201 : 200, changed, replayed, changed.subscription?.version)
+      return reply(changed.change.change === 'added' && !dryRun ? 201 : 200, changed, { replayed, version: changed.subscription?.version })
     },
   }),
   defineRoute({
@@ -58,7 +55,7 @@ export const handOffRoutes = [
     spec: { params: ByName, query: z.strictObject({ namespace: Namespace.default('default') }), response: SubscriptionChange },
     async handle({ params, query, context }, { ledger }) {
       const { replayed, ...changed } = await ledger.handOffs.disableSubscription(context, { ...params, ...query })
-      return reply(200, changed, replayed, changed.subscription?.version)
+      return reply(200, changed, { replayed, version: changed.subscription?.version })
     },
   }),
   defineRoute({
@@ -111,7 +108,7 @@ export const handOffRoutes = [
     spec: { params: z.object({ id: JobId }), body: UnblockBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {
       const { job, replayed } = await ledger.handOffs.unblock(context, params.id, body)
-      return reply(200, job, replayed, job.version)
+      return reply(200, job, { replayed, version: job.version })
     },
   }),
   defineRoute({
@@ -149,7 +146,7 @@ export const handOffRoutes = [
     spec: { params: z.object({ id: ApprovalId }), body: DecideBody, response: ApprovalView },
     async handle({ params, body, context }, { ledger }) {
       const { approval, replayed } = await ledger.handOffs.decide(context, params.id, 'approved', body.note)
-      return reply(200, approval, replayed, approval.version)
+      return reply(200, approval, { replayed, version: approval.version })
     },
   }),
   defineRoute({
@@ -161,7 +158,7 @@ export const handOffRoutes = [
     spec: { params: z.object({ id: ApprovalId }), body: RejectBody, response: ApprovalView },
     async handle({ params, body, context }, { ledger }) {
       const { approval, replayed } = await ledger.handOffs.decide(context, params.id, 'rejected', body.note)
-      return reply(200, approval, replayed, approval.version)
+      return reply(200, approval, { replayed, version: approval.version })
     },
   }),
 ]

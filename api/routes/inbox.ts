@@ -12,18 +12,14 @@ import {
   ReadInboxBody,
   SettleFindingBody,
 } from '../../contracts/findings.js'
-import { defineRoute, type Reply } from '../define-route.js'
+import { defineRoute } from '../define-route.js'
+import { reply } from './reply.js'
 import { requireRole } from '../read-access.js'
 
 const tag = 'inbox'
 const readers = ['operator', 'auditor', 'agent'] as const
 const ById = z.object({ id: FindingId })
 const Messages = z.object({ items: z.array(InboxMessageView) }).meta({ id: 'InboxMessages' })
-
-/** `Idempotency-Replayed` on the answer to a repeat. */
-function reply(status: number, body: unknown, replayed: boolean | undefined): Reply {
-  return { status, body, ...(replayed === true ? { headers: { 'Idempotency-Replayed': 'true' } } : {}) }
-}
 
 export const inboxRoutes = [
   defineRoute({
@@ -37,7 +33,7 @@ export const inboxRoutes = [
     spec: { body: FileFindingBody, response: FiledView },
     async handle({ body, context }, { ledger }) {
       const { created, replayed, ...filed } = await ledger.inbox.file(context, body)
-      return reply(created ? 201 : 200, filed, replayed)
+      return reply(created ? 201 : 200, filed, { replayed })
     },
   }),
   defineRoute({
@@ -73,7 +69,7 @@ export const inboxRoutes = [
     spec: { params: ById, body: SettleFindingBody, response: FindingView },
     async handle({ params, body, context }, { ledger }) {
       const { finding, replayed } = await ledger.inbox.settle(context, params.id, body)
-      return reply(200, finding, replayed)
+      return reply(200, finding, { replayed })
     },
   }),
   defineRoute({
@@ -97,7 +93,7 @@ export const inboxRoutes = [
     spec: { body: ReadInboxBody, response: Messages },
     async handle({ body, context }, { ledger }) {
       const { items, replayed } = await ledger.inbox.read(context, body)
-      return reply(200, { items }, replayed)
+      return reply(200, { items }, { replayed })
     },
   }),
   defineRoute({
@@ -109,7 +105,7 @@ export const inboxRoutes = [
     spec: { body: AcknowledgeBody, response: Messages },
     async handle({ body, context }, { ledger }) {
       const { items, replayed } = await ledger.inbox.acknowledge(context, body)
-      return reply(200, { items }, replayed)
+      return reply(200, { items }, { replayed })
     },
   }),
 ]

@@ -1,4 +1,6 @@
 import type { Route } from '../define-route.js'
+import { controlRoutes } from './controls.js'
+import { alertRoutes } from './alerts.js'
 import { fleetRoutes } from './fleet.js'
 import { handOffRoutes } from './hand-offs.js'
 import { inboxRoutes } from './inbox.js'
@@ -9,4 +11,15 @@ import { standingOrderRoutes } from './standing-orders.js'
 import { workflowRoutes } from './workflows.js'
 
 /** Every route of the API: what the server mounts and what the OpenAPI document describes. */
-export const routes: readonly Route[] = [...jobRoutes, ...fleetRoutes, ...standingOrderRoutes, ...inboxRoutes, ...laneRoutes, ...handOffRoutes, ...workflowRoutes, ...projectRoutes]
+export const routes: readonly Route[] = [
+  ...jobRoutes,
+  ...fleetRoutes,
+  ...standingOrderRoutes,
+  ...inboxRoutes,
+  ...laneRoutes,
+  ...controlRoutes,
+  ...handOffRoutes,
+  ...workflowRoutes,
+  ...projectRoutes,
+  ...alertRoutes,
+]

@@ -279,10 +279,22 @@ export const jobRoutes = [
     path: '/v1/jobs/{id}/retry',
     tag,
     access: 'operator',
-    summary: 'Queue a failed, dead, cancelled, blocked or waiting job again',
+    summary: 'Queue a failed, dead, cancelled, blocked or waiting job again; with `force` also one that is queued or runs',
     spec: { params: ById, body: RetryBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {
       return jobReply(await ledger.jobs.retry(context, params.id, body))
+    },
+  }),
+  defineRoute({
+    id: 'forceDead',
+    method: 'post',
+    path: '/v1/jobs/{id}/dead',
+    tag,
+    access: 'operator',
+    summary: 'Make an open job a dead letter, whatever it is doing; what runs is cut off',
+    spec: { params: ById, body: ReasonBody, response: JobView },
+    async handle({ params, body, context }, { ledger }) {
+      return jobReply(await ledger.jobs.forceDead(context, params.id, body.reason))
     },
   }),
   defineRoute({

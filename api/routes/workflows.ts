@@ -11,7 +11,8 @@ import {
   WorkflowRunView,
   WorkflowView,
 } from '../../contracts/workflows.js'
-import { defineRoute, type Reply } from '../define-route.js'
+import { defineRoute } from '../define-route.js'
+import { reply } from './reply.js'
 import { onlyOwn, requireOwn, requireRole } from '../read-access.js'
 
 const tag = 'workflows'
@@ -19,10 +20,6 @@ const readers = ['operator', 'auditor', 'agent'] as const
 const ByName = z.object({ name: WorkflowName })
 const ById = z.object({ id: WorkflowRunId })
 const InNamespace = z.strictObject({ namespace: Namespace.default('default') })
-
-function reply(status: number, body: unknown, replayed: boolean | undefined, headers: Record<string, string> = {}): Reply {
-  return { status, body, headers: { ...headers, ...(replayed === true ? { 'Idempotency-Replayed': 'true' } : {}) } }
-}
 
 export const workflowRoutes = [
   defineRoute({
@@ -48,7 +45,7 @@ export const workflowRoutes = [
     spec: { body: WorkflowDefinition, response: WorkflowView },
     async handle({ body, context }, { ledger }) {
       const { workflow, created, replayed } = await ledger.workflows.define(context, body)
-      return reply(created ? 201 : 200, workflow, replayed, { Location: `/v1/workflows/${workflow.name}`, ETag: `"${workflow.version}"` })
+      return reply(created ? 201 : 200, workflow, { replayed, version: workflow.version, headers: { Location: `/v1/workflows/${workflow.name}` } })
     },
   }),
   defineRoute({
@@ -75,7 +72,7 @@ export const workflowRoutes = [
     spec: { params: ByName, query: InNamespace, body: StartWorkflowBody, response: WorkflowRunHistory },
     async handle({ params, query, body, context }, { ledger }) {
       const { run, created, replayed } = await ledger.workflows.start(context, { ...params, ...query }, body)
-      return reply(created ? 201 : 200, run, replayed, { Location: `/v1/workflow-runs/${run.run.id}` })
+      return reply(created ? 201 : 200, run, { replayed, headers: { Location: `/v1/workflow-runs/${run.run.id}` } })
     },
   }),
   defineRoute({
@@ -113,7 +110,7 @@ export const workflowRoutes = [
     spec: { params: ById, body: CancelWorkflowBody, response: z.object({ ...WorkflowRunHistory.shape, still_running: z.array(JobId) }).meta({ id: 'CancelledWorkflowRun' }) },
     async handle({ params, body, context }, { ledger }) {
       const { run, still_running, replayed } = await ledger.workflows.cancel(context, params.id, body)
-      return reply(200, { ...run, still_running }, replayed)
+      return reply(200, { ...run, still_running }, { replayed })
     },
   }),
 ]

@@ -53,6 +53,16 @@ export type ShowKind =
   | 'project-entry'
   | 'project-status'
   | 'project-statuses'
+  | 'control'
+  | 'controls'
+  | 'control-changes'
+  | 'cancelled-flow'
+  | 'alert'
+  | 'alerts'
+  | 'alert-history'
+  | 'alert-deliveries'
+  | 'silence'
+  | 'silences'
 
 /** A client command as data: what it is called, what it takes, which request it makes, how its answer is shown. */
 export interface CommandRow {
@@ -64,6 +74,8 @@ export interface CommandRow {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly path: string
   readonly options: readonly OptionRow[]
+  /** Fields that every request of the command has. */
+  readonly fixed?: Readonly<Record<string, unknown>>
   readonly show: ShowKind
   /** `--if-version` makes it conditional. */
   readonly conditional?: true

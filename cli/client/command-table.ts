@@ -1,4 +1,6 @@
 import { option as o, type CommandRow } from './command-row.js'
+import { CONTROL_COMMANDS } from './control-rows.js'
+import { ALERT_COMMANDS } from './alert-rows.js'
 import { PROJECT_COMMANDS } from './project-rows.js'
 
 const reference = [o('openclaw-task-ref', 'text', 'reference of the run at the gateway'), o('openclaw-session-key', 'text', 'session the run belongs to')]
@@ -592,7 +594,7 @@ export const COMMANDS: readonly CommandRow[] = [
       o('agent', 'text', 'what this agent was told, read, wrote and did'),
       o('from', 'text', 'from this time on (ISO 8601), for an agent'),
       o('to', 'text', 'until this time (default: now)'),
-      o('prompts', 'text', 'true: with the bytes that it was sent'),
+      o('prompts', 'text', 'true: with the bytes that the agents were sent, but for the tokens in them'),
     ],
   },
   { name: 'workflows', group: 'Workflows', help: 'list workflows', method: 'GET', path: '/v1/workflows', show: 'workflows', options: [] },
@@ -659,6 +661,8 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [...reason, o('running', 'text', 'leave or cancel what runs already (default: leave)')],
   },
   ...PROJECT_COMMANDS,
+  ...CONTROL_COMMANDS,
+  ...ALERT_COMMANDS,
   { name: 'agents', group: 'Looking', help: 'list agents with their state', method: 'GET', path: '/v1/agents', show: 'agents', options: [] },
   { name: 'gateways', group: 'Looking', help: 'list gateways with their breakers', method: 'GET', path: '/v1/gateways', show: 'gateways', options: [] },
   { name: 'lanes', group: 'Looking', help: 'list lanes, which are paused, and what is open in each', method: 'GET', path: '/v1/lanes', show: 'lanes', options: [] },

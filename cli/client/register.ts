@@ -14,6 +14,7 @@ import { print } from './print.js'
 import { hasMissed, show } from './show.js'
 import { registerSetOrder } from './set-order-command.js'
 import { registerDefineWorkflow, registerSetSubscription } from './hand-off-files.js'
+import { registerStops } from './stop-commands.js'
 import { registerTokens } from './token-commands.js'
 import { registerWorkspace } from './workspace-command.js'
 
@@ -25,6 +26,7 @@ export function registerClientCommands(program: Command, io: Io): void {
   registerSetSubscription(program, io)
   registerDefineWorkflow(program, io)
   registerDelegate(program, io)
+  registerStops(program, io)
   registerTokens(program, io)
   registerWorkspace(program, io)
 }
@@ -61,7 +63,7 @@ async function run(row: CommandRow, id: string | undefined, values: Values, io: 
   const request: ApiRequest = {
     method: row.method,
     path,
-    ...(row.method === 'GET' ? { query: queryOf(input) } : row.method === 'DELETE' ? {} : { body: input }),
+    ...(row.method === 'GET' ? { query: queryOf(input) } : row.method === 'DELETE' ? {} : { body: { ...row.fixed, ...input } }),
     idempotencyKey,
     ifVersion,
   }

@@ -1,3 +1,4 @@
+import { oneLine, printable } from '../printable.js'
 import { asObject, rowsOf, type Json } from './json.js'
 import { fields, table, text } from './tables.js'
 
@@ -42,7 +43,17 @@ export function traceLines(body: Json): string {
   }))
   const head = typeof body['correlation_key'] === 'string' ? `Correlation ${body['correlation_key']}\n` : ''
   const more = body['truncated'] === true ? 'There is more than is shown.\n' : ''
-  return `${head}${table(tree, ['job', 'from → to', 'status', 'subject', 'when'])}\n${table(entries, ['at', 'job', 'agent', 'what', 'by', 'note'])}${more}`
+  return `${head}${table(tree, ['job', 'from → to', 'status', 'subject', 'when'])}\n${table(entries, ['at', 'job', 'agent', 'what', 'by', 'note'])}${more}${promptsOf(body)}`
+}
+
+/** The prompts of a trace that was asked for with them. */
+function promptsOf(body: Json): string {
+  return rowsOf(body['entries'])
+    .flatMap((entry) => {
+      const prompt = asObject(entry['details'])['prompt']
+      return typeof prompt === 'string' ? [`\nPrompt of attempt ${oneLine(text(entry['attempt_id']))} of job ${oneLine(text(entry['job_id']))}:\n${printable(prompt)}\n`] : []
+    })
+    .join('')
 }
 
 /** Each job right below the one it came from; they come in order of time, in which those of two branches alternate. */

@@ -1,9 +1,11 @@
 import { assertNever } from '../../contracts/errors.js'
 import { oneLine, printable } from '../printable.js'
 import type { ShowKind } from './command-row.js'
+import { controlLines, controlRow } from './show-controls.js'
 import { difference } from './difference.js'
 import { asObject, rowsOf, type Json } from './json.js'
 import { blockedRow, runLines, traceLines, workflowLines } from './show-hand-offs.js'
+import { showAlerts } from './show-alerts.js'
 import { fields, table, text } from './tables.js'
 
 /** An answer as text for people. `--json` does not come here. */
@@ -35,6 +37,14 @@ export function show(kind: ShowKind, body: Json): string {
       return table(items, ['id', 'breaker', 'breaker_reason', 'base_url', 'last_ready_at', 'last_down_at', 'probe_after'])
     case 'lanes':
       return table(items, ['lane', 'paused', 'queued', 'running', 'since', 'by', 'reason'])
+    case 'control':
+      return controlLines(body)
+    case 'controls':
+      return table(items.map(controlRow), ['action', 'of', 'since', 'until', 'by', 'still_running', 'drained_at', 'reason'])
+    case 'control-changes':
+      return page(body, table(items.map(controlRow), ['id', 'at', 'change', 'action', 'of', 'actor', 'until', 'reason']))
+    case 'cancelled-flow':
+      return `${fields(body, ['cancelled', 'left_running'])}${table(rowsOf(body['jobs']), ['id', 'status', 'target_agent', 'subject'])}`
     case 'dispatchers':
       return dispatcherTable(items)
     case 'health':
@@ -111,6 +121,13 @@ export function show(kind: ShowKind, body: Json): string {
       return statusLines(body)
     case 'project-statuses':
       return page(body, table(items, ['version', 'at', 'actor', 'status', 'job_id']))
+    case 'alert':
+    case 'alerts':
+    case 'alert-history':
+    case 'alert-deliveries':
+    case 'silence':
+    case 'silences':
+      return showAlerts(kind, body)
     default:
       return assertNever(kind)
   }

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { CANONICAL } from '../verify/chains.js'
 import { CHECKPOINT_COLUMNS, XACT, type Checkpoint } from './checkpoint-text.js'
+import { beginsAt, coveredBy, Eras, inEra, RESTORES, type Restore } from './eras.js'
 
 /** The files of a bundle, each of JSON lines. */
 export const BUNDLE_FILES = ['checkpoints.jsonl', 'checkpoint-jobs.jsonl', 'transitions.jsonl', 'jobs.jsonl'] as const
@@ -32,7 +33,10 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
     const checkpoints = (
       await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.seq between $1 and $2 order by c.seq`, [first ?? 0, last ?? 0])
     ).rows
-    const rows = rowsOf(checkpoints, range)
+    const restores = (await client.query<Restore>(RESTORES)).rows
+    const rows = rowsOf(checkpoints, new Eras(restores), range)
+    // Eras follow each other; inside of one, rows come in the order in which checkpoints cover them.
+    const era = restores.map(({ restored_to }) => `(t.id > ${BigInt(restored_to)})::int`).join(' + ')
     const lines = (file: BundleFile, text: string): Promise<number> => copy(client, text, (line) => write(file, line))
     for (const checkpoint of checkpoints) await write('checkpoints.jsonl', JSON.stringify(checkpoint))
     return {
@@ -45,7 +49,7 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
       'transitions.jsonl': await lines(
         'transitions.jsonl',
         `select json_build_object('xact', t.xact::text, 'id', t.id::text, 'job_id', t.job_id, 'seq', t.seq, 'prev_hash', encode(t.prev_hash, 'hex'), 'hash', encode(t.hash, 'hex'), 'canonical', ${CANONICAL})::text
-         from job_transitions t where ${rows} order by t.xact, t.id`,
+         from job_transitions t where ${rows} order by ${era === '' ? '' : `${era}, `}t.xact, t.id`,
       ),
       'jobs.jsonl': await lines(
         'jobs.jsonl',
@@ -60,12 +64,20 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
 }
 
 /** The history rows of the bundle, as a condition: those of its checkpoints, and newer ones when nothing covers the end of the time. */
-function rowsOf(checkpoints: readonly Checkpoint[], { to }: ExportRange): string {
-  const [first, last] = [checkpoints[0], checkpoints.at(-1)]
+function rowsOf(checkpoints: readonly Checkpoint[], eras: Eras, { to }: ExportRange): string {
+  const byEra = new Map<bigint, { from: string; end: Checkpoint }>()
+  for (const one of checkpoints) {
+    const { after } = eras.of(one)
+    byEra.set(after, { from: byEra.get(after)?.from ?? one.xact_from, end: one })
+  }
+  const parts = [...byEra.values()].map(({ from, end }) => coveredBy({ xact_from: from, xact_to: end.xact_to }, eras.of(end)))
+  const last = checkpoints.at(-1)
   const isCovered = to !== undefined && last !== undefined && Date.parse(last.created_at) >= Date.parse(to)
-  const end = BigInt(last?.xact_to ?? 0)
-  const until = to === undefined ? 'true' : `t.at <= '${new Date(to).toISOString()}'::timestamptz`
-  return `${XACT} >= ${BigInt(first?.xact_from ?? 0)} and ${isCovered ? `${XACT} < ${end}` : `(${XACT} < ${end} or ${until})`}`
+  if (!isCovered) {
+    const newer = inEra(eras.of({ seq: (last?.seq ?? 0) + 1, restored_to: null }))
+    parts.push(`${XACT} >= ${BigInt(beginsAt(last, null))} and ${newer} and ${to === undefined ? 'true' : `t.at <= '${new Date(to).toISOString()}'::timestamptz`}`)
+  }
+  return parts.map((part) => `(${part})`).join(' or ')
 }
 
 async function copy(client: pg.Client, text: string, write: (line: string) => Promise<void>): Promise<number> {

@@ -16,7 +16,7 @@ export const audit_checkpoints = pgTable(
     rows: integer('rows').notNull(),
     /** How many jobs the rows are about; each has a row in `audit_checkpoint_jobs`. */
     jobs: integer('jobs').notNull(),
-    /** Ids of the first and the last of the rows, in their order. */
+    /** Ids of the first and the last of the rows, in their order; 0 when there are none. */
     first_id: bigint('first_id', { mode: 'number' }).notNull(),
     last_id: bigint('last_id', { mode: 'number' }).notNull(),
     root: bytea('root').notNull(),
@@ -25,13 +25,22 @@ export const audit_checkpoints = pgTable(
     /** Who signed: the first 16 hex digits of the SHA-256 of the public key. Part of what is hashed. */
     key_id: text('key_id'),
     created_at: instant('created_at').notNull(),
+    /**
+     * Set when the ledger was restored from a dump: rows up to this id carry transaction numbers of the cluster that was dumped.
+     * The checkpoint covers what was left of them; the one after it begins at transaction 0 with the rows above.
+     */
+    restored_to: bigint('restored_to', { mode: 'number' }),
     prev_hash: bytea('prev_hash').notNull(),
     hash: bytea('hash').notNull(),
     /** Ed25519 over `hash`. */
     signature: bytea('signature'),
   },
   (t) => [
-    check('audit_checkpoints_range_check', sql`${t.seq} >= 1 and ${t.xact_from} < ${t.xact_to} and ${t.rows} >= ${t.jobs} and ${t.jobs} >= 1`),
+    check(
+      'audit_checkpoints_range_check',
+      sql`${t.seq} >= 1 and ${t.rows} >= ${t.jobs} and case when ${t.restored_to} is null then ${t.xact_from} < ${t.xact_to} and ${t.jobs} >= 1
+        else ${t.xact_from} <= ${t.xact_to} and ${t.jobs} >= 0 and ${t.restored_to} >= 1 end`,
+    ),
     check('audit_checkpoints_lengths_check', sql`octet_length(${t.root}) = 32 and octet_length(${t.jobs_hash}) = 32 and octet_length(${t.hash}) = 32`),
     check('audit_checkpoints_signed_check', sql`(${t.key_id} is null) = (${t.signature} is null)`),
   ],

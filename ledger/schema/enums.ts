@@ -2,6 +2,8 @@ import { pgEnum } from 'drizzle-orm/pg-core'
 import { ACTOR_KINDS } from '../../contracts/actor.js'
 import { APPROVAL_STATUSES } from '../../contracts/approvals.js'
 import { AGENT_STATES } from '../../contracts/agents.js'
+import { CONTROL_SCOPES } from '../../contracts/controls.js'
+import { ALERT_DELIVERY_STATUSES, ALERT_LEVELS, ALERT_MOVES, ALERT_NOTICES, ALERT_RECEIVERS, ALERT_STATUSES } from '../../contracts/alerts.js'
 import { FINDING_LEVELS, FINDING_MOVES, FINDING_STATUSES, MESSAGE_STATUSES } from '../../contracts/findings.js'
 import { ATTEMPT_STATUSES, JOB_STATUSES, LANES, TRANSITION_REASONS } from '../../contracts/job-states.js'
 import { REACTION_STATUSES } from '../../contracts/subscriptions.js'
@@ -20,7 +22,7 @@ export const breakerState = pgEnum('breaker_state', ['closed', 'open'])
 export const tokenRole = pgEnum('token_role', ['operator', 'agent', 'auditor'])
 export const observationKind = pgEnum('observation_kind', ['refusal', 'late_answer', 'mend', 'drop', 'outside_change', 'operator_action'])
 export const outboxKind = pgEnum('outbox_kind', ['publish', 'remove'])
-export const controlScope = pgEnum('control_scope', ['everything', 'lane', 'gateway', 'agent'])
+export const controlScope = pgEnum('control_scope', CONTROL_SCOPES)
 export const slotStatus = pgEnum('slot_status', SLOT_STATUSES)
 export const sessionMode = pgEnum('session_mode', ['isolated', 'main'])
 export const findingLevel = pgEnum('finding_level', FINDING_LEVELS)
@@ -32,3 +34,9 @@ export const approvalStatus = pgEnum('approval_status', APPROVAL_STATUSES)
 export const agentState = pgEnum('agent_state', AGENT_STATES)
 export const workflowRunStatus = pgEnum('workflow_run_status', WORKFLOW_RUN_STATUSES)
 export const workflowStepStatus = pgEnum('workflow_step_status', WORKFLOW_STEP_STATUSES)
+export const alertLevel = pgEnum('alert_level', ALERT_LEVELS)
+export const alertStatus = pgEnum('alert_status', ALERT_STATUSES)
+export const alertMove = pgEnum('alert_move', ALERT_MOVES)
+export const alertNotice = pgEnum('alert_notice', ALERT_NOTICES)
+export const alertReceiver = pgEnum('alert_receiver', ALERT_RECEIVERS)
+export const alertDeliveryStatus = pgEnum('alert_delivery_status', ALERT_DELIVERY_STATUSES)

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
-import { bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
+import { boolean, check, index, integer, jsonb, pgTable, primaryKey, text } from 'drizzle-orm/pg-core'
 import { instant } from './columns.js'
-import { actorKind, breakerState, controlScope } from './enums.js'
+import { actorKind, breakerState } from './enums.js'
 
 /** OpenClaw gateways and what is known of their health. `token_ref` says where the token is; never the token. */
 export const gateways = pgTable(
@@ -92,31 +92,6 @@ export const fleet_versions = pgTable(
       .default(sql`clock_timestamp()`),
   },
   (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox', 'subscription', 'policy')`)],
-)
-
-/** What an operator has stopped: one open row per scope and target. */
-export const controls = pgTable(
-  'controls',
-  {
-    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
-    scope: controlScope('scope').notNull(),
-    target: text('target').notNull().default(''),
-    reason: text('reason').notNull(),
-    set_by_kind: actorKind('set_by_kind').notNull(),
-    set_by: text('set_by').notNull(),
-    set_at: instant('set_at')
-      .notNull()
-      .default(sql`clock_timestamp()`),
-    lifted_by: text('lifted_by'),
-    lifted_at: instant('lifted_at'),
-  },
-  (t) => [
-    check('controls_target_check', sql`(${t.scope} = 'everything') = (${t.target} = '')`),
-    check('controls_lifted_check', sql`(${t.lifted_at} is null) = (${t.lifted_by} is null)`),
-    uniqueIndex('controls_open_idx')
-      .on(t.scope, t.target)
-      .where(sql`lifted_at is null`),
-  ],
 )
 
 /** One row per worker process, renewed while it lives. */

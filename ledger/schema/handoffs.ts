@@ -54,6 +54,8 @@ export const reactions = pgTable(
     finding_id: uuid('finding_id'),
     /** Why nothing came of it. */
     detail: text('detail'),
+    /** A limit kept it back: it is tried again then. */
+    not_before: instant('not_before'),
     created_at: instant('created_at')
       .notNull()
       .default(sql`clock_timestamp()`),

@@ -89,8 +89,14 @@ export const events = pgTable(
     created_at: instant('created_at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    /** The row of `prunes` by which the payload was taken out, and the SHA-256 of what it was. */
+    pruned_by: integer('pruned_by'),
+    pruned_hash: bytea('pruned_hash'),
   },
   (t) => [
+    index('events_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
     check('events_hops_check', sql`${t.hops} >= 0 and cardinality(${t.lineage}) <= ${t.hops}`),
     uniqueIndex('events_dedupe_idx')
       .on(t.namespace, t.topic, t.dedupe_key)

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid, type AnyPgColumn } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { bytea, instant } from './columns.js'
 import { attemptStatus, jobStatus, lane, onDependencyDeath, onLost, sessionMode } from './enums.js'
 import { agents, gateways } from './fleet.js'
 import { standing_order_runs } from './standing-orders.js'
@@ -61,6 +61,8 @@ export const jobs = pgTable(
     /** Whether another job has ever waited for this one to end; never reset. Its end then takes the lock and looks. */
     awaited: boolean('awaited').notNull().default(false),
     held_reason: text('held_reason'),
+    /** The control that holds it: a queued job that has one has no entry in the queue until that control is over. */
+    held_by: bigint('held_by', { mode: 'number' }),
     blocked_reason: text('blocked_reason'),
     blocked_owner: text('blocked_owner'),
     unblock_action: text('unblock_action'),
@@ -71,6 +73,9 @@ export const jobs = pgTable(
     escalate_at: instant('escalate_at'),
     /** What it waited for and got; the next attempt is told. */
     answer: jsonb('answer').$type<Json>(),
+    /** The row of `prunes` by which payload, state, result and answer were taken out, and the SHA-256 of what they were. */
+    pruned_by: integer('pruned_by'),
+    pruned_hash: bytea('pruned_hash'),
     last_error: text('last_error'),
     last_error_code: text('last_error_code'),
     created_by: text('created_by').notNull(),
@@ -110,9 +115,23 @@ export const jobs = pgTable(
     index('jobs_ready_idx')
       .on(t.target_agent, t.priority.desc(), t.run_after, t.id)
       .where(sql`status = 'queued'`),
+    // For depth and age by lane: read without the table, however long the queue is.
+    index('jobs_queued_idx')
+      .on(t.lane, t.target_agent, t.run_after)
+      .where(sql`status = 'queued'`),
     index('jobs_open_idx')
       .on(t.target_agent, t.status)
       .where(sql`finished_at is null`),
+    // For the limits: how much of a lane and of a sender is open. Few values, so they stay small.
+    index('jobs_open_lane_idx')
+      .on(t.lane, t.status)
+      .where(sql`finished_at is null`),
+    index('jobs_open_source_idx')
+      .on(t.source_agent)
+      .where(sql`finished_at is null and source_agent is not null`),
+    index('jobs_parked_idx')
+      .on(t.held_by, t.priority.desc(), t.run_after, t.id)
+      .where(sql`status = 'queued' and held_by is not null`),
     index('jobs_blocked_look_idx')
       .on(t.look_again_at)
       .where(sql`status = 'blocked' and look_again_at is not null`),
@@ -152,6 +171,10 @@ export const jobs = pgTable(
     uniqueIndex('jobs_standing_order_run_idx')
       .on(t.standing_order_run_id)
       .where(sql`standing_order_run_id is not null`),
+    check('jobs_pruned_when_over', sql`${t.pruned_by} is null or (${t.finished_at} is not null and ${t.pruned_hash} is not null)`),
+    index('jobs_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
     index('jobs_parent_idx')
       .on(t.parent_job_id)
       .where(sql`parent_job_id is not null`),
@@ -185,8 +208,16 @@ export const prompts = pgTable(
     created_at: instant('created_at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    /** The row of `prunes` by which the body was taken out; hash and size stay. */
+    pruned_by: integer('pruned_by'),
   },
-  (t) => [check('prompts_hash_check', sql`${t.hash} ~ '^[0-9a-f]{64}$'`)],
+  (t) => [
+    check('prompts_hash_check', sql`${t.hash} ~ '^[0-9a-f]{64}$'`),
+    check('prompts_pruned_check', sql`${t.pruned_by} is null or ${t.body} = ''`),
+    index('prompts_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
+  ],
 )
 
 /** One row per lease of a job. Closed rows never change again. */
@@ -233,6 +264,9 @@ export const job_attempts = pgTable(
     openclaw_task_ref: text('openclaw_task_ref'),
     openclaw_session_key: text('openclaw_session_key'),
     openclaw_meta: jsonb('openclaw_meta').notNull().default({}).$type<Json>(),
+    /** The row of `prunes` by which `hook_response` and `openclaw_meta` were taken out, and the SHA-256 of what they were. */
+    pruned_by: integer('pruned_by'),
+    pruned_hash: bytea('pruned_hash'),
   },
   (t) => [
     check('job_attempts_no_check', sql`${t.attempt_no} >= 1`),
@@ -250,6 +284,10 @@ export const job_attempts = pgTable(
     index('job_attempts_expiry_idx')
       .on(t.leased_until)
       .where(sql`finished_at is null`),
+    check('job_attempts_pruned_when_closed', sql`${t.pruned_by} is null or (${t.finished_at} is not null and ${t.pruned_hash} is not null)`),
+    index('job_attempts_pruned_idx')
+      .on(t.pruned_by)
+      .where(sql`pruned_by is not null`),
     index('job_attempts_agent_idx').on(t.agent_id, t.leased_at.desc()),
   ],
 )

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, check, foreignKey, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { instant, xid8 } from './columns.js'
 import { actorKind, slotStatus } from './enums.js'
 import { agents } from './fleet.js'
 
@@ -123,8 +123,17 @@ export const standing_order_run_transitions = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    /** Tells the count of slots by outcome which rows are new to it. */
+    xact: xid8('xact')
+      .notNull()
+      .default(sql`pg_current_xact_id()`),
   },
-  (t) => [primaryKey({ columns: [t.run_id, t.seq] })],
+  (t) => [
+    primaryKey({ columns: [t.run_id, t.seq] }),
+    index('standing_order_run_transitions_xact_idx')
+      .using('brin', sql`((xact::text)::bigint)`)
+      .with({ pages_per_range: 32, autosummarize: true }),
+  ],
 )
 
 /** When a part of the bus was seen alive: `workers`, `queue_store`, `gateway:<id>`. One row per uninterrupted stretch. */

@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { XACT, type Checkpoint } from '../audit/checkpoint-text.js'
+import type { Checkpoint } from '../audit/checkpoint-text.js'
 import type { Findings } from './report.js'
 
 /** Faults that are told one by one; a checkpoint over other rows altogether has as many as jobs. */
@@ -18,8 +18,8 @@ interface Fault {
 
 const RESTORE = 'Compare this job with a backup or an export from after the checkpoint.'
 
-/** Says by the list of jobs in a checkpoint what differs below its root. @returns false when the list does not tell */
-export async function nameFaults(client: pg.Client, checkpoint: Checkpoint, findings: Findings): Promise<boolean> {
+/** Says by the list of jobs in a checkpoint what differs below its root. `covers` are its rows, as a condition. @returns false when the list does not tell */
+export async function nameFaults(client: pg.Client, checkpoint: Checkpoint, covers: string, findings: Findings): Promise<boolean> {
   const { rows } = await client.query<Fault>(
     `select job_id, m.first_seq, m.last_seq, coalesce(r.found, 0) as found, r.lowest, r.highest,
        exists (select from jobs j where j.id = job_id) as job_there,
@@ -27,7 +27,7 @@ export async function nameFaults(client: pg.Client, checkpoint: Checkpoint, find
      from (select * from audit_checkpoint_jobs where checkpoint_seq = $1) m
        full join (
          select t.job_id, count(*)::int as found, min(t.seq) as lowest, max(t.seq) as highest, (array_agg(t.hash order by t.seq desc))[1] as last_hash
-         from job_transitions t where ${XACT} >= ${BigInt(checkpoint.xact_from)} and ${XACT} < ${BigInt(checkpoint.xact_to)} group by t.job_id
+         from job_transitions t where ${covers} group by t.job_id
        ) r using (job_id)
      where m.job_id is null or r.job_id is null or r.found <> m.last_seq - m.first_seq + 1 or r.lowest <> m.first_seq or r.highest <> m.last_seq or r.last_hash <> m.last_hash
      order by job_id limit ${MOST}`,

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { CHECKPOINT_COLUMNS, checkpointHash, CoveredJobsHash, NOTHING_BEFORE, XACT, type Checkpoint, type CoveredJob } from '../audit/checkpoint-text.js'
+import { beginsAt, coveredBy, Eras, inEra, RESTORES, type Restore } from '../audit/eras.js'
 import { MerkleRoot } from '../audit/merkle.js'
 import type { SignatureCheck } from '../audit/signing.js'
 import { nameFaults } from './checkpoint-faults.js'
@@ -13,6 +14,8 @@ export interface CheckpointPosition {
   readonly seq: number
   readonly hash: string
   readonly xactTo: string
+  /** Set when it recorded a restore: the next one begins a new era. */
+  readonly restoredTo: string | null
   readonly signed: boolean
 }
 
@@ -35,29 +38,34 @@ export interface CheckpointWalk {
 /** Recomputes every checkpoint from the rows that it covers, and its place in the chain. @returns what a person should know of the result */
 export async function walkCheckpoints(client: pg.Client, walk: CheckpointWalk): Promise<string> {
   let position = walk.from ?? (await startOf(client, walk.since))
+  const eras = new Eras((await client.query<Restore>(RESTORES)).rows)
   for (;;) {
     const { rows } = await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.seq > $1 order by c.seq limit ${PAGE}`, [position.seq])
     for (const checkpoint of rows) {
       checkLink(checkpoint, position, walk.findings)
       checkSignature(checkpoint, position, walk)
-      await checkContent(client, checkpoint, walk.findings)
-      position = { seq: checkpoint.seq, hash: checkpoint.hash, xactTo: checkpoint.xact_to, signed: position.signed || checkpoint.key_id !== null }
+      await checkContent(client, checkpoint, coveredBy(checkpoint, eras.of(checkpoint)), walk.findings)
+      position = positionAt(checkpoint, position.signed)
       await walk.onPage(position, checkpoint.rows)
     }
     if (rows.length < PAGE) break
   }
   await checkAnchors(client, walk)
-  return coverage(client, position, walk)
+  return coverage(client, position, eras, walk)
 }
 
-const START: CheckpointPosition = { seq: 0, hash: NOTHING_BEFORE, xactTo: '0', signed: false }
+const START: CheckpointPosition = { seq: 0, hash: NOTHING_BEFORE, xactTo: '0', restoredTo: null, signed: false }
+
+function positionAt({ seq, hash, xact_to, restored_to, key_id }: Checkpoint, signedBefore: boolean): CheckpointPosition {
+  return { seq, hash, xactTo: xact_to, restoredTo: restored_to, signed: signedBefore || key_id !== null }
+}
 
 /** With `since`, the last checkpoint before it is taken as given. */
 async function startOf(client: pg.Client, since: string | undefined): Promise<CheckpointPosition> {
   if (since === undefined) return START
   const { rows } = await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.created_at < $1 order by c.seq desc limit 1`, [since])
   const before = rows[0]
-  return before === undefined ? START : { seq: before.seq, hash: before.hash, xactTo: before.xact_to, signed: before.key_id !== null }
+  return before === undefined ? START : positionAt(before, false)
 }
 
 const COMPARE = 'Compare the checkpoints with copies kept elsewhere (docs/audit.md): whoever could change this could change more.'
@@ -66,7 +74,7 @@ function checkLink(checkpoint: Checkpoint, before: CheckpointPosition, findings:
   const row = { checkpoint: checkpoint.seq, created_at: checkpoint.created_at }
   if (checkpoint.seq !== before.seq + 1) {
     findings.add({ kind: 'checkpoint_missing', what: `Checkpoint ${before.seq + 1} is missing: ${before.seq} is followed by ${checkpoint.seq}.`, row, next: COMPARE })
-  } else if (checkpoint.prev_hash !== before.hash || checkpoint.xact_from !== before.xactTo) {
+  } else if (checkpoint.prev_hash !== before.hash || checkpoint.xact_from !== beginsAt({ xact_to: before.xactTo, restored_to: before.restoredTo }, checkpoint.restored_to)) {
     findings.add({ kind: 'checkpoint_chain_broken', what: `Checkpoint ${checkpoint.seq} does not follow checkpoint ${before.seq}.`, row, next: COMPARE })
   }
   if (checkpointHash(checkpoint) !== checkpoint.hash) {
@@ -100,7 +108,8 @@ function checkSignature(checkpoint: Checkpoint, before: CheckpointPosition, { ke
   }
 }
 
-async function checkContent(client: pg.Client, checkpoint: Checkpoint, findings: Findings): Promise<void> {
+/** @param covers the rows that it is to cover, as a condition */
+async function checkContent(client: pg.Client, checkpoint: Checkpoint, covers: string, findings: Findings): Promise<void> {
   const row = { checkpoint: checkpoint.seq, created_at: checkpoint.created_at }
   const covered = new CoveredJobsHash()
   const { rows: jobs } = await client.query<CoveredJob>(
@@ -111,9 +120,9 @@ async function checkContent(client: pg.Client, checkpoint: Checkpoint, findings:
   if (jobs.length !== checkpoint.jobs || covered.digest() !== checkpoint.jobs_hash) {
     findings.add({ kind: 'checkpoint_jobs_changed', what: `The list of jobs that checkpoint ${checkpoint.seq} covers was changed.`, row, next: COMPARE })
   }
-  const tree = await treeOf(client, checkpoint)
+  const tree = await treeOf(client, covers)
   if (tree.count === checkpoint.rows && tree.root().toString('hex') === checkpoint.root) return
-  const named = await nameFaults(client, checkpoint, findings)
+  const named = await nameFaults(client, checkpoint, covers, findings)
   if (!named) {
     findings.add({
       kind: 'checkpoint_root_differs',
@@ -124,12 +133,12 @@ async function checkContent(client: pg.Client, checkpoint: Checkpoint, findings:
   }
 }
 
-async function treeOf(client: pg.Client, checkpoint: Checkpoint): Promise<MerkleRoot> {
+async function treeOf(client: pg.Client, covers: string): Promise<MerkleRoot> {
   const tree = new MerkleRoot()
   await client.query('begin')
   try {
     await client.query({
-      text: `declare covered no scroll cursor for select t.hash from job_transitions t where ${XACT} >= ${BigInt(checkpoint.xact_from)} and ${XACT} < ${BigInt(checkpoint.xact_to)} order by t.xact, t.id`,
+      text: `declare covered no scroll cursor for select t.hash from job_transitions t where ${covers} order by t.xact, t.id`,
     })
     for (;;) {
       const { rows } = await client.query<[Buffer]>({ text: `fetch ${FETCH} from covered`, rowMode: 'array' })
@@ -154,19 +163,22 @@ async function checkAnchors(client: pg.Client, { anchors, findings }: Checkpoint
   }
 }
 
-async function coverage(client: pg.Client, last: CheckpointPosition, { keys, findings }: CheckpointWalk): Promise<string> {
+async function coverage(client: pg.Client, last: CheckpointPosition, eras: Eras, { keys, findings }: CheckpointWalk): Promise<string> {
+  const from = beginsAt({ xact_to: last.xactTo, restored_to: last.restoredTo }, null)
+  const era = eras.of({ seq: last.seq + 1, restored_to: null })
   const { rows } = await client.query<{ newer: number; behind: boolean }>(
-    `select count(*)::int as newer, pg_snapshot_xmin(pg_current_snapshot()) < $1::text::xid8 as behind from job_transitions t where ${XACT} >= ${BigInt(last.xactTo)}`,
-    [last.xactTo],
+    `select count(*)::int as newer, pg_snapshot_xmin(pg_current_snapshot()) < $1::text::xid8 as behind from job_transitions t where ${XACT} >= ${BigInt(from)} and ${inEra(era)}`,
+    [from],
   )
   if (rows[0]?.behind === true) {
     findings.add({
       kind: 'transactions_behind',
-      what: `Transactions of this database are numbered below ${last.xactTo}, up to which checkpoints reach: what is written now counts as covered and is not.`,
-      row: { covered_to: last.xactTo },
-      next: 'The ledger was restored from a dump into another cluster. Stop the bus and raise the numbers with pg_resetwal (docs/audit.md).',
+      what: `Transactions of this database are numbered below ${from}, up to which checkpoints reach: what is written now counts as covered and is not.`,
+      row: { covered_to: from },
+      next: 'The ledger was restored from a dump into another cluster: record that with `agentbus checkpoint --after-restore` (docs/audit.md).',
     })
   }
   const signatures = !last.signed ? 'not signed' : keys.length === 0 ? 'signatures not checked: no key was given' : 'signatures checked'
-  return `up to checkpoint ${last.seq}, ${signatures}; ${rows[0]?.newer ?? 0} newer rows are not covered`
+  const restores = eras.restores === 0 ? '' : `, ${eras.restores === 1 ? 'a restore' : `${eras.restores} restores`} on record`
+  return `up to checkpoint ${last.seq}, ${signatures}${restores}; ${rows[0]?.newer ?? 0} newer rows are not covered`
 }

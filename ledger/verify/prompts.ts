@@ -10,6 +10,7 @@ const NIL = '00000000-0000-0000-0000-000000000000'
 /**
  * Checks what each attempt was sent against its hash. The token of the attempt was cut out of the stored text and is put back
  * by `exactBody`; equal hashes then say that these were the bytes. Goes by attempts: a text that nobody was sent proves nothing.
+ * Texts that were pruned are the affair of the check of prunes.
  */
 export async function walkPrompts(
   client: pg.Client,
@@ -25,7 +26,7 @@ export async function walkPrompts(
   for (;;) {
     const { rows } = await client.query<{ id: string; hash: string; body: string; bytes: number }>(
       `select a.id, p.hash, p.body, p.bytes from job_attempts a join prompts p on p.hash = a.prompt_hash
-       where a.id > $1::uuid and ($2::timestamptz is null or a.leased_at >= $2) order by a.id limit ${PAGE}`,
+       where a.id > $1::uuid and p.pruned_by is null and ($2::timestamptz is null or a.leased_at >= $2) order by a.id limit ${PAGE}`,
       [position, options.since ?? null],
     )
     for (const row of rows) {

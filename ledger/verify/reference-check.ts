@@ -36,6 +36,12 @@ export const REFERENCES: readonly Reference[] = [
   ['workflow_transitions', 'run_id', 'run_id', 'workflow_runs', 'id'],
   ['standing_order_runs', 'id', 'order_id', 'standing_orders', 'id'],
   ['standing_order_run_transitions', 'run_id', 'run_id', 'standing_order_runs', 'id'],
+  ['jobs', 'id', 'held_by', 'controls', 'id'],
+  ['control_changes', 'control_id', 'control_id', 'controls', 'id'],
+  ['alert_history', 'alert_id', 'alert_id', 'alerts', 'id'],
+  ['alert_deliveries', 'id', 'alert_id', 'alerts', 'id'],
+  ['alert_deliveries', 'id', 'job_id', 'jobs', 'id'],
+  ['alert_attempts', 'delivery_id', 'delivery_id', 'alert_deliveries', 'id'],
   ['project_log', 'id', 'job_id', 'jobs', 'id'],
   ['project_statuses', 'project', 'job_id', 'jobs', 'id'],
 ]

@@ -1,19 +1,54 @@
 import { accountability } from '../accountability.js'
 import { instantOf } from '../presence.js'
 import type { Reader } from './reader.js'
-import { Findings, resultOf, type CheckResult } from './report.js'
+import type { Findings } from './report.js'
 import { SLOT_STATEMENTS } from './state-checks.js'
 import { runStatements, type Bounds } from './statements.js'
 
-/** How far back the slots are counted anew, when nobody says: the recount of an order goes due time by due time. */
-const RECOUNT_DAYS = 7
+/** Counted at once: what is missing in one week is not made up for by another. */
+const WINDOW_MS = 7 * 24 * 3_600_000
 
-/** Slots agree with their histories and jobs, and each one that the definitions in force called for is a row. */
-export async function checkSlots(reader: Reader, bounds: Bounds, nowMs: number): Promise<CheckResult> {
-  const states = await runStatements(reader.client, SLOT_STATEMENTS, bounds)
-  const findings = new Findings(states.violations)
-  const from = bounds.since ?? instantOf(nowMs - RECOUNT_DAYS * 24 * 3_600_000)
-  const counted = await accountability(reader.db, { from }, nowMs)
+/** Up to where slots were counted anew, ISO 8601, and since when. */
+export interface SlotPosition {
+  readonly from: string
+  readonly to: string
+}
+
+/**
+ * Slots agree with their histories and jobs, and each one that the definitions in force called for is a row. Goes week by week from the
+ * first definition, or from `since`, so that memory does not grow with the time. @returns from when on slots were counted
+ */
+export async function walkSlots(
+  reader: Reader,
+  options: {
+    readonly from: SlotPosition | undefined
+    readonly bounds: Bounds
+    readonly nowMs: number
+    readonly findings: Findings
+    readonly onPage: (position: SlotPosition, slots: number) => Promise<void>
+  },
+): Promise<string> {
+  const { bounds, nowMs, findings } = options
+  if (options.from === undefined) {
+    const states = await runStatements(reader.client, SLOT_STATEMENTS, bounds)
+    for (const { count, ...one } of states.violations) findings.add(one, count)
+  }
+  const from = options.from?.from ?? bounds.since ?? (await firstDefinition(reader, nowMs))
+  for (let at = Date.parse(options.from?.to ?? from); at < nowMs; at += WINDOW_MS) {
+    const to = Math.min(at + WINDOW_MS, nowMs)
+    const slots = await countWindow(reader, { from: instantOf(at), to: instantOf(to) }, nowMs, findings)
+    await options.onPage({ from, to: instantOf(to) }, slots)
+  }
+  return from
+}
+
+async function firstDefinition(reader: Reader, nowMs: number): Promise<string> {
+  const { rows } = await reader.client.query<{ first: Date | null }>('select min(in_force_from) as first from standing_order_versions')
+  return instantOf(rows[0]?.first?.getTime() ?? nowMs)
+}
+
+async function countWindow(reader: Reader, window: { readonly from: string; readonly to: string }, nowMs: number, findings: Findings): Promise<number> {
+  const counted = await accountability(reader.db, window, nowMs)
   let slots = 0
   for (const line of counted.lines) {
     slots += line.expected
@@ -25,5 +60,5 @@ export async function checkSlots(reader: Reader, bounds: Bounds, nowMs: number):
       next: 'List its slots with `agentbus slots`, find the due times that have no row, and compare with a backup: slots are planned before they are due and never deleted.',
     })
   }
-  return resultOf('slots', slots, findings, `counted anew from ${counted.from}`)
+  return slots
 }

@@ -26,6 +26,12 @@ export const GUARDS = [
   'audit_checkpoints_no_truncate',
   'audit_checkpoint_jobs_append_only',
   'audit_checkpoints_chain',
+  'prunes_append_only',
+  'prunes_no_truncate',
+  'prunes_chain',
+  'prunes_name_their_rows',
+  'jobs_pruned_by_a_prune',
+  'jobs_pruned_are_final',
 ] as const
 
 const guards: SqlCheck = {

@@ -2,11 +2,14 @@ import type { AttemptId } from '../../contracts/ids.js'
 import type { SignatureCheck } from '../audit/signing.js'
 import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
+import { HAND_OFF_CHECKS } from './hand-off-checks.js'
 import { walkPrompts } from './prompts.js'
+import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
+import { RECORD_CHECKS } from './record-checks.js'
 import { ORPHANS } from './reference-check.js'
 import { Findings, resultOf, type CheckResult, type Violation } from './report.js'
-import { checkSlots } from './slots.js'
+import { walkSlots, type SlotPosition } from './slots.js'
 import { STATE_CHECKS } from './state-checks.js'
 import { runStatements, type Bounds } from './statements.js'
 
@@ -27,9 +30,12 @@ export interface VerifyOptions extends Bounds {
   readonly onResult: (result: CheckResult) => void
 }
 
+/** Raised when the positions or the checks become others than those that an older build wrote down. */
+export const STATE_VERSION = 2
+
 /** What is written down between two pages. */
 export interface VerifyState {
-  readonly version: 1
+  readonly version: typeof STATE_VERSION
   /** Which ledger, and from when on; a run goes on only with the same. */
   readonly ledger: string
   readonly since: string | null
@@ -64,7 +70,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<readonly Che
     const result = await step.run(walkOf(options, { ledger, done, check: step.name }))
     done.push(result)
     options.onResult(result)
-    await options.save({ version: 1, ledger, since: options.since ?? null, done, open: null })
+    await options.save({ version: STATE_VERSION, ledger, since: options.since ?? null, done, open: null })
   }
   return done
 }
@@ -86,7 +92,7 @@ function walkOf(options: VerifyOptions, at: { readonly ledger: string; readonly 
     onPage: async (position, rows) => {
       examined += rows
       await options.save({
-        version: 1,
+        version: STATE_VERSION,
         ledger: at.ledger,
         since: options.since ?? null,
         done: at.done,
@@ -114,8 +120,15 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
       },
     },
-    ...[...STATE_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),
-    { name: 'slots', run: () => checkSlots(reader, options, options.nowMs) },
+    ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),
+    {
+      name: 'slots',
+      run: async (walk) => {
+        const from = await walkSlots(reader, { from: walk.from as SlotPosition | undefined, bounds: options, nowMs: options.nowMs, findings: walk.findings, onPage: walk.onPage })
+        return resultOf('slots', walk.examined(), walk.findings, `counted anew from ${from}`)
+      },
+    },
+    { name: 'prunes', run: async (walk) => resultOf('prunes', await checkPrunes(reader.client, walk.findings), walk.findings) },
     {
       name: 'prompts',
       run: async (walk) => {

@@ -102,7 +102,7 @@ export class HookDesk {
 
   async #follow(run: DeskRun, name: string | undefined): Promise<void> {
     const wasAdmitted = await run.admitted
-    if (!wasAdmitted && name !== undefined) this.#known.delete(name)
+    if (!wasAdmitted && name !== undefined && this.#known.get(name)?.run === run) this.#known.delete(name)
     await run.completion
     this.#open.delete(run)
     const known = name === undefined ? undefined : this.#known.get(name)
@@ -178,14 +178,19 @@ export class HookDesk {
     while (this.#open.size > 0) await Promise.all([...this.#open].map((run) => run.completion))
   }
 
+  /** Loses all memory of keys. Runs go on: a post under the key of one of them starts another. */
+  forget(): void {
+    this.#known.clear()
+    this.#ended.clear()
+  }
+
   /** As SIGKILL does: everything under way is gone, and nothing is remembered. */
   kill(): void {
     const endedAtMs = this.#options.clock.nowMs()
     for (const record of this.#records) Object.assign(record, { outcome: 'crashed', endedAtMs })
     this.#crash.abort()
     for (const pause of this.#pauses) pause.abort()
-    this.#known.clear()
-    this.#ended.clear()
+    this.forget()
     this.#queue.clear()
   }
 }

@@ -50,6 +50,8 @@ export interface Simulator {
   stop(options: { readonly drain: boolean }): Promise<void>
   /** As SIGKILL would: sockets reset, runs gone, all memory of keys gone. `start` brings it back on the same port. */
   crash(): Promise<void>
+  /** Loses all memory of keys and nothing else, and does not let it be seen: runs and uptime go on. */
+  forget(): void
   setDraining(draining: boolean): void
   /** Resets every connection, new ones too, as a cut network does. Runs go on. */
   setDown(down: boolean): void
@@ -147,6 +149,10 @@ class GatewaySimulator implements Simulator {
     this.#server = undefined
     for (const socket of this.#sockets) socket.resetAndDestroy()
     if (server !== undefined) await new Promise<void>((resolve) => server.close(() => resolve()))
+  }
+
+  forget(): void {
+    this.#desk.forget()
   }
 
   setDraining(draining: boolean): void {

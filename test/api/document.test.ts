@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { openApiOf } from '../../api/openapi.js'
 import { routes } from '../../api/routes/index.js'
+import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot } from '../support/ledger.js'
 import { aBody, startApi, type Answer, type TestApi } from './support.js'
 
@@ -179,6 +180,25 @@ test('every route has been answered with success and matches the schema of its d
   const findingId = String((filed.body['finding'] as Json)['id'])
   const read = await api.operate('POST', '/v1/inbox/read', { body: { agent: 'devops' } })
 
+  const aboutAlerts = async (): Promise<Answer[]> => {
+    await aJob(api.t.ledger, 'dead', { max_attempts: 1 })
+    await alertRules(api.t.ledger, [{ clear_for_seconds: 3_600 }])
+    await api.t.ledger.alerts.evaluate()
+    await api.t.ledger.alerts.tellAgent('w1')
+    const alerts = await api.operate('GET', '/v1/alerts')
+    const id = String((alerts.body['items'] as Json[])[0]?.['id'])
+    const until = new Date(Date.now() + 3_600_000).toISOString()
+    const silence = await api.operate('POST', '/v1/alert-rules/dead-letters/silence', { body: { until, reason: 'x' } })
+    return [
+      alerts,
+      silence,
+      await api.operate('GET', '/v1/alert-silences'),
+      await api.operate('POST', `/v1/alert-silences/${String(silence.body['id'])}/lift`, { body: { reason: 'x' } }),
+      await api.operate('POST', '/v1/alert-rules/dead-letters/test'),
+      await api.operate('POST', `/v1/alerts/${id}/acknowledge`, { body: { reason: 'x' } }),
+      await api.operate('GET', `/v1/alerts/${id}`),
+    ]
+  }
   const anApproval = async (status?: string): Promise<string> =>
     String(((await api.operate('GET', `/v1/approvals${status === undefined ? '' : `?status=${status}`}`)).body['items'] as Json[])[0]?.['id'])
   const decide = async (how: string, body: Json): Promise<Answer> => api.operate('POST', `/v1/approvals/${await anApproval()}/${how}`, { body })
@@ -219,6 +239,8 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('POST', `/v1/jobs/${running.id}/cancel`, { body: { reason: 'x' } }),
     await api.operate('POST', `/v1/jobs/${failed.id}/retry`, { body: { reason: 'x', extra_attempts: 2 } }),
     await api.operate('POST', `/v1/jobs/${dead.id}/bury`, { body: { reason: 'x' } }),
+    await api.operate('POST', `/v1/jobs/${(await aJob(ledger, 'running')).id}/dead`, { body: { reason: 'x' } }),
+    await api.operate('POST', '/v1/flows/cancel', { body: { job_id: (await aJob(ledger, 'queued')).id, reason: 'x' } }),
     await api.operate('POST', `/v1/jobs/${delayed.id}/promote`, { body: { reason: 'x' } }),
     await api.operate('GET', `/v1/attempts/${String(running.attemptId)}`),
     await api.operate('GET', `/v1/attempts/${String(running.attemptId)}/prompt`),
@@ -231,6 +253,10 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('POST', '/v1/lanes/idle/pause', { body: { reason: 'x' } }),
     await api.operate('GET', '/v1/lanes'),
     await api.operate('POST', '/v1/lanes/idle/resume', { body: { reason: 'x' } }),
+    await api.operate('POST', '/v1/controls', { body: { action: 'pause', scope: 'order', target: slot.order, reason: 'x' } }),
+    await api.operate('GET', '/v1/controls'),
+    await api.operate('POST', '/v1/controls/resume', { body: { scope: 'order', target: slot.order, reason: 'x' } }),
+    await api.operate('GET', '/v1/controls/history'),
     await api.operate('GET', '/v1/gateways'),
     await api.operate('POST', '/v1/fleet', { body: { fleet } }),
     token,
@@ -284,6 +310,7 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/projects/shop/status'),
     await api.operate('GET', '/v1/projects/shop/statuses'),
     await api.operate('GET', '/v1/projects'),
+    ...(await aboutAlerts()),
   ]
 
   expect(answers.map((answer) => answer.status).filter((status) => status > 201)).toEqual([])

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { routes } from '../../api/routes/index.js'
+import { ListAlertsQuery } from '../../contracts/alerts.js'
 import { BlockJobBody } from '../../contracts/jobs.js'
 import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
 import { FileFindingBody } from '../../contracts/findings.js'
+import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot, OPERATOR, type TestJob } from '../support/ledger.js'
 import { aBody, startApi, type TestApi } from './support.js'
 
@@ -11,6 +13,7 @@ let slotId = ''
 let findingId = ''
 let approvalId = ''
 let runId = ''
+let alertId = ''
 let tokens: Record<'operator' | 'auditor' | 'agent' | 'attempt' | 'ended', string>
 let mine: TestJob
 let foreign: TestJob
@@ -34,6 +37,10 @@ beforeAll(async () => {
   const workflow = WorkflowDefinition.parse({ name: 'w', steps: [{ id: 'a', agent: 'security' }] })
   await api.t.ledger.workflows.define(OPERATOR, workflow)
   runId = (await api.t.ledger.workflows.start(OPERATOR, workflow, StartWorkflowBody.parse({}))).run.run.id
+  await aJob(api.t.ledger, 'dead', { target_agent: 'security', max_attempts: 1 })
+  await alertRules(api.t.ledger, [{ clear_for_seconds: 3_600 }])
+  await api.t.ledger.alerts.evaluate()
+  alertId = String((await api.t.ledger.listAlerts(ListAlertsQuery.parse({}))).items[0]?.id)
   slotId = (await aSlot(api.t.ledger, { name: 'nightly' })).slotId
   findingId = (await api.t.ledger.inbox.file(OPERATOR, FileFindingBody.parse({ topic: 'a.b', subject_key: 'x', body: 'x', to: 'security' }))).finding.id
 })
@@ -85,6 +92,12 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['listLanes', 'GET', '/v1/lanes', undefined, readers],
   ['pauseLane', 'POST', '/v1/lanes/idle/pause', { reason: 'x' }, operators],
   ['resumeLane', 'POST', '/v1/lanes/idle/resume', { reason: 'x' }, operators],
+  ['listControls', 'GET', '/v1/controls', undefined, readers],
+  ['listControlChanges', 'GET', '/v1/controls/history', undefined, readers],
+  ['setControl', 'POST', '/v1/controls', { action: 'pause', scope: 'lane', target: 'memory', reason: 'x' }, { ...operators, operator: 201 }],
+  ['resumeControl', 'POST', '/v1/controls/resume', { scope: 'lane', target: 'memory', reason: 'x' }, operators],
+  ['cancelFlow', 'POST', '/v1/flows/cancel', { job_id: '0192f0c4-1111-7000-8000-00000000000a', reason: 'x' }, { ...operators, operator: 404 }],
+  ['forceDead', 'POST', '/v1/jobs/CLOSED/dead', { reason: 'x' }, { ...operators, operator: 409 }],
   ['applyFleet', 'POST', '/v1/fleet', { fleet: {} }, operators],
   ['createToken', 'POST', '/v1/tokens', { name: 'n', role: 'auditor' }, { ...operators, operator: 201 }],
   ['revokeToken', 'DELETE', '/v1/tokens/0192f0c4-1111-7000-8000-00000000000a', undefined, { ...operators, operator: 404 }],
@@ -142,6 +155,13 @@ const cases: readonly (readonly [string, string, string, unknown, Expected])[] =
   ['setProjectStatus', 'PUT', '/v1/projects/shop/status', { status: 'x' }, { ...nobody, operator: 201, ended: 401 }],
   ['getProjectStatus', 'GET', '/v1/projects/shop/status', undefined, { ...readers, attempt: 200 }],
   ['listProjectStatuses', 'GET', '/v1/projects/shop/statuses', undefined, { ...readers, attempt: 200 }],
+  ['listAlerts', 'GET', '/v1/alerts', undefined, overseers],
+  ['getAlert', 'GET', '/v1/alerts/ALERT_ID', undefined, overseers],
+  ['acknowledgeAlert', 'POST', '/v1/alerts/ALERT_ID/acknowledge', { reason: 'x' }, operators],
+  ['silenceAlert', 'POST', '/v1/alert-rules/dead-letters/silence', { until: '2030-01-01T00:00:00Z', reason: 'x' }, { ...operators, operator: 400 }],
+  ['testAlert', 'POST', '/v1/alert-rules/dead-letters/test', undefined, { ...operators, operator: 201 }],
+  ['listSilences', 'GET', '/v1/alert-silences', undefined, overseers],
+  ['liftSilence', 'POST', '/v1/alert-silences/RUN_ID_OF_NOTHING/lift', { reason: 'x' }, { ...operators, operator: 404 }],
 ]
 
 function pathOf(path: string): string {
@@ -153,6 +173,8 @@ function pathOf(path: string): string {
     .replace('CLOSED', idOf(closed))
     .replace('SLOT', slotId)
     .replace('FINDING', findingId)
+    .replace('ALERT_ID', alertId)
+    .replace('RUN_ID_OF_NOTHING', '00000000-0000-7000-8000-000000000000')
     .replace('APPROVAL', approvalId)
     .replace('WORKFLOW_RUN', runId)
 }

@@ -49,6 +49,10 @@ export interface StartOptions {
   readonly mount?: (app: Express, requireOperator: RequestHandler) => void
   readonly readiness?: () => Promise<string[]>
   readonly waitsPerToken?: number
+  readonly commandsAtOnce?: number
+  readonly trustedProxies?: readonly string[]
+  /** Where and how it listens; not said: on any port of this machine. */
+  readonly where?: Parameters<typeof listen>[1]
 }
 
 /** The real application on a port of its own, over a fresh ledger. */
@@ -64,9 +68,11 @@ export async function startApi(options: StartOptions = {}): Promise<TestApi> {
     readiness: options.readiness ?? (async () => []),
     nowMs: () => clock.nowMs,
     ...(options.waitsPerToken === undefined ? {} : { waitsPerToken: options.waitsPerToken }),
+    ...(options.commandsAtOnce === undefined ? {} : { commandsAtOnce: options.commandsAtOnce }),
+    trustedProxies: options.trustedProxies ?? [],
     ...(options.mount === undefined ? {} : { mount: options.mount }),
   })
-  const server = await listen(app, { host: '127.0.0.1', port: 0 })
+  const server = await listen(app, options.where ?? { host: '127.0.0.1', port: 0 })
   const seen = new Set<string>()
   const call: TestApi['call'] = async (method, path, sent = {}) => {
     const answer = await send(server.url, method, path, sent)

@@ -58,6 +58,31 @@ test('the bytes that it was sent come on request', async () => {
   expect(told?.details['prompt']).toBe(`job ${job.id} attempt ${String(job.attemptId)}`)
 })
 
+test('a job with its lineage: what each attempt was told and read is in the story, and prompts come on request', async () => {
+  const parent = await aJob(api.t.ledger, 'running', { correlation_key: 'matter-9' })
+  const child = await aJob(api.t.ledger, 'running', { parent_job_id: parent.id, correlation_key: 'matter-9' })
+  const other = await aJob(api.t.ledger, 'running')
+  await api.call('GET', `/v1/jobs/${parent.id}`, { token: parent.attemptToken })
+  await api.call('GET', `/v1/jobs/${child.id}/history`, { token: child.attemptToken })
+  await api.call('GET', `/v1/jobs/${other.id}`, { token: other.attemptToken })
+  await api.operate('GET', `/v1/jobs/${child.id}`)
+  await api.t.ledger.accesses.flush()
+  type Entry = { kind: string; what: string; job_id: string; attempt_id: string; correlation_key: string; details: Record<string, unknown> }
+
+  const plain = (await api.operate('GET', `/v1/trace?job_id=${child.id}`)).body['entries'] as Entry[]
+  const full = (await api.operate('GET', `/v1/trace?correlation_key=matter-9&prompts=true`)).body['entries'] as Entry[]
+
+  const reads = plain.filter(({ kind }) => kind === 'read')
+  expect(reads).toMatchObject([
+    { what: '/v1/jobs/{id}', job_id: parent.id, attempt_id: parent.attemptId, correlation_key: 'matter-9', details: { id: parent.id, status: 200 } },
+    { what: '/v1/jobs/{id}/history', job_id: child.id, attempt_id: child.attemptId },
+  ])
+  const told = (entries: Entry[]) => entries.filter(({ kind }) => kind === 'told')
+  expect(told(plain).map(({ attempt_id: id }) => id)).toEqual([parent.attemptId, child.attemptId])
+  expect(told(plain).every(({ details }) => !('prompt' in details) && typeof details['prompt_hash'] === 'string')).toBe(true)
+  expect(told(full).map(({ details }) => details['prompt'])).toEqual([parent, child].map((job) => `job ${job.id} attempt ${String(job.attemptId)}`))
+})
+
 test('a window leaves out what lies before and after it', async () => {
   const job = await aJob(api.t.ledger, 'running')
   await api.t.ledger.jobs.complete(job.as, job.id, CompleteJobBody.parse({}))

@@ -1,13 +1,14 @@
-import type { Command } from './command-log.js'
+import type { Command, Failure } from './command-log.js'
 import type { GatewayRun } from './gateways.js'
 import type { LedgerFacts } from './ledger-facts.js'
 
 /** Everything a verdict may rest on. The logs of clients and gateways are their own; the ledger is what they are held against. */
 export interface Evidence {
   readonly commands: readonly Command[]
+  readonly failures: readonly Failure[]
   readonly runs: readonly GatewayRun[]
   /** When each gateway lost its memory. */
-  readonly deaths: Readonly<Record<string, readonly number[]>>
+  readonly memoryLosses: Readonly<Record<string, readonly number[]>>
   readonly gatewayOf: Readonly<Record<string, string>>
   readonly ledger: LedgerFacts
   readonly settling: { readonly tookMs: number; readonly boundMs: number; readonly open: readonly string[] }
@@ -37,7 +38,6 @@ export function judge(evidence: Evidence): Verdict[] {
     ),
     verdict('an acknowledged close stands', acknowledged(evidence).filter(isClose), (command) => fallOf(command, index)),
     verdict('one attempt is closed once', [...groups(acknowledged(evidence).filter(isClose), ({ attemptId }) => attemptId ?? '')], ([attempt, closes]) => {
-      // A run that was doubled asks again under the same key, and is told again what the first was told.
       const keys = [...new Set(closes.map(({ key }) => key))]
       return keys.length > 1 ? `attempt ${attempt} was told under ${keys.length} keys that its close counts: ${keys.join(', ')}` : undefined
     }),
@@ -50,6 +50,9 @@ export function judge(evidence: Evidence): Verdict[] {
       'a refusal has a reason',
       evidence.commands.filter(({ outcome }) => outcome === 'refused'),
       (command) => refusalFault(command, index),
+    ),
+    verdict('a failure says what it is', evidence.failures, ({ request, status, code }) =>
+      status === 503 && code === 'AGENTBUS_UNAVAILABLE' ? undefined : `${request} was answered ${status} ${code ?? 'without a code'}`,
     ),
     verdict('every run is explained by an attempt', evidence.runs, (run) => unexplained(run, evidence, index)),
     verdict('a run is doubled only where the gateway had lost its memory', [...groups(evidence.runs, ({ key }) => key ?? '')], ([key, runs]) => doubled(key, runs, evidence)),
@@ -205,13 +208,13 @@ function unexplained(run: GatewayRun, { gatewayOf }: Evidence, index: Index): st
   return undefined
 }
 
-function doubled(key: string, runs: readonly GatewayRun[], { deaths }: Evidence): string | undefined {
+function doubled(key: string, runs: readonly GatewayRun[], { memoryLosses }: Evidence): string | undefined {
   const inOrder = [...runs].sort((a, b) => a.startedMs - b.startedMs)
   for (const [at, second] of inOrder.entries()) {
     const first = inOrder[at - 1]
     if (first === undefined) continue
-    const forgot = first.gateway === second.gateway && (deaths[first.gateway] ?? []).some((atMs) => atMs >= first.startedMs && atMs <= second.startedMs)
-    if (!forgot) return `attempt ${key} ran as ${first.runId} on ${first.gateway} and as ${second.runId} on ${second.gateway}, which had not died in between`
+    const forgot = first.gateway === second.gateway && (memoryLosses[first.gateway] ?? []).some((atMs) => atMs >= first.startedMs && atMs <= second.startedMs)
+    if (!forgot) return `attempt ${key} ran as ${first.runId} on ${first.gateway} and as ${second.runId} on ${second.gateway}, which had not lost its memory in between`
   }
   return undefined
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { insist, once, type Command, type CommandLog, type Wire } from './command-log.js'
+import { insist, once, type Command, type Wire } from './command-log.js'
 import type { Deed } from './schedule.js'
 
 export const NEWS = 'chaos.news'
@@ -17,7 +17,8 @@ export interface Clients {
 }
 
 /** The clients of the bus: they ask, keep their own log, and ask again under the same key until they are answered. */
-export function createClients(wire: Wire, log: CommandLog): Clients {
+export function createClients(wire: Wire): Clients {
+  const { log } = wire
   let stopped = false
   const goesOn = (): boolean => !stopped
   const send = async (kind: Command['kind'], path: string, marker: string, body: Record<string, unknown>): Promise<Record<string, unknown> | undefined> =>

@@ -23,9 +23,22 @@ export interface Command {
   readonly attemptNo?: number
 }
 
+/** A request that the API could not serve, and what it said about that. */
+export interface Failure {
+  readonly request: string
+  readonly status: number
+  /** Of its problem document; undefined when there was none. */
+  readonly code: string | undefined
+  readonly atMs: number
+}
+
 /** The askers' own log: what they have sent and what they were told. The ledger never writes here. */
 export class CommandLog {
   readonly commands: Command[] = []
+  /** Answers 5xx and 429, to commands and to reads. */
+  readonly failures: Failure[] = []
+  /** When a try was given up without any answer, milliseconds since 1970. */
+  readonly silences: number[] = []
 
   begin(command: Omit<Command, 'tries' | 'outcome' | 'firstSentMs'>): Command {
     const begun: Command = { ...command, firstSentMs: Date.now(), tries: 0, outcome: 'open' }
@@ -39,6 +52,7 @@ export interface Wire {
   readonly token: string
   /** Milliseconds without an answer after which a try counts as lost. */
   readonly patienceMs: number
+  readonly log: CommandLog
 }
 
 /** One request. @returns undefined when nobody can say what became of it: no answer, or 5xx, or 429 */
@@ -61,9 +75,13 @@ export async function once(
       signal: options.signal === undefined ? patience : AbortSignal.any([patience, options.signal]),
     })
     const text = await answer.body.text()
-    if (answer.statusCode >= 500 || answer.statusCode === 429) return undefined
+    if (answer.statusCode >= 500 || answer.statusCode === 429) {
+      wire.log.failures.push({ request: `${method} ${path}`, status: answer.statusCode, code: codeOf(text), atMs: Date.now() })
+      return undefined
+    }
     return { status: answer.statusCode, body: JSON.parse(text) as Record<string, unknown> }
   } catch {
+    if (options.signal?.aborted !== true) wire.log.silences.push(Date.now())
     return undefined
   }
 }
@@ -90,4 +108,13 @@ export async function insist(
     await options.pause(150)
   }
   return undefined
+}
+
+function codeOf(text: string): string | undefined {
+  try {
+    const { code } = JSON.parse(text) as { code?: unknown }
+    return typeof code === 'string' ? code : undefined
+  } catch {
+    return undefined
+  }
 }

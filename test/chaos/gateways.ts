@@ -28,11 +28,17 @@ export interface ChaosGateway {
   readonly simulator: Simulator
   readonly proxy: TcpProxy
   /** When it lost its memory of keys. */
-  readonly deaths: number[]
+  readonly memoryLosses: number[]
 }
 
 /** Three gateways, each behind a link that can be cut, with agents that act on the API by themselves. */
-export async function startGateways(options: { readonly seed: number; readonly apiUrl: string; readonly log: CommandLog; readonly patienceMs: number }): Promise<ChaosGateway[]> {
+export async function startGateways(options: {
+  readonly seed: number
+  /** Where the agents of a gateway find the API. */
+  readonly apiUrlOf: (gateway: GatewayName) => string
+  readonly log: CommandLog
+  readonly patienceMs: number
+}): Promise<ChaosGateway[]> {
   const gateways: ChaosGateway[] = []
   for (const name of GATEWAYS) {
     const simulator = createSimulator({
@@ -43,14 +49,14 @@ export async function startGateways(options: { readonly seed: number; readonly a
       behave: async (run) => {
         const order = readOrder(run.message)
         if (order === undefined) return { status: 'error' }
-        await new Agent(run, { ...order, apiUrl: options.apiUrl }, options).work()
+        await new Agent(run, { ...order, apiUrl: options.apiUrlOf(name) }, options).work()
         return { status: 'ok' }
       },
     })
     await simulator.start()
-    const proxy = new TcpProxy({ host: '127.0.0.1', port: Number(new URL(simulator.url).port) })
+    const proxy = new TcpProxy(() => ({ host: '127.0.0.1', port: Number(new URL(simulator.url).port) }))
     await proxy.start()
-    gateways.push({ name, simulator, proxy, deaths: [] })
+    gateways.push({ name, simulator, proxy, memoryLosses: [] })
   }
   return gateways
 }
@@ -80,7 +86,7 @@ class Agent {
     this.#order = order
     this.#log = options.log
     this.#seed = options.seed
-    this.#wire = { url: order.apiUrl, token: order.token, patienceMs: options.patienceMs }
+    this.#wire = { url: order.apiUrl, token: order.token, patienceMs: options.patienceMs, log: options.log }
   }
 
   async work(): Promise<void> {
@@ -114,11 +120,11 @@ class Agent {
     const attemptId = /^Attempt:\s+(\S+) \(number/m.exec(this.#run.message)?.[1] ?? ''
     const send = async (way: string): Promise<void> => {
       const { jobId, attemptNo } = this.#order
-      const command = this.#log.begin({ actor: `attempt ${attemptId}`, kind, key: `${way}:${attemptId}`, marker, body, jobId, attemptId, attemptNo })
+      const command = this.#log.begin({ actor: `attempt ${attemptId}`, kind, key: `${way}:${attemptId}:${this.#run.runId}`, marker, body, jobId, attemptId, attemptNo })
       const path = `/v1/jobs/${jobId}/${kind === 'finish' ? 'finish-standing-order' : kind}`
       await insist(this.#wire, path, command, { goesOn: () => this.#run.isAlive(), pause: (ms) => this.#run.pause(ms), signal: this.#run.signal })
     }
-    // Two answers at the same moment, each with a key of its own: only one of them may count.
+    // Two answers at the same moment, each with a key of its own, as the answers of a run that was doubled: only one of them may count.
     await Promise.all([send('close'), ...(twice ? [send('again')] : [])])
   }
 }

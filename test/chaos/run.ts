@@ -45,7 +45,7 @@ async function once(backend: Backend): Promise<StormReport> {
       stormMs: number('minutes') * 60_000,
       perSecond: number('rate'),
       boundMs: number('bound') * 1_000,
-      databaseUrl: postgres.url,
+      postgres,
       ...(redis === undefined ? {} : { redis }),
       onTrouble: (trouble) => say(tell(trouble)),
     })

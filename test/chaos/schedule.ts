@@ -13,19 +13,53 @@ export const AGENTS: Readonly<Record<string, GatewayName>> = { amber: 'gw-1', bi
 export const CUTS = ['refuse', 'half_open', 'slow'] as const
 export type Cut = (typeof CUTS)[number]
 
+/** Links over which requests come to the API: from the clients, and from the agents on each gateway. */
+export const API_LINKS = ['clients>api', ...GATEWAYS.map((name) => `${name}>api` as const)] as const
+export type ApiLink = (typeof API_LINKS)[number]
+
 /** One thing that the nemesis does, and for how long before it mends it. */
 export type Trouble = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: 'kill'; readonly target: ProcessName }
-  | { readonly kind: 'pause'; readonly target: ProcessName | 'redis' }
+  /** `ledger` is PostgreSQL with all its processes. */
+  | { readonly kind: 'pause'; readonly target: ProcessName | 'redis' | 'ledger' }
   | { readonly kind: 'restart_store'; readonly target: 'redis' }
+  /** The postmaster is killed; what it comes back with is what it recovers from its log. */
+  | { readonly kind: 'restart_ledger'; readonly target: 'ledger' }
+  /** One backend is killed: PostgreSQL ends every session and recovers by itself. */
+  | { readonly kind: 'crash_ledger'; readonly target: 'ledger' }
   | { readonly kind: 'wipe_store'; readonly target: 'queues' }
-  | { readonly kind: 'cut'; readonly cut: Cut; readonly target: `${ProcessName}>postgres` | `${ProcessName}>redis` | GatewayName }
-  /** The gateway gets what is sent; its answers are cut off. */
-  | { readonly kind: 'deaf'; readonly target: GatewayName }
+  /** The queues are wiped while the target is stopped: what it holds in its hands is no longer there when it goes on. */
+  | { readonly kind: 'wipe_in_pause'; readonly target: ProcessName | 'ledger' }
+  | { readonly kind: 'cut'; readonly cut: Cut; readonly target: `${ProcessName}>postgres` | `${ProcessName}>redis` | GatewayName | ApiLink }
+  /** What is sent arrives and is done; the answers are cut off. */
+  | { readonly kind: 'deaf'; readonly target: GatewayName | ApiLink }
   | { readonly kind: 'gateway_dies'; readonly target: GatewayName }
+  /** Its answers are cut off, then it loses its memory of keys and does not show it: what is sent again is run a second time. */
+  | { readonly kind: 'gateway_forgets'; readonly target: GatewayName }
   | { readonly kind: 'gateway_503'; readonly target: GatewayName }
   | { readonly kind: 'gateway_drains'; readonly target: GatewayName }
 )
+
+/** Every kind of trouble there is. */
+export const KINDS: readonly Trouble['kind'][] = [
+  'kill',
+  'pause',
+  'restart_store',
+  'restart_ledger',
+  'crash_ledger',
+  'wipe_store',
+  'wipe_in_pause',
+  'cut',
+  'deaf',
+  'gateway_dies',
+  'gateway_forgets',
+  'gateway_503',
+  'gateway_drains',
+]
+
+/** The storms of `npm test`: short, with seeds under which both together have every kind of trouble. */
+export const TEST_STORM_MS = 13_000
+export const TEST_SEEDS: Readonly<Record<Backend, number>> = { redis: 11_473, postgres: 3_943 }
 
 /**
  * What the nemesis will do in `stormMs`, from the seed alone. Several troubles may last at the same time, but no two on the
@@ -40,10 +74,14 @@ export function planTroubles(seed: number, backend: Backend, stormMs: number): T
     ...repeat('pause', 4),
     ...repeat('cut', 5),
     ...repeat('deaf', 2),
-    ...repeat('gateway_dies', 5),
+    ...repeat('gateway_dies', 4),
+    ...repeat('gateway_forgets', 3),
     ...repeat('gateway_503', 2),
     'gateway_drains' as const,
-    ...repeat('wipe_store', 3),
+    ...repeat('wipe_store', 2),
+    ...repeat('wipe_in_pause', 2),
+    ...repeat('restart_ledger', 2),
+    'crash_ledger' as const,
     ...(backend === 'redis' ? repeat('restart_store', 2) : []),
   ]
   for (let atMs = random.between(500, 1_500); atMs < stormMs; atMs += random.between(400, 2_200)) {
@@ -61,16 +99,26 @@ export function planTroubles(seed: number, backend: Backend, stormMs: number): T
       case 'kill':
         return { kind, atMs, forMs: random.between(0, 1_500), target: random.pick(PROCESSES) }
       case 'pause':
-        return { kind, atMs, forMs: random.between(300, 6_000), target: random.pick(backend === 'redis' ? [...PROCESSES, 'redis' as const] : PROCESSES) }
+        return { kind, atMs, forMs: random.between(300, 6_000), target: random.pick([...PROCESSES, 'ledger' as const, ...(backend === 'redis' ? ['redis' as const] : [])]) }
       case 'cut': {
         const links = PROCESSES.flatMap((name) => [`${name}>postgres` as const, ...(backend === 'redis' ? [`${name}>redis` as const] : [])])
-        return { kind, cut: random.pick(CUTS), atMs, forMs, target: random.pick([...links, ...GATEWAYS, ...GATEWAYS]) }
+        return { kind, cut: random.pick(CUTS), atMs, forMs, target: random.pick([...links, ...GATEWAYS, ...GATEWAYS, ...API_LINKS]) }
       }
       case 'restart_store':
         return { kind, atMs, forMs: random.between(200, 2_500), target: 'redis' }
+      case 'restart_ledger':
+        return { kind, atMs, forMs: random.between(200, 2_500), target: 'ledger' }
+      case 'crash_ledger':
+        return { kind, atMs, forMs: 0, target: 'ledger' }
       case 'wipe_store':
         return { kind, atMs, forMs: 0, target: 'queues' }
+      case 'wipe_in_pause':
+        // On the PostgreSQL backend a stopped ledger is a stopped queue store, which can only be wiped afterwards.
+        return { kind, atMs, forMs, target: random.pick(backend === 'redis' ? [...PROCESSES, 'ledger' as const] : PROCESSES) }
       case 'deaf':
+        return { kind, atMs, forMs, target: random.pick([...GATEWAYS, ...API_LINKS]) }
+      case 'gateway_forgets':
+        return { kind, atMs, forMs: random.between(500, 2_500), target: random.pick(GATEWAYS) }
       case 'gateway_dies':
       case 'gateway_503':
       case 'gateway_drains':

@@ -13,7 +13,7 @@ import { sha256 } from '../../ledger/canonical.js'
 import { openDatabase } from '../../ledger/database.js'
 import { Ledger } from '../../ledger/ledger.js'
 import { FAST } from '../support/own-processes.js'
-import { freePort, type OwnRedis } from '../support/own-stores.js'
+import { freePort, type OwnPostgres, type OwnRedis } from '../support/own-stores.js'
 import { judge, STEPS, type Evidence, type Verdict } from './checker.js'
 import { createClients, MANY_ATTEMPTS, NEWS, WORKFLOW } from './clients.js'
 import { CommandLog } from './command-log.js'
@@ -21,7 +21,7 @@ import { HOOK_TOKEN, runsOf, startGateways, type ChaosGateway } from './gateways
 import { readFacts, unsettled } from './ledger-facts.js'
 import { Member } from './member.js'
 import { playTroubles } from './nemesis.js'
-import { AGENTS, planDeeds, planTroubles, PROCESSES, type Backend, type Trouble } from './schedule.js'
+import { AGENTS, API_LINKS, planDeeds, planTroubles, PROCESSES, type ApiLink, type Backend, type Trouble } from './schedule.js'
 import { TcpProxy } from './tcp-proxy.js'
 
 const SECRET = 'chaos-secret-chaos-secret-chaos-secret'
@@ -38,8 +38,8 @@ export interface StormOptions {
   readonly perSecond: number
   /** All that is asked has to come to its end within this time after the storm. */
   readonly boundMs: number
-  /** Migrated, with nothing in it. */
-  readonly databaseUrl: string
+  /** The storm's own: migrated, with nothing in it. */
+  readonly postgres: OwnPostgres
   /** The queue store of the Redis backend; started, and the storm's own. */
   readonly redis?: OwnRedis
   readonly onTrouble: (trouble: Trouble) => void
@@ -71,17 +71,24 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const untouchedExits: string[] = []
   const apiPort = await freePort()
   const apiUrl = `http://127.0.0.1:${apiPort}`
-  const db = new pg.Pool({ connectionString: options.databaseUrl, max: 4 })
+  const links = new Map<string, TcpProxy>()
+  const postgresUrl = (): string => options.postgres.url
+  // What the storm itself asks of the ledger goes past every cut, and follows the server when it comes back on another port.
+  const ownUrl = await behindProxy(postgresUrl, new Map(), 'storm', undo)
+  const db = new pg.Pool({ connectionString: ownUrl, max: 4 })
   db.on('error', () => undefined)
   undo.push(() => db.end())
-  const gateways = await startGateways({ seed, apiUrl, log, patienceMs: PATIENCE_MS })
+  const apiUrls = new Map<string, string>()
+  for (const link of API_LINKS) apiUrls.set(link, (await behindProxy(() => apiUrl, links, link, undo)).replace(/\/$/, ''))
+  const apiBehind = (link: ApiLink): string => apiUrls.get(link) ?? apiUrl
+  const gateways = await startGateways({ seed, apiUrlOf: (name) => apiBehind(`${name}>api`), log, patienceMs: PATIENCE_MS })
   for (const { simulator, proxy } of gateways)
     undo.push(
       () => simulator.stop({ drain: false }),
       () => proxy.stop(),
     )
-  const links = new Map<string, TcpProxy>(gateways.map(({ name, proxy }) => [name, proxy]))
-  const ledger = openLedger(options.databaseUrl, undo)
+  for (const { name, proxy } of gateways) links.set(name, proxy)
+  const ledger = openLedger(ownUrl, undo)
   await applyFleet(ledger, gateways)
   const { token } = await ledger.createToken(OPERATOR, { name: 'chaos', role: 'operator' })
 
@@ -101,8 +108,8 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
       ...FAST,
       AGENTBUS_COMPLETION_GRACE_MS: '1000',
       AGENTBUS_WAIT_SECONDS_MARGIN: '5',
-      DATABASE_URL: await behindProxy(options.databaseUrl, `${name}>postgres`, links, undo),
-      ...(options.redis === undefined ? { AGENTBUS_QUEUE_BACKEND: 'postgres' } : { REDIS_URL: await behindProxy(options.redis.url, `${name}>redis`, links, undo) }),
+      DATABASE_URL: await behindProxy(postgresUrl, links, `${name}>postgres`, undo),
+      ...(options.redis === undefined ? { AGENTBUS_QUEUE_BACKEND: 'postgres' } : { REDIS_URL: await behindProxy(redisUrlOf(options.redis), links, `${name}>redis`, undo) }),
     }
     const member = new Member(name, env, (what) => untouchedExits.push(what))
     members.set(name, member)
@@ -110,14 +117,14 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   }
   await Promise.all([...members.values()].map((member) => member.start()))
 
-  const clients = createClients({ url: apiUrl, token, patienceMs: PATIENCE_MS }, log)
+  const clients = createClients({ url: apiBehind('clients>api'), token, patienceMs: PATIENCE_MS, log })
   undo.push(() => clients.stop())
   // The first slots may fall before the planner has seen the order; they count all the same.
   const ordersFromMs = Date.now() + 2 * SLOT_SECONDS * 1_000
   await setOrder(ledger, true)
   const troubles = planTroubles(seed, backend, stormMs)
   const playing = clients.play(planDeeds(seed, stormMs, options.perSecond))
-  await Promise.all([sleep(stormMs), playTroubles(troubles, { members, gateways, links, redis: options.redis, db }, options.onTrouble)])
+  await Promise.all([sleep(stormMs), playTroubles(troubles, { members, gateways, links, redis: options.redis, postgres: options.postgres, db }, options.onTrouble)])
 
   const ordersUntilMs = Date.now()
   await setOrder(ledger, false)
@@ -126,22 +133,24 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const slotsWanted = { everyMs: SLOT_SECONDS * 1_000, fromMs: ordersFromMs, untilMs: ordersUntilMs }
   const facts = await readFacts(db, slotsWanted)
   const runs = runsOf(gateways)
-  const deaths = Object.fromEntries(gateways.map((gateway) => [gateway.name, gateway.deaths]))
-  const evidence: Evidence = { commands: log.commands, runs, deaths, gatewayOf: AGENTS, ledger: facts, settling, untouchedExits }
+  const memoryLosses = Object.fromEntries(gateways.map((gateway) => [gateway.name, gateway.memoryLosses]))
+  const evidence: Evidence = { commands: log.commands, failures: log.failures, runs, memoryLosses, gatewayOf: AGENTS, ledger: facts, settling, untouchedExits }
   const verdicts = judge(evidence)
   const count = (outcome: string): number => log.commands.filter((command) => command.outcome === outcome).length
   const counts = {
     troubles: troubles.length,
     'process starts': [...members.values()].reduce((sum, member) => sum + member.lives, 0),
-    'gateway deaths': gateways.reduce((sum, gateway) => sum + gateway.deaths.length, 0),
+    'memory losses of gateways': gateways.reduce((sum, gateway) => sum + gateway.memoryLosses.length, 0),
     'commands acknowledged': count('acknowledged'),
     'commands refused': count('refused'),
     'commands never answered': count('open'),
     'commands sent more than once': log.commands.filter(({ tries }) => tries > 1).length,
+    'tries without an answer': log.silences.length,
+    'answers that the bus is unavailable': log.failures.length,
     jobs: facts.jobs.length,
     attempts: facts.attempts.length,
     'gateway runs': runs.length,
-    'runs doubled by a gateway that had died': runs.length - new Set(runs.map(({ key }) => key)).size,
+    'runs doubled by a gateway that had lost its memory': runs.length - new Set(runs.map(({ key }) => key)).size,
     'workflow runs': facts.workflowRuns.length,
     slots: facts.slots.length,
   }
@@ -155,9 +164,18 @@ function openLedger(url: string, undo: (() => unknown)[]): Ledger {
   return new Ledger({ database, secret: SECRET, retryBaseSeconds: 1, nowMs: () => Date.now(), random: () => 0.5, render })
 }
 
-async function behindProxy(url: string, name: string, links: Map<string, TcpProxy>, undo: (() => unknown)[]): Promise<string> {
-  const target = new URL(url)
-  const proxy = new TcpProxy({ host: target.hostname, port: Number(target.port) })
+const redisUrlOf =
+  ({ url }: OwnRedis): (() => string) =>
+  () =>
+    url
+
+/** Puts a link between somebody and what is at `url` at the time of each connection. @returns the URL to use instead */
+async function behindProxy(url: () => string, links: Map<string, TcpProxy>, name: string, undo: (() => unknown)[]): Promise<string> {
+  const target = new URL(url())
+  const proxy = new TcpProxy(() => {
+    const { hostname, port } = new URL(url())
+    return { host: hostname, port: Number(port) }
+  })
   await proxy.start()
   undo.push(() => proxy.stop())
   links.set(name, proxy)
@@ -216,7 +234,8 @@ async function settle(db: pg.Pool, playing: Promise<void>, boundMs: number): Pro
     answered = true
   })
   for (;;) {
-    const open = [...(answered ? [] : ['a client still waits for its answer']), ...(await unsettled(db))]
+    const inTheLedger = await unsettled(db).catch((error: unknown) => [`the ledger cannot be asked: ${String(error)}`])
+    const open = [...(answered ? [] : ['a client still waits for its answer']), ...inTheLedger]
     const tookMs = Math.round(performance.now() - startedMs)
     if (open.length === 0 || tookMs > boundMs) return { tookMs, boundMs, open }
     await sleep(250)

@@ -7,6 +7,11 @@ export type LinkState = 'open' | Cut | 'deaf'
 
 const SLOW_MS = 400
 
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
 interface Pair {
   readonly near: Socket
   readonly far: Socket
@@ -16,13 +21,14 @@ interface Pair {
 
 /** A link between two processes that can be cut. It listens on a port of its own and carries bytes to the target. */
 export class TcpProxy {
-  readonly #target: { readonly host: string; readonly port: number }
+  readonly #target: () => Address
   readonly #pairs = new Set<Pair>()
   #server: Server | undefined
   #port = 0
   #state: LinkState = 'open'
 
-  constructor(target: { readonly host: string; readonly port: number }) {
+  /** @param target where to; asked for at each connection, for a store may come back on another port */
+  constructor(target: () => Address) {
     this.#target = target
   }
 
@@ -67,7 +73,7 @@ export class TcpProxy {
   }
 
   #carry(near: Socket): void {
-    const far = connect(this.#target)
+    const far = connect(this.#target())
     const pair: Pair = { near, far, torn: false }
     this.#pairs.add(pair)
     near.setNoDelay(true)

@@ -6,6 +6,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../cli/client/command-table.js'
 import { uuidv7, type AttemptId, type JobId } from '../../contracts/ids.js'
+import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot, OPERATOR } from '../support/ledger.js'
 import { startApi, type TestApi } from '../api/support.js'
 import { run, type Ran, type RunOptions } from './stand-in.js'
@@ -52,6 +53,36 @@ async function claimed(namespace: string): Promise<{ id: string; token: string }
   return { id: item.job.id, token: item.attempt_token }
 }
 
+describe('alerts, from the shell', () => {
+  test('they are listed, shown, acknowledged, silenced and tested', async () => {
+    await aJob(api.t.ledger, 'dead', { max_attempts: 1 })
+    await alertRules(api.t.ledger, [{ clear_for_seconds: 3_600 }])
+    await api.t.ledger.alerts.evaluate()
+    await api.t.ledger.alerts.tellAgent('w1')
+
+    const listed = await cli(['alerts'])
+    const { items } = (await answer(['alerts'])) as { items: { id: string }[] }
+    const id = String(items[0]?.id)
+    const acknowledged = await answer(['acknowledge-alert', id, '--reason', 'on it'])
+    const again = await cli(['acknowledge-alert', id, '--reason', 'on it'])
+    const shown = await cli(['alert', id])
+    const silenced = await cli(['silence-alert', 'dead-letters', '--until', new Date(Date.now() + 60_000).toISOString(), '--reason', 'moving'])
+    const silence = ((await answer(['alert-silences'])) as { items: { id: string }[] }).items[0]
+    const lifted = await answer(['lift-silence', String(silence?.id), '--reason', 'moved'])
+    const tested = await cli(['test-alert', 'dead-letters'])
+    const unknown = await cli(['test-alert', 'none'])
+
+    expect(listed.stdout).toMatch(/open +warning +dead-letters +devops +1 +0/)
+    expect(acknowledged).toMatchObject({ acknowledged_by: 'operator:test-operator', note: 'on it' })
+    expect([again.code, again.stderr]).toEqual([5, expect.stringContaining('was acknowledged by operator:test-operator')])
+    expect(shown.stdout).toMatch(/acknowledged[^]*opened +agent +devops +delivered/)
+    expect(silenced.stdout).toMatch(/rule +dead-letters/)
+    expect(lifted).toMatchObject({ lift_reason: 'moved' })
+    expect(tested.stdout).toMatch(/test +agent +devops +pending/)
+    expect([unknown.code, unknown.stderr]).toEqual([3, expect.stringContaining('no alert rule none')])
+  })
+})
+
 describe('hand-offs, from the shell', () => {
   test('a subscription is set from a file, reacts, and is disabled', async () => {
     await writeFile(path.join(folder, 'on-alert.yaml'), 'agent: devops\ntopic: alert.*\nfilter: { level: high }\nsubject: "Alert on {{payload.host}}"\n')
@@ -90,12 +121,16 @@ describe('hand-offs, from the shell', () => {
     const shown = await cli(['approval', idOf(waits.id)])
     const answered = await answer(['unblock-job', person.id, '--reason', 'the blue one', '--answer', '{"colour":"blue"}'])
     const story = await cli(['trace', '--job-id', waits.id])
+    const withPrompts = await cli(['trace', '--job-id', waits.id, '--prompts', 'true'])
 
     expect(list.stdout).toMatch(new RegExp(`${person.id} +devops +\\S+ +person +operator +which one\\?`))
     expect([approved['status'], rejected['status'], again.code]).toEqual(['approved', 'rejected', 5])
     expect(shown.stdout).toContain('not yet')
     expect(answered).toMatchObject({ status: 'queued', answer: { answer: { colour: 'blue' } } })
-    for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id]) expect(story.stdout).toContain(part)
+    for (const part of ['rejected: Ship it?', 'blocked (blocked_by_agent)', 'queued (condition_met)', waits.id, 'told attempt 1 was sent its order'])
+      expect(story.stdout).toContain(part)
+    expect(story.stdout).not.toContain('Prompt of attempt')
+    expect(withPrompts.stdout).toMatch(new RegExp(`Prompt of attempt \\S+ of job ${waits.id}:\njob ${waits.id} attempt \\S+\n`))
   })
 
   test('a trace shows each job below the one it came from, whatever came in between', async () => {

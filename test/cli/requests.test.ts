@@ -31,18 +31,27 @@ const closingBody = {
 }
 
 /** Options that exclude others of the same command. */
-const INSTEAD: Readonly<Record<string, Sends>> = {
+const INSTEAD: Readonly<Record<string, Sends | readonly Sends[]>> = {
   trace: {
     argv: ['--agent', 'devops', '--from', LATER, '--to', LATER, '--prompts', 'true'],
     method: 'GET',
     path: `/v1/trace?agent=devops&from=${encodeURIComponent(LATER)}&to=${encodeURIComponent(LATER)}&prompts=true`,
   },
+  'cancel-flow': [
+    { argv: ['--flow-key', 'nightly', '--reason', 'why'], method: 'POST', path: '/v1/flows/cancel', body: { flow_key: 'nightly', reason: 'why' } },
+    { argv: ['--workflow-run-id', ID, '--reason', 'why'], method: 'POST', path: '/v1/flows/cancel', body: { workflow_run_id: ID, reason: 'why' } },
+    { argv: ['--job-id', ID, '--reason', 'why'], method: 'POST', path: '/v1/flows/cancel', body: { job_id: ID, reason: 'why' } },
+  ],
   'enqueue-job': {
     argv: ['--subject', 'look', '--capability', 'code', '--capability', 'review'],
     method: 'POST',
     path: '/v1/jobs',
     body: { subject: 'look', capabilities: ['code', 'review'] },
   },
+}
+
+function insteadOf(name: string): readonly Sends[] {
+  return [INSTEAD[name] ?? []].flat()
 }
 
 /** Every command with every option it has, and the request it must make. */
@@ -131,6 +140,25 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   'promote-job': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/promote`, body: { reason: 'why' } },
   'pause-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/pause', body: { reason: 'why' } },
   'resume-agent': { argv: ['devops', '--reason', 'why'], method: 'POST', path: '/v1/agents/devops/resume', body: { reason: 'why' } },
+  controls: { argv: [], method: 'GET', path: '/v1/controls' },
+  'controls-history': {
+    argv: ['--scope', 'lane', '--target', 'idle', '--limit', '5', '--cursor', '7'],
+    method: 'GET',
+    path: '/v1/controls/history?scope=lane&target=idle&limit=5&cursor=7',
+  },
+  'cancel-flow': {
+    argv: ['--correlation-key', 'matter-1', '--namespace', 'default', '--reason', 'why', '--running', 'cancel'],
+    method: 'POST',
+    path: '/v1/flows/cancel',
+    body: { correlation_key: 'matter-1', namespace: 'default', reason: 'why', running: 'cancel' },
+  },
+  'force-retry': {
+    argv: [ID, '--reason', 'why', '--extra-attempts', '2'],
+    method: 'POST',
+    path: `/v1/jobs/${ID}/retry`,
+    body: { force: true, reason: 'why', extra_attempts: 2 },
+  },
+  'force-dead': { argv: [ID, '--reason', 'why'], method: 'POST', path: `/v1/jobs/${ID}/dead`, body: { reason: 'why' } },
   'pause-lane': { argv: ['coding', '--reason', 'why'], method: 'POST', path: '/v1/lanes/coding/pause', body: { reason: 'why' } },
   'resume-lane': { argv: ['coding', '--reason', 'why'], method: 'POST', path: '/v1/lanes/coding/resume', body: { reason: 'why' } },
   jobs: {
@@ -204,6 +232,18 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   },
   'workflow-run': { argv: [ID], method: 'GET', path: `/v1/workflow-runs/${ID}` },
   'cancel-workflow': { argv: [ID, '--reason', 'why', '--running', 'cancel'], method: 'POST', path: `/v1/workflow-runs/${ID}/cancel`, body: { reason: 'why', running: 'cancel' } },
+  alerts: { argv: ['--status', 'any', '--rule', 'dead', '--limit', '5', '--cursor', 'x'], method: 'GET', path: '/v1/alerts?status=any&rule=dead&limit=5&cursor=x' },
+  alert: { argv: [ID], method: 'GET', path: `/v1/alerts/${ID}` },
+  'acknowledge-alert': { argv: [ID, '--reason', 'mine'], method: 'POST', path: `/v1/alerts/${ID}/acknowledge`, body: { reason: 'mine' } },
+  'silence-alert': {
+    argv: ['dead', '--until', LATER, '--reason', 'known', '--subject', 'devops'],
+    method: 'POST',
+    path: '/v1/alert-rules/dead/silence',
+    body: { until: LATER, reason: 'known', subject: 'devops' },
+  },
+  'alert-silences': { argv: [], method: 'GET', path: '/v1/alert-silences' },
+  'lift-silence': { argv: [ID, '--reason', 'over'], method: 'POST', path: `/v1/alert-silences/${ID}/lift`, body: { reason: 'over' } },
+  'test-alert': { argv: ['dead'], method: 'POST', path: '/v1/alert-rules/dead/test', body: {} },
   'disable-standing-order': { argv: ['devops/disk-check'], method: 'DELETE', path: '/v1/standing-orders/devops/disk-check' },
   slots: {
     argv: ['--order', 'devops/x', '--agent', 'devops', '--status', 'missed', '--from', LATER, '--to', LATER, '--limit', '5', '--cursor', 'x'],
@@ -299,14 +339,14 @@ describe('every command', () => {
 
   for (const row of COMMANDS) {
     test(`${row.name}: the table here uses all its options`, () => {
-      const words = [...(EXPECTED[row.name]?.argv ?? []), ...(INSTEAD[row.name]?.argv ?? [])]
+      const words = [...(EXPECTED[row.name]?.argv ?? []), ...insteadOf(row.name).flatMap(({ argv }) => argv)]
       const used = new Set(words.filter((word) => word.startsWith('--')))
 
       expect([...used].sort()).toEqual(row.options.map((option) => `--${option.flag}`).sort())
     })
   }
 
-  for (const [name, sends] of [...Object.entries(EXPECTED), ...Object.entries(INSTEAD)]) {
+  for (const [name, sends] of [...Object.entries(EXPECTED), ...Object.keys(INSTEAD).flatMap((name) => insteadOf(name).map((sends) => [name, sends] as const))]) {
     test(`${[name, ...sends.argv].join(' ').slice(0, 40)} sends ${sends.method} ${sends.path.split('?')[0]}, and the API takes it`, async ({ api, cli }) => {
       const ran = await cli([name, ...sends.argv, '--json'])
 

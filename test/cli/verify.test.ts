@@ -130,10 +130,10 @@ describe('--resume', () => {
     const { rows } = await t.database.pool.query<{ name: string }>(`select datname || ':' || oid as name from pg_database where datname = current_database()`)
     const file = path.join(folder, 'state.json')
     const done = [{ check: 'chains', verdict: 'ok', examined: 123_456, violations: [] }]
-    await writeFile(file, JSON.stringify({ version: 1, ledger: rows[0]?.name, since: null, done, open: null }))
+    await writeFile(file, JSON.stringify({ version: 2, ledger: rows[0]?.name, since: null, done, open: null }))
 
     const resumed = await cli(['verify', '--no-queues', '--resume', file])
-    await writeFile(file, JSON.stringify({ version: 1, ledger: 'another:1', since: null, done, open: null }))
+    await writeFile(file, JSON.stringify({ version: 2, ledger: 'another:1', since: null, done, open: null }))
     const refused = await cli(['verify', '--no-queues', '--resume', file])
 
     expect(resumed.stdout).toContain('123,456 rows')

@@ -1,5 +1,5 @@
 import { sqlStateOf } from '../../ledger/database.js'
-import { mkdtemp, readFile, rm, chmod } from 'node:fs/promises'
+import { mkdtemp, rm, chmod } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import pg from 'pg'
@@ -11,7 +11,7 @@ import { migrateLedger } from '../../ledger/database.js'
 import { migrateQueueStore } from '../../queues/postgres-backend.js'
 import { BACKEND } from '../support/bus.js'
 import { killGroup, startCluster, type Cluster } from '../support/cluster.js'
-import { ownRedis, type OwnRedis } from '../support/own-stores.js'
+import { ownRedis, postmasterPid, type OwnRedis } from '../support/own-stores.js'
 
 let c: Cluster | undefined
 let redis: OwnRedis | undefined
@@ -174,11 +174,3 @@ test('PostgreSQL killed under load and started again', async () => {
   await c.settled(running.acknowledged)
   print(`all ${running.acknowledged.length} acknowledged jobs done after PostgreSQL was killed under load and came back`, performance.now() - back)
 })
-
-async function postmasterPid(home: string): Promise<number> {
-  for (const candidate of [home, path.join(home, 'data'), path.join(home, 'cluster')]) {
-    const text = await readFile(path.join(candidate, 'postmaster.pid'), 'utf8').catch(() => undefined)
-    if (text !== undefined) return Number(text.split('\n')[0])
-  }
-  throw new Error(`no postmaster.pid below ${home}`)
-}

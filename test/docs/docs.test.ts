@@ -44,6 +44,11 @@ test('every command in the docs exists, with its options', async () => {
   const extra: Record<string, string[]> = {
     delegate: ['wait', 'job-type', 'payload', 'priority', 'parent-job-id', 'correlation-key', 'source-agent', 'idempotency-key'],
     apply: ['file', 'dry-run', 'prune'],
+    pause: ['everything', 'lane', 'agent', 'gateway', 'order', 'reason', 'for', 'until', 'running', 'replace', 'idempotency-key'],
+    resume: ['everything', 'lane', 'agent', 'gateway', 'order', 'reason', 'idempotency-key'],
+    drain: ['reason', 'for', 'until', 'replace', 'idempotency-key'],
+    freeze: ['reason', 'for', 'until', 'replace', 'idempotency-key'],
+    unfreeze: ['reason', 'idempotency-key'],
     'set-subscription': ['file', 'dry-run', 'if-version', 'idempotency-key'],
     'define-workflow': ['file', 'check', 'idempotency-key'],
     'set-standing-order': ['file', 'dry-run', 'if-version', 'idempotency-key'],
@@ -51,8 +56,11 @@ test('every command in the docs exists, with its options', async () => {
     workspace: ['dir', 'role', 'api-url', 'command'],
     'operator-token': ['name'],
     verify: ['since', 'resume', 'no-queues', 'public-key', 'anchor'],
-    checkpoint: ['public-key'],
+    checkpoint: ['public-key', 'after-restore'],
     audit: ['from', 'to', 'out'],
+    backup: ['out'],
+    restore: ['from', 'drill', 'replace'],
+    prune: ['dry-run'],
   }
   const unknown: string[] = []
 
@@ -86,8 +94,8 @@ describe('every query in the docs', () => {
     const counts: number[] = []
     for (const query of queries) counts.push((await t.database.pool.query(query)).rows.length)
 
-    // the story (a placeholder), the agent's hour, dead letters, observations, blocked, workers (none run here), open
-    expect(counts).toEqual([0, 5, 1, 1, 1, 0, 1])
+    // the story (a placeholder), the agent's hour, dead letters, observations, blocked, the namespace, workers (none run here), open
+    expect(counts).toEqual([0, 5, 1, 1, 1, 1, 0, 1])
   })
 
   test('about hand-offs runs, and finds the rows it is about', async () => {

@@ -56,6 +56,8 @@ async function placesOf(line: string): Promise<{ places: Record<string, string>;
   const job = line.includes('<job>') ? await aJob(api.t.ledger, closes ? 'running' : 'succeeded') : undefined
   const places: Record<string, string> = { job: job?.id ?? '' }
   if (line.includes('<other-job>')) places['other-job'] = (await aJob(api.t.ledger, 'running')).id
+  if (line.includes('<held-job>')) places['held-job'] = (await aJob(api.t.ledger, 'running')).id
+  if (line.includes('matter-1')) await aJob(api.t.ledger, 'queued', { correlation_key: 'matter-1' })
   if (line.includes('<blocked-job>')) places['blocked-job'] = (await aJob(api.t.ledger, 'blocked')).id
   if (line.includes('<approval>')) places['approval'] = await anApproval()
   if (line.includes('<run>')) places['run'] = await aRun()
@@ -94,7 +96,7 @@ async function apply(text: string): Promise<void> {
   await api.t.addAgent('devops', { concurrency: 100 })
 }
 
-describe.each(['docs/handoffs.md', 'docs/workflows.md'])('%s', (file) => {
+describe.each(['docs/handoffs.md', 'docs/workflows.md', 'docs/controls.md'])('%s', (file) => {
   test('every example does what it is there for, in the order of the page', async () => {
     const list = await examples(file)
     expect(list.length).toBeGreaterThan(10)

@@ -256,6 +256,44 @@ describe('among the slots', () => {
     expect(found(await verifyNow(t.url), 'slots_unaccounted').row).toMatchObject({ order, unaccounted: 3 })
   })
 
+  test('all are counted since the first definition, week by week, and a run that was stopped goes on with the next week', async () => {
+    const { slotId, order } = await aSlot(t.ledger)
+    const begun = Date.now() - 20 * 24 * 3_600_000
+    await tamper(t.url, [
+      `update standing_order_versions set in_force_from = $2::timestamptz where order_id = (select order_id from standing_order_runs where id = $1)`,
+      [slotId, new Date(begun).toISOString()],
+    ])
+    const states: VerifyState[] = []
+
+    const whole = await verifyNow(t.url, { save: async (state) => void states.push(JSON.parse(JSON.stringify(state)) as VerifyState) })
+
+    const stops = states.filter(({ open }) => open?.check === 'slots')
+    expect(found(whole, 'slots_unaccounted')).toMatchObject({ count: 3, row: { order, from: new Date(begun).toISOString(), unaccounted: 168 } })
+    expect(whole.find(({ check }) => check === 'slots')?.note).toBe(`counted anew from ${new Date(begun).toISOString()}`)
+    expect(stops).toHaveLength(3)
+    for (const resume of stops) expect(found(await verifyNow(t.url, { resume }), 'slots_unaccounted')).toMatchObject({ count: 3 })
+    const since = new Date(Date.now() - 24 * 3_600_000).toISOString()
+    expect(found(await verifyNow(t.url, { since }), 'slots_unaccounted')).toMatchObject({ count: 1, row: { from: since } })
+  })
+
+  test('one that nobody started or missed, and one that is started without an open job, are found', async () => {
+    const [without, forgotten] = [await aSlot(t.ledger), await aSlot(t.ledger)]
+    await tamper(
+      t.url,
+      [`update jobs set standing_order_run_id = null where standing_order_run_id = $1`, [without.slotId]],
+      [
+        `update standing_order_runs set status = 'expected', started_at = null, trigger = null, slot_at = now() - interval '2 hours',
+           grace_until = now() - interval '1 hour', look_at = now() - interval '1 hour' where id = $1`,
+        [forgotten.slotId],
+      ],
+    )
+
+    const results = await verifyNow(t.url)
+
+    expect(found(results, 'slot_without_end').row).toMatchObject({ slot_id: without.slotId })
+    expect(found(results, 'slot_forgotten').row).toMatchObject({ slot_id: forgotten.slotId })
+  })
+
   test('one that is not what its history says is found', async () => {
     const { slotId } = await aSlot(t.ledger)
     await tamper(t.url, [`update standing_order_runs set status = 'no_work', finished_at = now() where id = $1`, [slotId]])

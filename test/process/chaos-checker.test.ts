@@ -3,7 +3,7 @@ import { judge, type Evidence } from '../chaos/checker.js'
 import type { Command } from '../chaos/command-log.js'
 import type { GatewayRun } from '../chaos/gateways.js'
 import { randomOf } from '../chaos/random.js'
-import { planDeeds, planTroubles } from '../chaos/schedule.js'
+import { KINDS, planDeeds, planTroubles, TEST_SEEDS, TEST_STORM_MS, type Backend } from '../chaos/schedule.js'
 
 const created: Command = {
   actor: 'client',
@@ -40,8 +40,9 @@ const secondRun: GatewayRun = { ...run, runId: 'run-2', key: 'a-2', attemptId: '
 function evidence(doctored: Partial<Evidence> = {}): Evidence {
   return {
     commands: [created, completed, handedOn],
+    failures: [{ request: 'POST /v1/jobs', status: 503, code: 'AGENTBUS_UNAVAILABLE', atMs: 1_000 }],
     runs: [run, secondRun],
-    deaths: { 'gw-1': [] },
+    memoryLosses: { 'gw-1': [] },
     gatewayOf: { amber: 'gw-1' },
     ledger: {
       jobs: [
@@ -142,6 +143,11 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
     { settling: { tookMs: 1_001, boundMs: 1_000, open: ['job job-1 is queued'] } },
     /^everything is settled within the bound: 1 open after 1 s, first: job job-1 is queued$/,
   ],
+  [
+    'an error that says nothing',
+    { failures: [...whole.failures, { request: 'POST /v1/jobs', status: 500, code: 'AGENTBUS_INTERNAL', atMs: 1_000 }] },
+    /^a failure says what it is: POST \/v1\/jobs was answered 500 AGENTBUS_INTERNAL$/,
+  ],
   ['a worker that fell over', { untouchedExits: ['worker-1 ended by itself'] }, /^no process ends that nobody has touched: worker-1 ended by itself$/],
 ]
 
@@ -149,8 +155,29 @@ test.each(DOCTORED)('the checker names %s', (_what, doctored, expected) => {
   expect(broken(doctored)).toEqual(expect.arrayContaining([expect.stringMatching(expected)]))
 })
 
-test('a duplicate on a gateway that had died in between is explained', () => {
-  expect(broken({ runs: [...whole.runs, { ...run, runId: 'run-9', startedMs: 1_150 }], deaths: { 'gw-1': [1_120] } })).toEqual([])
+test('a duplicate on a gateway that had lost its memory in between is explained', () => {
+  expect(broken({ runs: [...whole.runs, { ...run, runId: 'run-9', startedMs: 1_150 }], memoryLosses: { 'gw-1': [1_120] } })).toEqual([])
+})
+
+test.each<[what: string, runs: readonly GatewayRun[], memoryLosses: Evidence['memoryLosses'], first: string, second: string]>([
+  ['no memory was lost', [{ ...run, runId: 'run-9', startedMs: 1_150 }], { 'gw-1': [] }, 'run-1', 'run-9'],
+  ['the memory was lost before the first run', [{ ...run, runId: 'run-9', startedMs: 1_150 }], { 'gw-1': [1_090] }, 'run-1', 'run-9'],
+  ['the memory was lost after the second run', [{ ...run, runId: 'run-9', startedMs: 1_150 }], { 'gw-1': [1_160] }, 'run-1', 'run-9'],
+  ['another gateway lost its memory', [{ ...run, runId: 'run-9', startedMs: 1_150 }], { 'gw-1': [], 'gw-2': [1_120] }, 'run-1', 'run-9'],
+  [
+    'the memory was lost once and the run came a third time',
+    [
+      { ...run, runId: 'run-8', startedMs: 1_150 },
+      { ...run, runId: 'run-9', startedMs: 1_170 },
+    ],
+    { 'gw-1': [1_120] },
+    'run-8',
+    'run-9',
+  ],
+])('a duplicate is named when %s', (_when, more, memoryLosses, first, second) => {
+  expect(broken({ runs: [...whole.runs, ...more], memoryLosses })).toEqual([
+    expect.stringMatching(`^a run is doubled only where the gateway had lost its memory: attempt a-1 ran as ${first} on gw-1 and as ${second} on gw-1`),
+  ])
 })
 
 test('a doubled run that repeats its close under the same key closes nothing twice', () => {
@@ -168,6 +195,16 @@ test('a longer storm begins as a shorter one of the same seed', () => {
   const short = planTroubles(7, 'postgres', 30_000)
 
   expect(planTroubles(7, 'postgres', 120_000).slice(0, short.length)).toEqual(short)
+})
+
+test.each(['redis', 'postgres'] as const)('the storm of the tests has its gravest troubles on %s, and both together have every kind', (backend) => {
+  const kinds = (of: Backend): string[] => planTroubles(TEST_SEEDS[of], of, TEST_STORM_MS).map(({ kind }) => kind)
+  const troubles = planTroubles(TEST_SEEDS[backend], backend, TEST_STORM_MS)
+
+  expect(troubles.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['kill', 'restart_ledger', 'gateway_forgets']))
+  expect(troubles.some(({ kind }) => kind === 'wipe_store' || kind === 'wipe_in_pause')).toBe(true)
+  expect(troubles.some(({ kind, target }) => (kind === 'cut' || kind === 'deaf') && target.endsWith('>api'))).toBe(true)
+  expect([...new Set([...kinds('redis'), ...kinds('postgres')])].sort()).toEqual([...KINDS].sort())
 })
 
 test('no two troubles of one target overlap', () => {

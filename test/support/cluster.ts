@@ -1,4 +1,4 @@
-import { execFileSync, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,7 +15,7 @@ import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { createSimulator, type SimulatedRun, type Simulator } from '../../openclaw/simulator/simulator.js'
 import { BACKEND } from './bus.js'
 import { FAST, spawnRole } from './own-processes.js'
-import type { OwnRedis } from './own-stores.js'
+import { childrenOf, type OwnRedis } from './own-stores.js'
 import { cloneDatabase, OPERATOR, renderForTests, TEST_SECRET } from './ledger.js'
 
 /** Closes the job as the agent: done unless told otherwise. */
@@ -171,12 +171,7 @@ async function settled(cluster: Cluster, jobs: readonly JobView[], limitMs: numb
 
 /** Kills PostgreSQL the hard way: the postmaster and all its children. */
 export function killGroup(pid: number): void {
-  const children = execFileSync('ps', ['-o', 'pid=', '--ppid', String(pid)])
-    .toString()
-    .split('\n')
-    .map((line) => Number(line.trim()))
-    .filter((n) => n > 0)
-  for (const one of [pid, ...children]) {
+  for (const one of [pid, ...childrenOf(pid)]) {
     try {
       process.kill(one, 'SIGKILL')
     } catch {

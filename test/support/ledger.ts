@@ -50,9 +50,11 @@ export interface TestLedger {
   close(): Promise<void>
 }
 
-/** A ledger on a fresh database, with a gateway `gw` and an agent `devops`. */
-export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {}): Promise<TestLedger> {
-  const url = await cloneDatabase()
+/** A ledger on a database that is there and migrated. */
+export function ledgerAt(
+  url: string,
+  options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {},
+): { readonly ledger: Ledger; readonly database: Database } {
   const database = openDatabase({ url, poolSize: options.poolSize ?? 20, applicationName: 'agentbus-test', onError: () => undefined })
   const ledger = new Ledger({
     database,
@@ -62,6 +64,13 @@ export async function freshLedger(options: { poolSize?: number; retryBaseSeconds
     random: () => 0.5,
     render: renderForTests,
   })
+  return { ledger, database }
+}
+
+/** A ledger on a fresh database, with a gateway `gw` and an agent `devops`. */
+export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {}): Promise<TestLedger> {
+  const url = await cloneDatabase()
+  const { ledger, database } = ledgerAt(url, options)
   const addAgent: TestLedger['addAgent'] = async (id, { baseUrl, ...agent } = {}) => {
     await ledger.applyFleet(
       OPERATOR,

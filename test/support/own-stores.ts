@@ -1,6 +1,6 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -57,21 +57,61 @@ export async function ownRedis(): Promise<OwnRedis> {
   }
 }
 
-/** A PostgreSQL of this test's own with the limits of a default server, migrated. */
-export async function ownPostgres(): Promise<{ readonly url: string; stop(): Promise<void> }> {
+/** A PostgreSQL of this test's own, which may be killed and stopped. */
+export interface OwnPostgres {
+  /** Of the server that runs now: a new start may find its port taken. */
+  readonly url: string
+  /** Of the postmaster that runs now. */
+  pid(): Promise<number>
+  /** Starts it again after a kill. Resolves when it has recovered and takes connections. */
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** With the limits of a default server, migrated. */
+export async function ownPostgres(): Promise<OwnPostgres> {
   const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-postgres-'))
   // PostgreSQL does not run as root: its own user must be able to walk into the folder.
   await chmod(folder, 0o755)
-  const server = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log: createLogger({ level: 'error', pretty: false }) })
+  const launch = (): ReturnType<typeof startEmbeddedPostgres> =>
+    startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log: createLogger({ level: 'silent', pretty: false }) })
+  let server = await launch()
   await migrateLedger(server.url)
   await migrateQueueStore(server.url)
   return {
-    url: server.url,
+    get url() {
+      return server.url
+    },
+    pid: () => postmasterPid(server.home),
+    start: async () => {
+      server = await launch()
+    },
     stop: async () => {
       await server.stop()
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The process id of the PostgreSQL whose files lie in `home`. */
+export async function postmasterPid(home: string): Promise<number> {
+  for (const candidate of [home, path.join(home, 'data'), path.join(home, 'cluster')]) {
+    const text = await readFile(path.join(candidate, 'postmaster.pid'), 'utf8').catch(() => undefined)
+    if (text !== undefined) return Number(text.split('\n')[0])
+  }
+  throw new Error(`no postmaster.pid below ${home}`)
+}
+
+/** The processes that a process has started. */
+export function childrenOf(pid: number): number[] {
+  // It exits with 1 when there are none.
+  const { stdout, error } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(pid)])
+  if (error !== undefined) throw error
+  return stdout
+    .toString()
+    .split('\n')
+    .map((line) => Number(line.trim()))
+    .filter((child) => child > 0)
 }
 
 /** A port that nobody listened on a moment ago. */

@@ -63,7 +63,7 @@ export const REHASH = `do $$ declare r record; before bytea; begin
   end loop; end $$`
 
 /** Takes checkpoints until every row is covered. Transactions of other tests on the same server can hold the newest back for a moment. */
-export async function coverAll(t: TestLedger, options: { readonly signer?: Signer; readonly mostTransactions?: number } = {}): Promise<void> {
+export async function coverAll(t: Pick<TestLedger, 'database'>, options: { readonly signer?: Signer; readonly mostTransactions?: number } = {}): Promise<void> {
   await expect
     .poll(
       async () => {

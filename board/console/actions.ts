@@ -1,0 +1,211 @@
+import { z } from 'zod'
+import { ApprovalId } from '../../contracts/approvals.js'
+import { CancelFlowBody, ResumeBody, SetControlBody } from '../../contracts/controls.js'
+import { AgentbusError } from '../../contracts/errors.js'
+import { JobId } from '../../contracts/ids.js'
+import { LIMITS } from '../../contracts/jobs.js'
+import { JsonObject, storableText } from '../../contracts/text.js'
+import { canonicalJson, sha256 } from '../../ledger/canonical.js'
+import type { CommandContext } from '../../ledger/caller.js'
+import type { Ledger } from '../../ledger/ledger.js'
+
+/** Jobs that one click may change. */
+export const BULK_LIMIT = 500
+
+export interface Told {
+  readonly message: string
+}
+
+interface ActionDeps {
+  readonly ledger: Ledger
+  readonly context: CommandContext
+}
+
+interface Action {
+  readonly run: (body: unknown, deps: ActionDeps) => Promise<Told>
+}
+
+const reason = storableText({ min: 1, max: LIMITS.reason })
+const aJob = z.object({ id: JobId, reason })
+const short = (id: string): string => id.slice(0, 8)
+
+function action<S extends z.ZodType>(schema: S, run: (input: z.infer<S>, deps: ActionDeps) => Promise<Told>): Action {
+  return { run: (body, deps) => run(parsed(schema, body), deps) }
+}
+
+function parsed<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
+  const result = schema.safeParse(body)
+  if (result.success) return result.data
+  const faults = result.error.issues.map((issue) => `${issue.path.join('.') || 'form'}: ${issue.message}`)
+  throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The form is not valid: ${faults.join('; ')}.`)
+}
+
+const StopForm = z.object({
+  /** Action and scope, such as `pause lane`. */
+  what: z.string().regex(/^[a-z]+ [a-z]+$/),
+  target: z.string().default(''),
+  for_seconds: z.string().default(''),
+  running: z.string().default('leave'),
+  replace: z.literal('yes').optional(),
+  reason,
+})
+
+/** Puts a control in force, as REST does. What a form cannot leave out is left out here when it is empty. */
+async function stop({ what, target, for_seconds: seconds, replace, ...rest }: z.infer<typeof StopForm>, { ledger, context }: ActionDeps): Promise<Told> {
+  const [kind, scope] = what.split(' ')
+  const body = parsed(SetControlBody, {
+    ...rest,
+    action: kind,
+    scope,
+    replace: replace === 'yes',
+    ...(target.trim() === '' ? {} : { target: target.trim() }),
+    ...(seconds === '' ? {} : { for_seconds: Number(seconds) }),
+  })
+  const { control, changed, cancelled } = await ledger.controls.set(context, body)
+  const name = control === null ? what : nameOf(control)
+  return { message: `${name}: ${changed ? `${kind} is in force` : 'it was in force already'}${cancelled > 0 ? `, ${cancelled} cancelled` : ''}.` }
+}
+
+const nameOf = (one: { readonly scope: string; readonly target: string | null }): string => (one.target === null ? one.scope : `${one.scope} ${one.target}`)
+
+/** Every change that a page can ask for. Each is the command that REST has, in the name of a person at the board. */
+export const ACTIONS: ReadonlyMap<string, Action> = new Map([
+  [
+    'retry',
+    action(aJob.extend({ extra_attempts: z.coerce.number().int().min(1).max(100).default(1) }), async ({ id, ...body }, { ledger, context }) => {
+      await recorded(ledger, context, id, () => ledger.jobs.retry(context, id, body))
+      return { message: `Job ${short(id)} is queued again.` }
+    }),
+  ],
+  [
+    'cancel',
+    action(aJob, async ({ id, reason }, { ledger, context }) => {
+      await recorded(ledger, context, id, () => ledger.jobs.cancel(context, id, reason))
+      return { message: `Job ${short(id)} is cancelled.` }
+    }),
+  ],
+  [
+    'bury',
+    action(aJob, async ({ id, reason }, { ledger, context }) => {
+      await recorded(ledger, context, id, () => ledger.jobs.bury(context, id, reason))
+      return { message: `Job ${short(id)} is buried.` }
+    }),
+  ],
+  [
+    'promote',
+    action(aJob, async ({ id, reason }, { ledger, context }) => {
+      await recorded(ledger, context, id, () => ledger.jobs.promote(context, id, reason))
+      return { message: `Job ${short(id)} is due now.` }
+    }),
+  ],
+  [
+    'unblock',
+    action(aJob.extend({ answer: z.string().max(131_072).default('') }), async ({ id, reason, answer }, { ledger, context }) => {
+      await ledger.handOffs.unblock(context, id, { reason, answer: answerOf(answer) })
+      return { message: `Job ${short(id)} is answered and queued again.` }
+    }),
+  ],
+  [
+    'approve',
+    action(z.object({ id: ApprovalId, reason }), async ({ id, reason }, { ledger, context }) => {
+      const { approval } = await ledger.handOffs.decide(context, id, 'approved', reason)
+      return { message: `Approved: ${approval.subject.slice(0, 120)}` }
+    }),
+  ],
+  [
+    'reject',
+    action(z.object({ id: ApprovalId, reason }), async ({ id, reason }, { ledger, context }) => {
+      const { approval } = await ledger.handOffs.decide(context, id, 'rejected', reason)
+      return { message: `Denied: ${approval.subject.slice(0, 120)}` }
+    }),
+  ],
+  ['stop', action(StopForm, stop)],
+  [
+    'resume',
+    action(z.object({ scope: z.string(), target: z.string().optional(), reason }), async ({ target, ...body }, { ledger, context }) => {
+      const { control, changed } = await ledger.controls.resume(context, parsed(ResumeBody, { ...body, ...(target === undefined || target === '' ? {} : { target }) }))
+      return { message: changed && control !== null ? `${nameOf(control)} goes on.` : 'Nothing was in force there.' }
+    }),
+  ],
+  [
+    'cancel-flow',
+    action(
+      z.object({ by: z.enum(['correlation_key', 'flow_key', 'workflow_run_id', 'job_id']), value: z.string(), running: z.string(), reason }),
+      async ({ by, value, ...body }, { ledger, context }) => {
+        const { cancelled, left_running: left } = await ledger.controls.cancelFlow(context, parsed(CancelFlowBody, { ...body, [by]: value.trim() }))
+        return { message: `${cancelled} ${cancelled === 1 ? 'job is' : 'jobs are'} cancelled${left > 0 ? `, ${left} left to run` : ''}.` }
+      },
+    ),
+  ],
+  [
+    'dead-letters',
+    action(z.object({ what: z.enum(['retry', 'bury']), ids: manyIds(), cause: z.string().max(400).optional(), agent: z.string().max(100).optional(), reason }), inBulk),
+  ],
+])
+
+/** One box or many: a form sends a single value as text. */
+function manyIds() {
+  return z.preprocess((value): unknown => (value === undefined ? [] : Array.isArray(value) ? value : [value]), z.array(JobId).max(BULK_LIMIT))
+}
+
+/** Those that were chosen, or all of one cause as it stands now. One that is refused stops no other; a ledger that is away does. */
+async function inBulk(
+  input: { readonly what: 'retry' | 'bury'; readonly ids: readonly JobId[]; readonly cause?: string | undefined; readonly agent?: string | undefined; readonly reason: string },
+  { ledger, context }: ActionDeps,
+): Promise<Told> {
+  const ids = input.cause === undefined ? input.ids : await idsOf(ledger, input.cause, input.agent)
+  if (ids.length === 0) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'No dead letter is chosen.')
+  let done = 0
+  let refused: AgentbusError | undefined
+  for (const id of ids) {
+    const one: CommandContext = context.idempotency === undefined ? context : { ...context, idempotency: { ...context.idempotency, key: `${context.idempotency.key}:${id}` } }
+    try {
+      await recorded(ledger, one, id, () =>
+        input.what === 'retry' ? ledger.jobs.retry(one, id, { reason: input.reason, extra_attempts: 1 }) : ledger.jobs.bury(one, id, input.reason),
+      )
+      done += 1
+    } catch (error) {
+      if (!(error instanceof AgentbusError) || error.status >= 500) throw error
+      refused = error
+    }
+  }
+  if (done === 0 && refused !== undefined) throw refused
+  const left = refused === undefined ? '' : ` ${ids.length - done} refused, the last because: ${refused.message}`
+  return { message: `${done} ${done === 1 ? 'job is' : 'jobs are'} ${input.what === 'retry' ? 'queued again' : 'buried'}.${left}` }
+}
+
+async function idsOf(ledger: Ledger, cause: string, agent: string | undefined): Promise<JobId[]> {
+  const { causes } = await ledger.console.deadLetters({ agent: agent === '' ? undefined : agent })
+  return (causes.find((one) => one.cause === cause)?.letters ?? []).slice(0, BULK_LIMIT).map((letter) => letter.id)
+}
+
+function answerOf(text: string): Record<string, unknown> {
+  const trimmed = text.trim()
+  if (trimmed === '') return {}
+  // Whoever writes prose means prose: the agent is told it as such.
+  if (!trimmed.startsWith('{')) return parsed(JsonObject, { text: trimmed })
+  try {
+    return parsed(JsonObject, JSON.parse(trimmed))
+  } catch (error) {
+    if (error instanceof AgentbusError) throw error
+    throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The answer begins like a JSON object and is none.')
+  }
+}
+
+/** What the commands on jobs refuse to the process itself has its row here, with the click that asked for it. */
+async function recorded<T>(ledger: Ledger, context: CommandContext, jobId: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof AgentbusError && error.status < 500) await ledger.recordRefusal(context.caller, error, { jobId })
+    throw error
+  }
+}
+
+/** The command's context: who clicked, and the key of the form, so that one sent twice is carried out once. */
+export function contextOf(person: string, name: string, body: Readonly<Record<string, unknown>>): CommandContext {
+  const caller = { role: 'internal', actor: { kind: 'board', id: person } } as const
+  const { key, ...rest } = body
+  if (typeof key !== 'string' || !/^[0-9a-f-]{36}$/.test(key)) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The form has no key; load the page again.')
+  return { caller, idempotency: { key: `console:${key}`, requestHash: sha256(canonicalJson({ name, ...rest })) } }
+}

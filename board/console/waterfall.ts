@@ -1,0 +1,77 @@
+import type { JobStatus } from '../../contracts/job-states.js'
+import type { AttemptView, JobView, TransitionView } from '../../contracts/jobs.js'
+import { html, type Html } from './html.js'
+import { span } from './parts.js'
+
+export interface Bar {
+  readonly status: JobStatus
+  readonly attemptNo: number | undefined
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+/** The time of a job cut into what it was doing: one bar for each move, the last one up to now while it is open. */
+export function barsOf(job: JobView, transitions: readonly TransitionView[], attempts: readonly AttemptView[], nowMs: number): Bar[] {
+  const numbers = new Map(attempts.map((attempt) => [attempt.id as string, attempt.attempt_no]))
+  const moves = transitions.filter((row) => row.kind === 'move')
+  return moves.flatMap((move, at) => {
+    const next = moves[at + 1]
+    const fromMs = Date.parse(move.at)
+    if (next === undefined && job.finished_at !== null) return []
+    const toMs = next === undefined ? Math.max(nowMs, fromMs) : Date.parse(next.at)
+    // A retry is queued by a row of the attempt before: the number stands on what it does, not on the wait for the next.
+    const isHeld = move.to_status === 'leased' || move.to_status === 'running'
+    return [{ status: move.to_status, attemptNo: isHeld && move.attempt_id !== null ? numbers.get(move.attempt_id) : undefined, fromMs, toMs: Math.max(toMs, fromMs) }]
+  })
+}
+
+const WIDTH = 1_000
+const ROW = 26
+/** A bar is at least so wide, so that a moment can be seen. */
+const LEAST = 3
+
+/** The bars on a scale of time, one below the other. The table of moves below it says the same in words. */
+export function waterfall(bars: readonly Bar[]): Html {
+  const [first] = bars
+  if (first === undefined) return html``
+  const startMs = first.fromMs
+  const endMs = Math.max(...bars.map((bar) => bar.toMs), startMs + 1)
+  const shown = bars.slice(0, 60)
+  const x = (ms: number): number => Math.round(((ms - startMs) / (endMs - startMs)) * WIDTH)
+  const height = shown.length * ROW + 24
+  return html`<figure class="waterfall">
+    <svg viewBox="0 0 ${WIDTH + 180} ${height}" role="img" aria-label="Time line: ${shown.map((bar) => `${nameOf(bar)} ${span((bar.toMs - bar.fromMs) / 1_000)}`).join(', ')}">
+      ${[0, 0.25, 0.5, 0.75, 1].map(
+        (part) =>
+          html`<line class="rule" x1="${180 + part * WIDTH}" x2="${180 + part * WIDTH}" y1="0" y2="${height - 20}" /><text
+              class="scale"
+              x="${180 + part * WIDTH}"
+              y="${height - 5}"
+              text-anchor="${part === 0 ? 'start' : part === 1 ? 'end' : 'middle'}"
+              >${part === 0 ? '0' : span(((endMs - startMs) * part) / 1_000)}</text
+            >`,
+      )}
+      ${shown.map((bar, at) => {
+        const width = Math.max(LEAST, x(bar.toMs) - x(bar.fromMs))
+        const left = 180 + Math.min(x(bar.fromMs), WIDTH - width)
+        const isLate = left - 180 > WIDTH * 0.8
+        return html`<g
+          ><text class="name" x="172" y="${at * ROW + 17}" text-anchor="end">${nameOf(bar)}</text
+          ><rect class="bar b-${bar.status}" x="${left}" y="${at * ROW + 4}" width="${width}" height="${ROW - 9}" rx="3" /><text
+            class="took"
+            x="${isLate ? left - 6 : left + width + 6}"
+            y="${at * ROW + 17}"
+            text-anchor="${isLate || left + width > 1_080 ? 'end' : 'start'}"
+            ${!isLate && left + width > 1_080 ? html`dx="-16"` : ''}
+            >${span((bar.toMs - bar.fromMs) / 1_000)}</text
+          ></g
+        >`
+      })}
+    </svg>
+    ${bars.length > shown.length && html`<figcaption class="dim">The first ${shown.length} of ${bars.length} moves; all are in the table below.</figcaption>`}
+  </figure>`
+}
+
+function nameOf({ status, attemptNo }: Bar): string {
+  return attemptNo === undefined ? status : `try ${attemptNo}: ${status}`
+}

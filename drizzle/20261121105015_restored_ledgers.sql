@@ -1,0 +1,4 @@
+ALTER TABLE "audit_checkpoints" DROP CONSTRAINT "audit_checkpoints_range_check";--> statement-breakpoint
+ALTER TABLE "audit_checkpoints" ADD COLUMN "restored_to" bigint;--> statement-breakpoint
+ALTER TABLE "audit_checkpoints" ADD CONSTRAINT "audit_checkpoints_range_check" CHECK ("audit_checkpoints"."seq" >= 1 and "audit_checkpoints"."rows" >= "audit_checkpoints"."jobs" and case when "audit_checkpoints"."restored_to" is null then "audit_checkpoints"."xact_from" < "audit_checkpoints"."xact_to" and "audit_checkpoints"."jobs" >= 1
+        else "audit_checkpoints"."xact_from" <= "audit_checkpoints"."xact_to" and "audit_checkpoints"."jobs" >= 0 and "audit_checkpoints"."restored_to" >= 1 end);

@@ -1,0 +1,99 @@
+import { sql } from 'drizzle-orm'
+import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
+import { NOTHING_BEFORE, XACT, type Checkpoint } from './checkpoint-text.js'
+import { beginsAt, inEra, type Era, type Eras } from './eras.js'
+import type { Signer } from './signing.js'
+import { CHECKPOINT_LOCK, endedBelow, endOfEra, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint } from './write-checkpoint.js'
+
+/**
+ * What came of it. `rows_in_the_past`: there are rows which no checkpoint knows though it should, and which were not written
+ * after the restore either; nothing was recorded, and `agentbus verify` names them.
+ */
+export type RecordedRestore =
+  | {
+      readonly kind: 'recorded'
+      /** One, or several when much was not covered yet; the last one ends the era. */
+      readonly checkpoints: readonly Checkpoint[]
+      /** Rows that were written between the restore and now; they belong to the new era. */
+      readonly writtenSince: number
+    }
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'busy' }
+  | { readonly kind: 'rows_in_the_past'; readonly jobId: string; readonly seq: number }
+
+/**
+ * To be called once after the ledger was restored from a dump, best before the bus writes again: records the restore as a chained
+ * checkpoint that covers what the dump held beyond its last one, and begins a new era, in which transactions count from the
+ * beginning. Checkpoints from before go on to cover the rows that were dumped. All or nothing; waits for transactions that
+ * write history, and keeps new ones waiting meanwhile.
+ */
+export async function recordRestore(db: Db, options: { readonly signer: Signer | undefined; readonly mostTransactions?: number }): Promise<RecordedRestore> {
+  try {
+    return await inTransaction(db, async (tx) => {
+      await tx.execute(sql`set transaction isolation level repeatable read`)
+      await tx.execute(sql`set local statement_timeout = 0`)
+      // Before the snapshot: whatever was given an id by then is seen, and what comes gets a higher one.
+      await tx.execute(sql`lock table job_transitions in share mode`)
+      const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${CHECKPOINT_LOCK}) as got`)
+      if (rows[0]?.got !== true) return { kind: 'busy' }
+      return endEra(tx, options.signer, BigInt(options.mostTransactions ?? MOST_TRANSACTIONS))
+    })
+  } catch (error) {
+    if (constraintOf(error) === 'audit_checkpoints_pkey') return { kind: 'busy' }
+    throw error
+  }
+}
+
+async function endEra(tx: Tx, signer: Signer | undefined, most: bigint): Promise<RecordedRestore> {
+  let { last, eras } = await lastCheckpoint(tx)
+  const boundary = await boundaryOf(tx, last, eras)
+  if ('kind' in boundary) return boundary
+  const { restoredTo, writtenSince } = boundary
+  await raiseIds(tx)
+  const checkpoints: Checkpoint[] = []
+  for (;;) {
+    const seq = (last?.seq ?? 0) + 1
+    const from = BigInt(beginsAt(last, String(restoredTo)))
+    const era: Era = { after: eras.of({ seq, restored_to: String(restoredTo) }).after, upTo: restoredTo }
+    const end = await endOfEra(tx, era, from)
+    const first = await firstTransaction(tx, era, from, end)
+    const to = first === undefined ? end : lesserOf(first + most, end)
+    const checkpoint = await writeCheckpoint(tx, { seq, prevHash: last?.hash ?? NOTHING_BEFORE, from, to, era, restoredTo }, signer)
+    checkpoints.push(checkpoint)
+    if (to === end) return { kind: 'recorded', checkpoints, writtenSince }
+    ;({ last, eras } = await lastCheckpoint(tx))
+  }
+}
+
+/**
+ * The highest id that was restored. Rows of the new cluster are told from restored ones by what checkpoints know: below the
+ * transaction up to which they reach, each restored row is in the list of one of them.
+ */
+async function boundaryOf(
+  tx: Tx,
+  last: Checkpoint | undefined,
+  eras: Eras,
+): Promise<{ readonly restoredTo: bigint; readonly writtenSince: number } | Exclude<RecordedRestore, { kind: 'recorded' }>> {
+  const covered = BigInt(beginsAt(last, null))
+  const era = eras.of({ seq: (last?.seq ?? 0) + 1, restored_to: null })
+  const unknown = `t.seq > coalesce(m.last_seq, 0) and ${XACT} < ${covered} and ${inEra(era)}`
+  const rowsAndLists = 'from job_transitions t left join (select job_id, max(last_seq) as last_seq from audit_checkpoint_jobs group by job_id) m on m.job_id = t.job_id'
+  const { rows } = await tx.execute<{ restored_to: string | null; first_new: string | null; written: number }>(
+    sql.raw(`select max(t.id) filter (where not (${unknown}))::text as restored_to, min(t.id) filter (where ${unknown})::text as first_new,
+      (count(*) filter (where ${unknown}))::int as written ${rowsAndLists}`),
+  )
+  const found = rows[0]
+  if (found === undefined || found.restored_to === null) return { kind: 'nothing' }
+  const restoredTo = BigInt(found.restored_to)
+  const isNewEra = found.first_new === null || ((await endedBelow(tx)) < covered && BigInt(found.first_new) > restoredTo)
+  if (isNewEra) return { restoredTo, writtenSince: found.written }
+  const first = await tx.execute<{ job_id: string; seq: number }>(sql`select job_id, seq from job_transitions where id = ${found.first_new}::bigint`)
+  return { kind: 'rows_in_the_past', jobId: first.rows[0]?.job_id ?? '', seq: first.rows[0]?.seq ?? 0 }
+}
+
+/** New rows must get ids above all that were restored. A dump says so itself; a copy of the tables does not. */
+async function raiseIds(tx: Tx): Promise<void> {
+  await tx.execute(sql`
+    select setval(s.name::regclass, m.id) from (select pg_get_serial_sequence('job_transitions', 'id') as name) s, (select max(id) as id from job_transitions) m
+    where m.id > coalesce((select last_value from pg_sequences where schemaname || '.' || sequencename = s.name), 0)`)
+}

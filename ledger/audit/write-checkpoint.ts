@@ -1,0 +1,101 @@
+import { sql } from 'drizzle-orm'
+import type { Tx } from '../database.js'
+import { CHECKPOINT_COLUMNS, checkpointHash, XACT, type Checkpoint } from './checkpoint-text.js'
+import { coveredBy, Eras, inEra, RESTORES, type Era, type Restore } from './eras.js'
+import { MerkleRoot } from './merkle.js'
+import type { Signer } from './signing.js'
+
+/** Transactions that one checkpoint covers at most: a few ten thousand rows, a second of work. */
+export const MOST_TRANSACTIONS = 10_000n
+/** Only one process at a time writes checkpoints; a second one has nothing to do. */
+export const CHECKPOINT_LOCK = 7_717_002
+const FETCH = 2_000
+
+/** What a new checkpoint is to cover, and what it follows. */
+export interface CheckpointRange {
+  readonly seq: number
+  readonly prevHash: string
+  readonly from: bigint
+  readonly to: bigint
+  readonly era: Era
+  /** Set when it records a restore. */
+  readonly restoredTo: bigint | null
+}
+
+export const lesserOf = (a: bigint, b: bigint): bigint => (a < b ? a : b)
+
+/** The last checkpoint, if there is one, and every restore. */
+export async function lastCheckpoint(tx: Tx): Promise<{ readonly last: Checkpoint | undefined; readonly eras: Eras }> {
+  const { rows } = await tx.execute<Checkpoint & Record<string, unknown>>(sql.raw(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c order by c.seq desc limit 1`))
+  const restores = await tx.execute<Restore & Record<string, unknown>>(sql.raw(RESTORES))
+  return { last: rows[0], eras: new Eras(restores.rows) }
+}
+
+/** The oldest transaction that still runs: all below it have ended. */
+export async function endedBelow(tx: Tx): Promise<bigint> {
+  const { rows } = await tx.execute<{ ended: string }>(sql`select pg_snapshot_xmin(pg_current_snapshot())::text as ended`)
+  return BigInt(rows[0]?.ended ?? 0)
+}
+
+/** The first transaction of a range that wrote history; undefined when there is none. */
+export async function firstTransaction(tx: Tx, era: Era, from: bigint, to: bigint): Promise<bigint | undefined> {
+  const range = coveredBy({ xact_from: String(from), xact_to: String(to) }, era)
+  const { rows } = await tx.execute<{ first: string | null }>(sql.raw(`select min(${XACT})::text as first from job_transitions t where ${range}`))
+  const first = rows[0]?.first ?? null
+  return first === null ? undefined : BigInt(first)
+}
+
+/** The transaction after the last one of an era, as far as rows tell; `from` when no row is at or above it. */
+export async function endOfEra(tx: Tx, era: Era, from: bigint): Promise<bigint> {
+  const { rows } = await tx.execute<{ last: string | null }>(sql.raw(`select max(${XACT})::text as last from job_transitions t where ${XACT} >= ${from} and ${inEra(era)}`))
+  const last = rows[0]?.last ?? null
+  return last === null ? from : BigInt(last) + 1n
+}
+
+/** Writes one checkpoint over the rows that this transaction sees in the range. Memory is bounded by a page and the tree's levels. */
+export async function writeCheckpoint(tx: Tx, range: CheckpointRange, signer: Signer | undefined): Promise<Checkpoint> {
+  const covered = sql.raw(coveredBy({ xact_from: String(range.from), xact_to: String(range.to) }, range.era))
+  const tree = new MerkleRoot()
+  let [firstId, lastId] = ['0', '0']
+  await tx.execute(sql`declare covered no scroll cursor for select t.id::text as id, t.hash from job_transitions t where ${covered} order by t.xact, t.id`)
+  for (;;) {
+    const { rows } = await tx.execute<{ id: string; hash: Buffer }>(sql.raw(`fetch ${FETCH} from covered`))
+    for (const row of rows) tree.add(row.hash)
+    if (firstId === '0') firstId = rows[0]?.id ?? '0'
+    lastId = rows.at(-1)?.id ?? lastId
+    if (rows.length < FETCH) break
+  }
+  await tx.execute(sql`close covered`)
+  const grouped = sql`
+    select t.job_id, min(t.seq) as first_seq, max(t.seq) as last_seq, (array_agg(t.hash order by t.seq desc))[1] as last_hash
+    from job_transitions t where ${covered} group by t.job_id`
+  const { rows } = await tx.execute<{ jobs: number; jobs_hash: string; created_at: string }>(sql`
+    select count(*)::int as jobs, to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at,
+      encode(sha256(convert_to(coalesce(string_agg(j.job_id || ' ' || j.first_seq || ' ' || j.last_seq || ' ' || encode(j.last_hash, 'hex') || E'\n', '' order by j.job_id), ''), 'UTF8')), 'hex') as jobs_hash
+    from (${grouped}) j`)
+  const about = rows[0]
+  if (about === undefined) throw new Error('a count is missing')
+  const draft = {
+    seq: range.seq,
+    xact_from: String(range.from),
+    xact_to: String(range.to),
+    rows: tree.count,
+    ...about,
+    first_id: firstId,
+    last_id: lastId,
+    root: tree.root().toString('hex'),
+    key_id: signer?.keyId ?? null,
+    restored_to: range.restoredTo === null ? null : String(range.restoredTo),
+    prev_hash: range.prevHash,
+  }
+  const hash = checkpointHash(draft)
+  const checkpoint: Checkpoint = { ...draft, hash, signature: signer?.sign(Buffer.from(hash, 'hex')).toString('hex') ?? null }
+  await tx.execute(sql`
+    insert into audit_checkpoints (seq, xact_from, xact_to, rows, jobs, first_id, last_id, root, jobs_hash, key_id, created_at, restored_to, prev_hash, hash, signature)
+    values (${checkpoint.seq}, ${checkpoint.xact_from}::xid8, ${checkpoint.xact_to}::xid8, ${checkpoint.rows}, ${checkpoint.jobs}, ${checkpoint.first_id}::bigint,
+      ${checkpoint.last_id}::bigint, decode(${checkpoint.root}, 'hex'), decode(${checkpoint.jobs_hash}, 'hex'), ${checkpoint.key_id}, ${checkpoint.created_at}::timestamptz, ${checkpoint.restored_to}::bigint,
+      decode(${checkpoint.prev_hash}, 'hex'), decode(${hash}, 'hex'), decode(${checkpoint.signature}, 'hex'))`)
+  await tx.execute(sql`
+    insert into audit_checkpoint_jobs (checkpoint_seq, job_id, first_seq, last_seq, last_hash) select ${checkpoint.seq}::int, g.* from (${grouped}) g order by g.job_id`)
+  return checkpoint
+}

@@ -1,0 +1,65 @@
+import { sql } from 'drizzle-orm'
+import type { JobId } from '../../contracts/ids.js'
+import { AgentbusError } from '../../contracts/errors.js'
+import { inTransaction, sqlStateOf, type Db, type Tx } from '../database.js'
+import { attention } from './attention.js'
+import { deadLetters } from './dead-letters.js'
+import { fleetBoard } from './fleet-board.js'
+import { handOffFlow } from './hand-off-flow.js'
+import { depthOverTime, laneBoard, snapshot, type Window } from './health-board.js'
+import { jobSurroundings } from './job-surroundings.js'
+import { eventsAfter, pulse } from './pulse.js'
+import { searchJobs, type JobSearch } from './search-jobs.js'
+import { slotGrid, type GridQuery } from './slot-grid.js'
+
+/** Pages that read at the same time; the others wait. The pool belongs to the commands. */
+const AT_ONCE = 2
+/** SQLSTATE of a statement that ran into its timeout. */
+const CANCELLED = '57014'
+
+/**
+ * The reads of the console. Each page is one read-only snapshot that ends after five seconds, and at most two run at once in
+ * a process: whoever looks never holds up whoever works.
+ */
+export class ConsoleReads {
+  readonly #db: () => Db
+  #running = 0
+  readonly #waiting: (() => void)[] = []
+
+  constructor(options: { readonly db: () => Db }) {
+    this.#db = options.db
+  }
+
+  fleet = () => this.#page(async (tx) => ({ lines: await fleetBoard(tx) }))
+  attention = () => this.#page(attention)
+  jobs = (search: JobSearch) => this.#page((tx) => searchJobs(tx, search))
+  job = (id: JobId) => this.#page((tx) => jobSurroundings(tx, id))
+  grid = (query: GridQuery) => this.#page((tx) => slotGrid(tx, query))
+  flow = (window: Parameters<typeof handOffFlow>[1]) => this.#page((tx) => handOffFlow(tx, window))
+  deadLetters = (only: Parameters<typeof deadLetters>[1]) => this.#page((tx) => deadLetters(tx, only))
+  health = (window: Window) => this.#page(async (tx) => ({ now: await snapshot(tx), depth: await depthOverTime(tx, window), lanes: await laneBoard(tx, window) }))
+  /** Outside the queue of pages: what tells them that something has changed must not wait for them. */
+  pulse = () => pulse(this.#db())
+  eventsAfter = (floor: string, limit: number) => eventsAfter(this.#db(), floor, limit)
+
+  async #page<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    if (this.#running >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#running += 1
+    try {
+      return await inTransaction(this.#db(), async (tx) => {
+        await tx.execute(sql`set transaction isolation level repeatable read read only`)
+        // Compiling a plan takes longer than these run.
+        await tx.execute(sql`select set_config('statement_timeout', '5s', true), set_config('jit', 'off', true)`)
+        return work(tx)
+      })
+    } catch (error) {
+      if (sqlStateOf(error) === CANCELLED)
+        throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'Reading that took longer than five seconds; a shorter window reads less.', {}, { cause: error })
+      throw error
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#running -= 1
+      else next()
+    }
+  }
+}

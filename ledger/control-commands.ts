@@ -1,0 +1,88 @@
+import type { CancelFlowBody, CancelledFlow, ControlAnswer, ControlScope, ResumeBody, SetControlBody } from '../contracts/controls.js'
+import type { ErrorCode } from '../contracts/errors.js'
+import type { WorkflowRunId } from '../contracts/workflows.js'
+import { asCaller, type CallerDeps } from './as-caller.js'
+import { actorOf, type CommandContext } from './caller.js'
+import { cancelFlow } from './cancel-flow.js'
+import { listControls } from './control-queries.js'
+import { resumeControl, setControl, type ControlRow } from './controls.js'
+import type { Db, Tx } from './database.js'
+import { amendAnswer } from './idempotency.js'
+import { cancelRunning } from './keep-controls.js'
+import { requireRight } from './policies.js'
+
+export interface ControlCommandDeps extends CallerDeps {
+  readonly db: () => Db
+  /** Cancels a run of a workflow, and answers the jobs that still run. @throws AGENTBUS_WORKFLOW_OVER, AGENTBUS_WORKFLOW_NOT_FOUND */
+  readonly cancelWorkflow: (context: CommandContext, id: WorkflowRunId, body: { readonly reason: string; readonly running: 'leave' | 'cancel' }) => Promise<CancelledFlow>
+}
+
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_CONTROL_CONFLICT'])
+
+/** What stops and starts work: for operators, and agents to whom the fleet file gives the right `control`. */
+export class ControlCommands {
+  readonly #deps: ControlCommandDeps
+
+  constructor(deps: ControlCommandDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * Puts a control in force; once this has answered, no lease takes what is in its scope. What it cancels is cancelled
+   * afterwards, so that the stop itself does not wait for that.
+   * @throws AGENTBUS_FORBIDDEN, AGENTBUS_NOT_FOUND, AGENTBUS_ORDER_NOT_FOUND, AGENTBUS_CONTROL_CONFLICT
+   */
+  async set(context: CommandContext, body: SetControlBody): Promise<ControlAnswer & { created: boolean; replayed?: boolean }> {
+    const other = body.replace ? 'replace' : 'refuse'
+    return this.#set(context, (tx) =>
+      setControl(tx, { ...body, target: body.target ?? '', actor: actorOf(context.caller), forSeconds: body.for_seconds, running: body.running, other }),
+    )
+  }
+
+  /** A pause of the older kind, which leaves any control that is in force there as it is. @returns whether it is a new one */
+  async pause(context: CommandContext, what: { readonly scope: ControlScope; readonly target: string; readonly reason: string }): Promise<boolean> {
+    const { changed } = await this.#set(context, (tx) => setControl(tx, { action: 'pause', ...what, actor: actorOf(context.caller), running: 'leave', other: 'keep' }))
+    return changed
+  }
+
+  async #set(context: CommandContext, work: (tx: Tx) => Promise<{ control: ControlRow; changed: boolean }>): Promise<ControlAnswer & { created: boolean; replayed?: boolean }> {
+    const answer = await asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
+      await requireRight(tx, context.caller, 'control', 'stop work')
+      const { control, changed } = await work(tx)
+      return { control: await viewOf(tx, Number(control.id)), changed, cancelled: 0, created: changed && Number(control.last_seq) === 1 }
+    })
+    if (answer.replayed === true || answer.control === null || answer.control.running !== 'cancel') return answer
+    const cancelled = await cancelRunning(this.#deps.run, answer.control.id)
+    if (cancelled === 0) return answer
+    const amended = { ...answer, cancelled, control: await viewOf(this.#deps.db(), answer.control.id) }
+    await this.#deps.run((tx) => amendAnswer(tx, context, amended))
+    return amended
+  }
+
+  /** Lets work start again. What was held is published by whoever looks next, which this wakes. @throws AGENTBUS_FORBIDDEN, AGENTBUS_NOT_FOUND, AGENTBUS_ORDER_NOT_FOUND */
+  async resume(context: CommandContext, body: ResumeBody): Promise<ControlAnswer & { replayed?: boolean }> {
+    return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx): Promise<ControlAnswer> => {
+      await requireRight(tx, context.caller, 'control', 'let work start again')
+      const lifted = await resumeControl(tx, { scope: body.scope, target: body.target ?? '', reason: body.reason, actor: actorOf(context.caller) })
+      return { control: lifted === undefined ? null : await viewOf(tx, Number(lifted.id)), changed: lifted !== undefined, cancelled: 0 }
+    })
+  }
+
+  /** Cancels all jobs that belong together. @throws AGENTBUS_FORBIDDEN, AGENTBUS_JOB_NOT_FOUND, AGENTBUS_WORKFLOW_NOT_FOUND, AGENTBUS_WORKFLOW_OVER */
+  async cancelFlow(context: CommandContext, body: CancelFlowBody): Promise<CancelledFlow & { replayed?: boolean }> {
+    if (body.workflow_run_id !== undefined) return this.#deps.cancelWorkflow(context, body.workflow_run_id, body)
+    // Many transactions: the key is taken first, and answered when all are done. A repeat goes on where this one ended.
+    const known = await asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
+      await requireRight(tx, context.caller, 'control', 'cancel what belongs together')
+      return { answer: null as CancelledFlow | null }
+    })
+    if (known.replayed === true && known.answer !== null) return { ...known.answer, replayed: true }
+    const answer = await cancelFlow(this.#deps.run, this.#deps.db(), { body, actor: actorOf(context.caller) })
+    await this.#deps.run((tx) => amendAnswer(tx, context, { answer }))
+    return answer
+  }
+}
+
+async function viewOf(db: Db | Tx, id: number): Promise<ControlAnswer['control']> {
+  return (await listControls(db, { id }))[0] ?? null
+}

@@ -1,0 +1,19 @@
+import { sql } from 'drizzle-orm'
+import { AgentbusError } from '../contracts/errors.js'
+import type { Tx } from './database.js'
+
+/** @throws AGENTBUS_UNKNOWN_AGENT when no agent has that id */
+export async function mustBeAgent(tx: Tx, id: string): Promise<void> {
+  const { rows } = await tx.execute(sql`select 1 from agents where id = ${id}`)
+  if (rows.length === 0) throw new AgentbusError('AGENTBUS_UNKNOWN_AGENT', `No agent has the id ${id}.`, { agent_id: id })
+}
+
+/**
+ * Whether a definition is at the version that the caller has seen. `what` names it in a sentence; `known` is undefined when it does not
+ * exist, `version` when the caller did not ask. @throws AGENTBUS_VERSION_MISMATCH
+ */
+export function mustBeAtVersion(what: string, known: number | undefined, version: number | undefined): void {
+  if (version === undefined || version === known) return
+  const stands = known === undefined ? 'does not exist' : `is at version ${known}`
+  throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `${what} ${stands}, not at ${version}.`, { version: known ?? null })
+}

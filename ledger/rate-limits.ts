@@ -1,0 +1,58 @@
+import { sql } from 'drizzle-orm'
+import type { LimitName, LimitsConfig } from '../contracts/limits.js'
+import { actorOf, agentOfCaller, type Caller } from './caller.js'
+import type { Tx } from './database.js'
+import { limitReached } from './limits.js'
+
+/** How many seconds' worth may come at once. */
+const BURST_SECONDS = 10
+const MOST_WAIT_SECONDS = 3_600
+
+/** Whether any rate is limited. */
+export function limitsRates(config: LimitsConfig): boolean {
+  return config.jobs_per_second_per_caller !== null || config.bytes_per_second_per_caller !== null
+}
+
+/**
+ * Takes what a caller sends from its buckets, all or nothing; they are rows, so that all processes share them. What is
+ * larger than a bucket passes when the bucket is full, and is paid for by waiting. The process itself is never refused.
+ * @throws AGENTBUS_LIMIT_REACHED
+ */
+export async function takeFromRates(tx: Tx, caller: Caller, config: LimitsConfig, sent: { readonly jobs: number; readonly bytes: number }): Promise<void> {
+  const who = callerOf(caller)
+  if (who === undefined) return
+  const wanted: readonly (readonly [LimitName, number | null, number])[] = [
+    ['bytes_per_second_per_caller', config.bytes_per_second_per_caller, sent.bytes],
+    ['jobs_per_second_per_caller', config.jobs_per_second_per_caller, sent.jobs],
+  ]
+  for (const [name, rate, amount] of wanted) {
+    if (rate !== null && amount > 0) await take(tx, { who, name, rate, amount })
+  }
+}
+
+async function take(tx: Tx, { who, name, rate, amount }: { readonly who: string; readonly name: LimitName; readonly rate: number; readonly amount: number }): Promise<void> {
+  const burst = Math.max(1, rate * BURST_SECONDS)
+  const needed = Math.min(amount, burst)
+  const filled = sql`least(${burst}::float8, b.tokens + ${rate}::float8 * extract(epoch from clock_timestamp() - b.filled_at)::float8)`
+  const { rows } = await tx.execute(sql`
+    insert into rate_buckets as b (caller, limit_name, tokens, filled_at) values (${who}, ${name}, ${burst - amount}, clock_timestamp())
+    on conflict (caller, limit_name) do update set tokens = ${filled} - ${amount}::float8, filled_at = clock_timestamp() where ${filled} >= ${needed}::float8
+    returning tokens`)
+  if (rows.length > 0) return
+  const left = await tx.execute<{ tokens: number }>(sql`select ${filled} as tokens from rate_buckets b where caller = ${who} and limit_name = ${name}`)
+  const waitSeconds = Math.ceil((needed - Number(left.rows[0]?.tokens ?? 0)) / rate)
+  throw limitReached(name, { of: who, max: rate, retryAfter: Math.min(MOST_WAIT_SECONDS, Math.max(1, waitSeconds)) })
+}
+
+/** An agent is one caller with all its tokens and runs; each token of an operator is one. */
+function callerOf(caller: Caller): string | undefined {
+  const agent = agentOfCaller(caller)
+  if (agent !== undefined) return `agent ${agent}`
+  return caller.role === 'internal' ? undefined : `${caller.role} ${actorOf(caller).id}`
+}
+
+/** Forgets buckets that have been full for long. @returns how many */
+export async function forgetRates(tx: Tx): Promise<number> {
+  const { rows } = await tx.execute(sql`delete from rate_buckets where filled_at < clock_timestamp() - interval '1 hour' returning 1`)
+  return rows.length
+}

@@ -1,0 +1,68 @@
+import type { Logger } from 'pino'
+import type { ReadToken } from '../config/token-ref.js'
+import type { Ledger } from '../ledger/ledger.js'
+import { claimTurn } from '../ledger/turns.js'
+import { HookTransport } from '../openclaw/hook-transport.js'
+import { lookupWithoutCredentials } from '../openclaw/link-local.js'
+import { postNotice } from './alert-post.js'
+
+export interface AlertWatchOptions {
+  readonly ledger: Ledger
+  readonly log: Logger
+  readonly workerId: string
+  readonly readSecret: ReadToken
+}
+
+/** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
+const TURN_SECONDS = 5
+/** Longer than the longest timeout of a webhook. */
+const CLAIM_SECONDS = 45
+const AT_ONCE = 10
+
+/** Looks at the rules and sends what is owed. Holds nothing: all of it is in the ledger, and any process may go on. */
+export class AlertWatch {
+  readonly #options: AlertWatchOptions
+  readonly #transport = new HookTransport({ lookup: lookupWithoutCredentials })
+
+  constructor(options: AlertWatchOptions) {
+    this.#options = options
+  }
+
+  /** One look at the rules, in one process at a time. */
+  async look(): Promise<void> {
+    const { ledger, log, workerId } = this.#options
+    if (!(await claimTurn(ledger.db, { name: 'alerts', by: workerId, seconds: TURN_SECONDS }))) return
+    const { opened, told, resolved } = await ledger.alerts.evaluate()
+    if (opened + told + resolved > 0) log.warn({ event: 'alerts.changed', opened, told, resolved }, 'alerts began, were told or ended')
+  }
+
+  /** Sends what is due: to agents as jobs, to webhooks as posts, several at a time. */
+  async send(): Promise<void> {
+    const { ledger, workerId } = this.#options
+    for (;;) {
+      const told = await ledger.alerts.tellAgent(workerId)
+      if (told === undefined) break
+      if (told.error !== undefined) this.#warn({ delivery_id: told.id, status: told.status, error: told.error })
+    }
+    for (;;) {
+      const due = await ledger.alerts.claimPosts({ limit: AT_ONCE, claimSeconds: CLAIM_SECONDS })
+      await Promise.all(
+        due.map(async ({ delivery, webhook }) => {
+          const tried = await postNotice({ transport: this.#transport, readSecret: this.#options.readSecret, nowMs: ledger.nowMs, worker: workerId }, delivery, webhook)
+          const status = await ledger.alerts.recordTry(delivery, tried)
+          if (!tried.ok) this.#warn({ delivery_id: delivery.id, status, error: tried.error, try_no: delivery.tries, receiver: delivery.receiver })
+        }),
+      )
+      if (due.length < AT_ONCE) return
+    }
+  }
+
+  #warn(about: Record<string, unknown>): void {
+    this.#options.log.warn({ event: 'alert.undelivered', ...about }, 'an alert could not be told')
+  }
+
+  /** Cuts what is under way; it is sent again by whoever is next. */
+  close(): Promise<void> {
+    return this.#transport.close()
+  }
+}

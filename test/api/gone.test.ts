@@ -1,0 +1,82 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { aBody, startApi, type TestApi } from './support.js'
+
+let api: TestApi
+beforeEach(async () => {
+  api = await startApi({ commandsAtOnce: 1 })
+})
+afterEach(() => api.close())
+
+/** Keeps every statement on a table waiting until it is let go. */
+async function hold(table: string): Promise<{ readonly waiting: () => Promise<void>; readonly letGo: () => Promise<void> }> {
+  const client = await api.t.database.pool.connect()
+  await client.query(`begin; lock table ${table} in access exclusive mode`)
+  return {
+    waiting: async () => {
+      for (let isWaiting = false; !isWaiting;) {
+        const { rows } = await client.query('select from pg_locks l join pg_class c on c.oid = l.relation where not l.granted and c.relname = $1', [table])
+        isWaiting = rows.length > 0
+      }
+    },
+    letGo: async () => {
+      await client.query('commit')
+      client.release()
+    },
+  }
+}
+
+/** A request whose client goes away when it is told to. */
+function ask(method: string, path: string, body?: unknown): { readonly answered: Promise<number | undefined>; readonly goAway: () => Promise<void> } {
+  const leave = new AbortController()
+  const answered = fetch(`${api.url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${api.t.operatorToken}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    body: body === undefined ? null : JSON.stringify(body),
+    signal: leave.signal,
+  }).then(
+    ({ status }) => status,
+    () => undefined,
+  )
+  return {
+    answered,
+    goAway: async () => {
+      leave.abort()
+      await answered
+      // The farewell is on its way before this question is: once it is answered, both were heard.
+      await api.call('GET', '/healthz')
+    },
+  }
+}
+
+const create = (subject: string): ReturnType<typeof ask> => ask('POST', '/v1/jobs', aBody({ subject }))
+const subjects = async (): Promise<string[]> =>
+  (await api.t.database.pool.query<{ subject: string }>('select subject from jobs order by created_at')).rows.map((row) => row.subject)
+
+test('a client that goes while it is signed in gets nothing done', async () => {
+  const token = await api.operate('POST', '/v1/tokens', { body: { name: 'kept', role: 'auditor' } })
+  const held = await hold('api_tokens')
+  // Without a body, whose end would tell of the farewell too.
+  const abandoned = ask('DELETE', `/v1/tokens/${String(token.body['id'])}`)
+  await held.waiting()
+
+  await abandoned.goAway()
+  await held.letGo()
+
+  const { body } = await api.operate('GET', '/v1/tokens')
+  expect((body['items'] as Record<string, unknown>[]).find(({ name }) => name === 'kept')).toMatchObject({ revoked_at: null })
+})
+
+test('a client that goes while it waits for its turn gets nothing done, and who waits after it does', async () => {
+  const held = await hold('jobs')
+  const first = create('first')
+  await held.waiting()
+  const abandoned = create('abandoned')
+  const third = create('third')
+  await api.call('GET', '/healthz')
+
+  await abandoned.goAway()
+  await held.letGo()
+
+  expect(await Promise.all([first.answered, third.answered])).toEqual([201, 201])
+  expect(await subjects()).toEqual(['first', 'third'])
+})

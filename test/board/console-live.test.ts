@@ -1,0 +1,164 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { EmitEventBody } from '../../contracts/jobs.js'
+import { clip, html } from '../../board/console/html.js'
+import { causeOf } from '../../ledger/console/dead-letters.js'
+import { serveConsole, type TestConsole } from '../support/console.js'
+import { aJob, freshLedger, OPERATOR } from '../support/ledger.js'
+
+let c: Omit<TestConsole, 'waits'>
+const open: AbortController[] = []
+beforeEach(async () => {
+  c = await serveConsole(await freshLedger())
+})
+afterEach(async () => {
+  for (const one of open.splice(0)) one.abort()
+  await c.close()
+})
+
+interface Stream {
+  readonly status: number
+  /** The next block of the stream that fits. */
+  next(wanted: RegExp): Promise<string>
+}
+
+async function stream(query = '', headers: Record<string, string> = {}): Promise<Stream> {
+  const abort = new AbortController()
+  open.push(abort)
+  const answer = await fetch(`${c.url}/console/live${query}`, { headers: { authorization: `Bearer ${c.token}`, ...headers }, signal: abort.signal })
+  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader()
+  let held = ''
+  return {
+    status: answer.status,
+    next: async (wanted) => {
+      for (;;) {
+        const end = held.indexOf('\n\n')
+        if (end >= 0) {
+          const block = held.slice(0, end)
+          held = held.slice(end + 2)
+          if (wanted.test(block)) return block
+          continue
+        }
+        const { value, done } = (await reader?.read()) ?? { value: undefined, done: true }
+        if (done) throw new Error(`the stream ended before ${String(wanted)}`)
+        held += value ?? ''
+      }
+    },
+  }
+}
+
+const idOf = (block: string): string => /^id: (.*)$/m.exec(block)?.[1] ?? ''
+const emit = (topic: string): Promise<unknown> => c.t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic, payload: {} }))
+
+describe('the stream of a page', () => {
+  test('says that something has changed, and whoever comes again hears at once what was missed', async () => {
+    const first = await stream()
+    const hello = await first.next(/event: hello/)
+
+    await aJob(c.t.ledger, 'queued')
+    const changed = await first.next(/event: changed/)
+    const missed = await stream('', { 'last-event-id': idOf(hello) })
+    const nothing = await stream('', { 'last-event-id': idOf(changed) })
+
+    expect(await missed.next(/event:/)).toContain('event: changed')
+    expect(await nothing.next(/event:/)).toContain('event: hello')
+  })
+
+  test('tells the events of its topic, once each, and those from before when it goes on', async () => {
+    const tail = await stream('?tail=1&topic=a.*')
+    const hello = await tail.next(/event: hello/)
+    await emit('a.one')
+    await emit('b.two')
+    await emit('a.three')
+
+    const [one, three] = [await tail.next(/event: happened/), await tail.next(/event: happened/)]
+    const again = await stream('?tail=1&topic=a.*', { 'last-event-id': idOf(hello) })
+
+    expect([one.includes('a.one'), three.includes('a.three')]).toEqual([true, true])
+    expect(await again.next(/event: happened/)).toContain('a.one')
+  })
+
+  test('one page too many is refused, and told when to come back', async () => {
+    const streams = await Promise.all(Array.from({ length: 8 }, () => stream()))
+
+    const ninth = await fetch(`${c.url}/console/live`, { headers: { authorization: `Bearer ${c.token}`, accept: 'application/json' } })
+
+    expect(streams.map(({ status }) => status)).toEqual(Array(8).fill(200))
+    expect([ninth.status, ninth.headers.get('retry-after')]).toEqual([429, '30'])
+    open.splice(0, 1).forEach((one) => one.abort())
+    await expect.poll(async () => (await stream()).status, { interval: 100 }).toBe(200)
+  })
+})
+
+describe('a form', () => {
+  const post = (name: string, body: Record<string, string>, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(`${c.url}/console/actions/${name}`, {
+      method: 'POST',
+      body: new URLSearchParams(body),
+      headers: { authorization: `Bearer ${c.token}`, accept: 'application/json', ...headers },
+    })
+
+  test.each([
+    ['no such action', 'nothing', {}, 404],
+    ['no key', 'cancel', { reason: 'because' }, 400],
+    ['no reason', 'cancel', { key: '0192f0c4-1111-4000-8000-00000000000a', reason: '' }, 400],
+    ['no id', 'cancel', { key: '0192f0c4-1111-4000-8000-00000000000a', reason: 'because', id: 'x' }, 400],
+    [
+      'an answer that is broken JSON',
+      'unblock',
+      { key: '0192f0c4-1111-4000-8000-00000000000a', reason: 'because', id: '0192f0c4-1111-7000-8000-00000000000a', answer: '{"a":' },
+      400,
+    ],
+    ['nothing chosen', 'dead-letters', { key: '0192f0c4-1111-4000-8000-00000000000a', reason: 'because', what: 'bury' }, 400],
+    ['an end that is no number', 'stop', { key: '0192f0c4-1111-4000-8000-00000000000a', reason: 'because', what: 'pause everything', for_seconds: 'x' }, 400],
+  ])('with %s is refused as a problem document, and nothing is changed', async (_name, action, body, status) => {
+    const answer = await post(action, body)
+
+    expect(answer.status).toBe(status)
+    expect(answer.headers.get('content-type')).toContain('application/problem+json')
+    expect(await answer.json()).toMatchObject({ status })
+    expect(await c.t.ledger.listControls()).toEqual([])
+  })
+
+  test('without a script it is answered with a page', async () => {
+    const { id } = await aJob(c.t.ledger, 'queued')
+
+    const answer = await post('cancel', { id, reason: 'not needed', key: crypto.randomUUID() }, { accept: 'text/html' })
+
+    expect(answer.headers.get('content-type')).toContain('text/html')
+    expect(await answer.text()).toContain('is cancelled.')
+    expect((await c.t.ledger.getJob(id)).status).toBe('cancelled')
+  })
+
+  test('that is too large is refused', async () => {
+    expect((await post('cancel', { reason: 'x'.repeat(300_000) })).status).toBe(413)
+  })
+})
+
+test('what a person looked at is written down, a page that reads itself anew is not', async () => {
+  const { id } = await aJob(c.t.ledger, 'queued')
+  const headers = { authorization: `Bearer ${c.token}` }
+
+  await fetch(`${c.url}/console/jobs/${id}`, { headers })
+  await fetch(`${c.url}/console/jobs/${id}`, { headers: { ...headers, 'x-console': 'refresh' } })
+  await c.t.ledger.accesses.flush()
+
+  const { rows } = await c.t.database.pool.query(`select actor_kind, actor, route from accesses where job_id = $1`, [id])
+  expect(rows).toEqual([{ actor_kind: 'board', actor: 'anna', route: '/console/jobs/:id' }])
+})
+
+test('every value in a page is escaped, and what cannot be seen is written out', () => {
+  const hostile = `"><script>'&\u202e\u0007`
+
+  expect(html`<a title="${hostile}">${[hostile, null, 7]}</a>`.text).toBe(
+    '<a title="&quot;&gt;&lt;script&gt;&#39;&amp;⟨U+202E⟩⟨U+0007⟩">&quot;&gt;&lt;script&gt;&#39;&amp;⟨U+202E⟩⟨U+0007⟩7</a>',
+  )
+  expect(clip('😀'.repeat(10), 5)).toBe(`${'😀'.repeat(4)}…`)
+})
+
+test('errors that differ in numbers, ids and names have one cause', () => {
+  const one = causeOf('x', 'Job 0192f0c4-1111-7000-8000-00000000000a failed on "db-1" after 17 s\nand more')
+  const other = causeOf('x', 'Job 0192f0c4-2222-7000-8000-00000000000b failed on "web-3" after 2 s')
+
+  expect(one).toBe(other)
+  expect(causeOf('y', 'Job 1 failed')).not.toBe(causeOf('x', 'Job 1 failed'))
+})

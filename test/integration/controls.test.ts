@@ -1,0 +1,135 @@
+import { sql } from 'drizzle-orm'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { CancelFlowBody, SetControlBody } from '../../contracts/controls.js'
+import { CreateJobBody } from '../../contracts/jobs.js'
+import { setting } from '../../bench/machine.js'
+import { measurePauses, writeResults } from '../../bench/pause.js'
+import { OPERATOR } from '../support/ledger.js'
+import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
+
+const AGENTS = ['a1', 'a2', 'a3', 'a4']
+
+let t: TestBus
+const starts: number[] = []
+beforeAll(async () => {
+  t = await startTestBus({ agents: Object.fromEntries(AGENTS.map((id) => [id, { concurrency: 4 }])), env: { AGENTBUS_SWEEP_SECONDS: '1' } })
+  await t.another()
+  await t.another()
+  t.behave(async (hands) => {
+    starts.push(performance.now())
+    await hands.complete()
+  })
+}, 60_000)
+afterAll(() => t.stop())
+
+const set = (body: Record<string, unknown>) => t.ledger.controls.set(OPERATOR, SetControlBody.parse({ action: 'pause', reason: 'a test', ...body }))
+const resume = (scope: 'everything' | 'lane' | 'agent', target?: string) =>
+  t.ledger.controls.resume(OPERATOR, { scope, reason: 'over', ...(target === undefined ? {} : { target }) })
+
+/** Takes away what is left of the load. */
+async function clear(): Promise<void> {
+  await t.ledger.controls.cancelFlow(OPERATOR, CancelFlowBody.parse({ flow_key: 'load', reason: 'measured', running: 'cancel' }))
+}
+
+test('20 pauses under load in three processes: nothing starts a second after the answer, and every resume starts work again', { timeout: 240_000 }, async () => {
+  const tries = await measurePauses({
+    tries: 20,
+    startedAt: starts,
+    pause: async () => void (await set({ scope: 'everything' })),
+    resume: async () => void (await resume('everything')),
+    enqueue: async (n) => void (await t.ledger.jobs.createBatch(OPERATOR, { jobs: Array.from({ length: n }, (_none, at) => aJobFor(at)) })),
+    quietMs: 300,
+  })
+  await clear()
+
+  if (process.env['WRITE_RESULTS'] !== undefined) {
+    const { rows } = await t.ledger.db.execute<{ version: string }>(sql`select split_part(current_setting('server_version'), ' ', 1) as version`)
+    await writeResults('bench/results/pause.md', BACKEND, setting(rows[0]?.version ?? ''), tries)
+  }
+  expect(tries.length).toBe(20)
+  for (const { lastStartMs, startedAfterQuiet, backMs } of tries) {
+    expect(lastStartMs).toBeLessThan(1_000)
+    expect(startedAfterQuiet).toBe(0)
+    expect(backMs).toBeLessThan(2_000)
+  }
+})
+
+test('a paused lane parks its jobs without costing an attempt or looking again and again, and they go on when it is resumed', { timeout: 60_000 }, async () => {
+  await set({ scope: 'lane', target: 'coding' })
+  const jobs = []
+  for (let n = 0; n < 12; n += 1) jobs.push(await t.enqueue({ target_agent: AGENTS[n % AGENTS.length], lane: 'coding' }))
+  const parked = async (): Promise<number> =>
+    Number((await t.ledger.db.execute<{ n: number }>(sql`select count(*)::int as n from jobs where status = 'queued' and held_by is not null`)).rows[0]?.n)
+  await expect.poll(parked, { timeout: 10_000, interval: 20 }).toBe(12)
+  const entries = async () => Promise.all(AGENTS.map(async (id) => (await t.bus.queues.get(id)).getJobCounts('waiting', 'prioritized', 'delayed', 'active')))
+  await expect.poll(async () => (await entries()).flatMap((counts) => Object.values(counts)).reduce((a, b) => a + b, 0), { timeout: 10_000 }).toBe(0)
+
+  await resume('lane', 'coding')
+  const answeredAt = performance.now()
+  const done = await Promise.all(jobs.map(({ id }) => t.until(id, (job) => job.status === 'succeeded', 20_000)))
+
+  expect(done.every(({ attempt_count: burned }) => burned === 1)).toBe(true)
+  const first = starts.filter((at) => at >= answeredAt).toSorted((a, b) => a - b)[0] ?? Infinity
+  expect(first - answeredAt).toBeLessThan(1_000)
+  for (const { id } of jobs) {
+    const { transitions } = await t.ledger.jobHistory(id)
+    expect(transitions.map(({ reason }) => reason).filter((reason) => reason === 'held' || reason === 'pause_ended')).toEqual(['held', 'pause_ended'])
+  }
+})
+
+test('a pause ends by itself, and the work goes on without anybody', { timeout: 60_000 }, async () => {
+  await set({ scope: 'lane', target: 'memory', for_seconds: 1 })
+  const job = await t.enqueue({ target_agent: 'a1', lane: 'memory' })
+
+  const done = await t.until(job.id, ({ status }) => status === 'succeeded', 20_000)
+
+  const { transitions } = await t.ledger.jobHistory(job.id)
+  expect(done.status).toBe('succeeded')
+  expect(transitions.some(({ reason }) => reason === 'held')).toBe(true)
+  expect((await t.ledger.listControlChanges({ scope: 'lane', target: 'memory', limit: 5 })).items.map(({ change }) => change)).toEqual(['expired', 'set'])
+})
+
+test('a pause that cancels what runs ends it in every process, and the agent is free', { timeout: 60_000 }, async () => {
+  const hold = new AbortController()
+  t.behave(async (hands) => {
+    await hands.run.pause(30_000)
+  })
+  const jobs = await Promise.all(AGENTS.map((id) => t.enqueue({ target_agent: id })))
+  await Promise.all(jobs.map(({ id }) => t.until(id, ({ status }) => status === 'running', 20_000)))
+
+  const answer = await set({ scope: 'everything', running: 'cancel' })
+
+  const ended = await Promise.all(jobs.map(({ id }) => t.ledger.getJob(id)))
+  expect([answer.cancelled, ended.map(({ status }) => status)]).toEqual([AGENTS.length, AGENTS.map(() => 'cancelled')])
+  await resume('everything')
+  t.behave((hands) => hands.complete().then(() => undefined))
+  hold.abort()
+  const next = await t.enqueue({ target_agent: 'a1' })
+  expect((await t.until(next.id, ({ status }) => status === 'succeeded', 20_000)).status).toBe('succeeded')
+})
+
+test('a drained agent ends what it runs, starts nothing new, and is said to be drained', { timeout: 60_000 }, async () => {
+  let release: () => void = () => undefined
+  const released = new Promise<void>((resolve) => (release = resolve))
+  t.behave(async (hands) => {
+    await released
+    await hands.complete()
+  })
+  const running = await t.enqueue({ target_agent: 'a2' })
+  await t.until(running.id, ({ status }) => status === 'running', 20_000)
+  await set({ action: 'drain', scope: 'agent', target: 'a2' })
+  const waiting = await t.enqueue({ target_agent: 'a2' })
+  const before = (await t.ledger.listControls())[0]
+
+  release()
+  await expect.poll(async () => (await t.ledger.listControls())[0]?.drained_at ?? null, { timeout: 10_000 }).not.toBeNull()
+
+  expect(before).toMatchObject({ action: 'drain', still_running: 1, drained_at: null })
+  expect([(await t.ledger.getJob(running.id)).status, (await t.ledger.getJob(waiting.id)).status]).toEqual(['succeeded', 'queued'])
+  await resume('agent', 'a2')
+  expect((await t.until(waiting.id, ({ status }) => status === 'succeeded', 20_000)).status).toBe('succeeded')
+})
+
+function aJobFor(at: number) {
+  return CreateJobBody.parse({ target_agent: AGENTS[at % AGENTS.length], subject: 'load', flow_key: 'load' })
+}
