@@ -8,37 +8,16 @@ import { JsonObject, storableText } from '../../contracts/text.js'
 import { canonicalJson, sha256 } from '../../ledger/canonical.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import type { Ledger } from '../../ledger/ledger.js'
+import { ALERT_ACTIONS } from './alert-actions.js'
+import { action, parsed, type Action, type ActionDeps, type Told } from './action.js'
+import { nameOf } from './control-parts.js'
 
 /** Jobs that one click may change. */
 export const BULK_LIMIT = 500
 
-export interface Told {
-  readonly message: string
-}
-
-interface ActionDeps {
-  readonly ledger: Ledger
-  readonly context: CommandContext
-}
-
-interface Action {
-  readonly run: (body: unknown, deps: ActionDeps) => Promise<Told>
-}
-
 const reason = storableText({ min: 1, max: LIMITS.reason })
 const aJob = z.object({ id: JobId, reason })
 const short = (id: string): string => id.slice(0, 8)
-
-function action<S extends z.ZodType>(schema: S, run: (input: z.infer<S>, deps: ActionDeps) => Promise<Told>): Action {
-  return { run: (body, deps) => run(parsed(schema, body), deps) }
-}
-
-function parsed<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
-  const result = schema.safeParse(body)
-  if (result.success) return result.data
-  const faults = result.error.issues.map((issue) => `${issue.path.join('.') || 'form'}: ${issue.message}`)
-  throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The form is not valid: ${faults.join('; ')}.`)
-}
 
 const StopForm = z.object({
   /** Action and scope, such as `pause lane`. */
@@ -65,8 +44,6 @@ async function stop({ what, target, for_seconds: seconds, replace, ...rest }: z.
   const name = control === null ? what : nameOf(control)
   return { message: `${name}: ${changed ? `${kind} is in force` : 'it was in force already'}${cancelled > 0 ? `, ${cancelled} cancelled` : ''}.` }
 }
-
-const nameOf = (one: { readonly scope: string; readonly target: string | null }): string => (one.target === null ? one.scope : `${one.scope} ${one.target}`)
 
 /** Every change that a page can ask for. Each is the command that REST has, in the name of a person at the board. */
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
@@ -119,6 +96,7 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map([
       return { message: `Denied: ${approval.subject.slice(0, 120)}` }
     }),
   ],
+  ...ALERT_ACTIONS,
   ['stop', action(StopForm, stop)],
   [
     'resume',

@@ -185,13 +185,13 @@ export class LiveStreams {
   }
 }
 
-const keyOf = (one: Pulse): string => [one.moves, one.events, one.observed, one.agents].join('.')
+const keyOf = (one: Pulse): string => [one.moves, one.events, one.observed, one.agents, one.controls, one.alerts].join('.')
 
 /** What a browser that comes again has seen. Anything else than what was given out counts as nothing. */
 function marksOf(last: string | undefined): { readonly pulse: Pulse; readonly floor: string } | undefined {
-  const [, moves, events, observed, agents, floor] = /^(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.(\d{1,18})$/.exec(last ?? '') ?? []
-  if (moves === undefined || events === undefined || observed === undefined || agents === undefined || floor === undefined) return undefined
-  return { pulse: { moves, events, observed, agents }, floor }
+  if (!/^\d{1,18}(\.\d{1,18}){6}$/.test(last ?? '')) return undefined
+  const [moves = '', events = '', observed = '', agents = '', controls = '', alerts = '', floor = ''] = last?.split('.') ?? []
+  return { pulse: { moves, events, observed, agents, controls, alerts }, floor }
 }
 
 function isAbout(topic: string, pattern: string): boolean {

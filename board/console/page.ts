@@ -20,7 +20,7 @@ const PAGES = [
   { path: '/console/flow', name: 'Flow' },
   { path: '/console/blocked', name: 'Blocked', counted: (a: Attention) => a.blocked + a.approvals },
   { path: '/console/dead-letters', name: 'Dead letters', counted: (a: Attention) => a.dead },
-  { path: '/console/health', name: 'Health' },
+  { path: '/console/health', name: 'Health', counted: (a: Attention) => a.alerts },
   { path: '/console/events', name: 'Events' },
   { path: '/console/controls', name: 'Controls', counted: (a: Attention) => a.paused },
 ] as const satisfies readonly { readonly path: string; readonly name: string; readonly counted?: (attention: Attention) => number }[]

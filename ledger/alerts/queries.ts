@@ -12,7 +12,7 @@ const SILENCED_UNTIL = sql`(select max(s.until) from alert_silences s
   where s.rule = a.rule and (s.subject is null or s.subject = a.subject) and s.lifted_at is null and s.until > clock_timestamp()) as silenced_until`
 
 /** Alerts, newest first. */
-export async function listAlerts(db: Db, query: ListAlertsQuery): Promise<Page<AlertView>> {
+export async function listAlerts(db: Db | Tx, query: ListAlertsQuery): Promise<Page<AlertView>> {
   const where: SQL[] = [sql`true`]
   if (query.status !== 'any') where.push(sql`a.status = ${query.status}::alert_status`)
   if (query.rule !== undefined) where.push(sql`a.rule = ${query.rule}`)
@@ -56,7 +56,7 @@ export async function deliveriesWhere(db: Db | Tx, where: SQL): Promise<AlertDel
 }
 
 /** Silences that still hold, the one that ends first first. */
-export async function listSilences(db: Db): Promise<SilenceView[]> {
+export async function listSilences(db: Db | Tx): Promise<SilenceView[]> {
   const { rows } = await db.execute(sql`select * from alert_silences where lifted_at is null and until > clock_timestamp() order by until limit 1000`)
   return (rows as unknown as SilenceRow[]).map(silenceView)
 }

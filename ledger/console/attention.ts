@@ -10,6 +10,8 @@ export interface Attention {
   readonly approvals: number
   readonly dead: number
   readonly paused: number
+  /** Open, and nobody has said yet that they look after it. */
+  readonly alerts: number
 }
 
 /** Counts from partial indexes, each bounded. */
@@ -18,7 +20,8 @@ export async function attention(tx: Tx): Promise<Attention> {
     select (select count(*) from (select from jobs where status = 'blocked' limit ${COUNTED_TO}) b)::int as blocked,
       (select count(*) from (select from approvals where status = 'pending' limit ${COUNTED_TO}) a)::int as approvals,
       (select count(*) from (select from jobs where status in ('failed', 'dead') and buried_at is null limit ${COUNTED_TO}) d)::int as dead,
-      (select count(*) from controls where lifted_at is null)::int as paused`)
+      (select count(*) from controls where lifted_at is null)::int as paused,
+      (select count(*) from (select from alerts where status = 'open' and acknowledged_at is null limit ${COUNTED_TO}) u)::int as alerts`)
   const row = rows[0] ?? {}
-  return { blocked: Number(row['blocked']), approvals: Number(row['approvals']), dead: Number(row['dead']), paused: Number(row['paused']) }
+  return { blocked: Number(row['blocked']), approvals: Number(row['approvals']), dead: Number(row['dead']), paused: Number(row['paused']), alerts: Number(row['alerts']) }
 }

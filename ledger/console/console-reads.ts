@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { JobId } from '../../contracts/ids.js'
 import { AgentbusError } from '../../contracts/errors.js'
 import { inTransaction, sqlStateOf, type Db, type Tx } from '../database.js'
+import { alertBoard } from './alert-board.js'
 import { attention } from './attention.js'
 import { deadLetters } from './dead-letters.js'
 import { fleetBoard } from './fleet-board.js'
@@ -11,6 +12,7 @@ import { jobSurroundings } from './job-surroundings.js'
 import { eventsAfter, pulse } from './pulse.js'
 import { searchJobs, type JobSearch } from './search-jobs.js'
 import { slotGrid, type GridQuery } from './slot-grid.js'
+import { systemHealth } from './system-health.js'
 
 /** Pages that read at the same time; the others wait. The pool belongs to the commands. */
 const AT_ONCE = 2
@@ -30,14 +32,21 @@ export class ConsoleReads {
     this.#db = options.db
   }
 
-  fleet = () => this.#page(async (tx) => ({ lines: await fleetBoard(tx) }))
+  fleet = () => this.#page(fleetBoard)
   attention = () => this.#page(attention)
   jobs = (search: JobSearch) => this.#page((tx) => searchJobs(tx, search))
   job = (id: JobId) => this.#page((tx) => jobSurroundings(tx, id))
   grid = (query: GridQuery) => this.#page((tx) => slotGrid(tx, query))
   flow = (window: Parameters<typeof handOffFlow>[1]) => this.#page((tx) => handOffFlow(tx, window))
   deadLetters = (only: Parameters<typeof deadLetters>[1]) => this.#page((tx) => deadLetters(tx, only))
-  health = (window: Window) => this.#page(async (tx) => ({ now: await snapshot(tx), depth: await depthOverTime(tx, window), lanes: await laneBoard(tx, window) }))
+  health = (window: Window) =>
+    this.#page(async (tx) => ({
+      alerts: await alertBoard(tx),
+      namespaces: await systemHealth(tx),
+      now: await snapshot(tx),
+      depth: await depthOverTime(tx, window),
+      lanes: await laneBoard(tx, window),
+    }))
   /** Outside the queue of pages: what tells them that something has changed must not wait for them. */
   pulse = () => pulse(this.#db())
   eventsAfter = (floor: string, limit: number) => eventsAfter(this.#db(), floor, limit)

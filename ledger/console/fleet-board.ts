@@ -1,7 +1,9 @@
 import { sql } from 'drizzle-orm'
+import type { ControlView } from '../../contracts/controls.js'
 import type { AgentView, GatewayView } from '../../contracts/fleet.js'
 import type { JobId } from '../../contracts/ids.js'
 import type { JobStatus, Lane } from '../../contracts/job-states.js'
+import { listControls } from '../control-queries.js'
 import type { Tx } from '../database.js'
 import { listAgents, listGateways } from '../queries.js'
 import { iso } from '../rows.js'
@@ -31,22 +33,37 @@ export interface FleetLine {
   readonly current: readonly CurrentJob[]
   readonly last_error: LastError | null
   readonly gateway: Pick<GatewayView, 'id' | 'breaker' | 'breaker_reason' | 'breaker_changed_at'> | null
+  /** What keeps it from new work: controls on it, its gateway or everything, the widest first. */
+  readonly stopped_by: readonly ControlView[]
+}
+
+export interface FleetBoard {
+  readonly lines: readonly FleetLine[]
+  /** Every control in force, those on lanes, orders, promotions and conversions too. */
+  readonly controls: readonly ControlView[]
 }
 
 /** Every agent with what it does now, what waits for it and what went wrong last. Costs by what is open, not by the history. */
-export async function fleetBoard(tx: Tx): Promise<FleetLine[]> {
+export async function fleetBoard(tx: Tx): Promise<FleetBoard> {
   const agents = await listAgents(tx)
   const gateways = new Map((await listGateways(tx)).map((gateway) => [String(gateway.id), gateway]))
   const depth = await depthByAgent(tx)
   const current = await currentJobs(tx)
   const errors = await lastErrors(tx)
-  return agents.map((agent) => ({
+  const controls = await listControls(tx)
+  const lines = agents.map((agent) => ({
     agent,
     depth: depth.get(agent.id) ?? [],
     current: current.get(agent.id) ?? [],
     last_error: errors.get(agent.id) ?? null,
     gateway: gateways.get(agent.gateway_id) ?? null,
+    stopped_by: controls.filter((control) => stops(control, agent)),
   }))
+  return { lines, controls }
+}
+
+function stops({ scope, target }: ControlView, agent: AgentView): boolean {
+  return scope === 'everything' || (scope === 'gateway' && target === agent.gateway_id) || (scope === 'agent' && target === agent.id)
 }
 
 async function depthByAgent(tx: Tx): Promise<Map<string, FleetLine['depth'][number][]>> {

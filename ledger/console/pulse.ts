@@ -9,14 +9,18 @@ export interface Pulse {
   readonly events: string
   readonly observed: string
   readonly agents: string
+  readonly controls: string
+  readonly alerts: string
 }
 
-/** Four looks at the end of an index. */
+/** Six looks at the end of an index. */
 export async function pulse(db: Db): Promise<Pulse> {
   const { rows } = await db.execute<Record<keyof Pulse, string>>(sql`
     select coalesce((select max(id) from job_transitions), 0)::text as moves, coalesce((select max(id) from events), 0)::text as events,
-      coalesce((select max(id) from observations), 0)::text as observed, coalesce((select max(id) from agent_state_changes), 0)::text as agents`)
-  return rows[0] ?? { moves: '0', events: '0', observed: '0', agents: '0' }
+      coalesce((select max(id) from observations), 0)::text as observed, coalesce((select max(id) from agent_state_changes), 0)::text as agents,
+      coalesce((select max(id) from control_changes), 0)::text as controls,
+      coalesce((select (extract(epoch from max(at)) * 1000000)::bigint from alert_history), 0)::text as alerts`)
+  return rows[0] ?? { moves: '0', events: '0', observed: '0', agents: '0', controls: '0', alerts: '0' }
 }
 
 /** Longer than any transaction may take (`statement_timeout`, `idle_in_transaction_session_timeout`). */

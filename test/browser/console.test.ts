@@ -3,6 +3,8 @@ import { createRequire } from 'node:module'
 import { sql } from 'drizzle-orm'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { ListAlertsQuery, type AlertId } from '../../contracts/alerts.js'
+import { ResumeBody, SetControlBody } from '../../contracts/controls.js'
 import type { JobId } from '../../contracts/ids.js'
 import { EmitEventBody } from '../../contracts/jobs.js'
 import { mayHaveBrowser, startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
@@ -164,6 +166,24 @@ describe.skipIf(isSkipped)('what is on the pages', () => {
     expect(await busy.textContent()).toMatch(/working[\s\S]*try 1/)
   })
 
+  test('the fleet shows who is paused or draining, by what, and what it reads anew when that ends', async () => {
+    await open('/')
+    const strip = page.getByRole('region', { name: 'What is stopped' })
+    const rowOf = (agent: string) => page.getByRole('row').filter({ has: page.getByRole('link', { name: agent, exact: true }) })
+
+    expect(await rowOf('calendar').locator('td').nth(1).textContent()).toMatch(/draining\s+\d+ still running|drained/)
+    expect(await rowOf('night-watch').locator('td').nth(1).textContent()).toMatch(/paused[\s\S]*with gateway gw-edge/)
+    expect(await rowOf('writer').locator('td').nth(1).textContent()).not.toMatch(/paused|drain/)
+    expect(await strip.getByRole('listitem').allTextContents()).toEqual(['lane idle', 'gateway gw-edge', 'agent calendar'].map((name) => expect.stringContaining(name) as string))
+    expect(await strip.textContent()).toContain('moves to another host, by')
+    await page.evaluate('window.same = true')
+    await c.t.ledger.controls.set(OPERATOR, SetControlBody.parse({ action: 'drain', scope: 'agent', target: 'writer', reason: 'for a moment' }))
+    await rowOf('writer').getByText('draining').waitFor()
+    await c.t.ledger.controls.resume(OPERATOR, ResumeBody.parse({ scope: 'agent', target: 'writer', reason: 'over' }))
+    await rowOf('writer').getByText('draining').waitFor({ state: 'detached' })
+    expect(await page.evaluate('window.same')).toBe(true)
+  })
+
   test('a cell of accountability names its outcome in words and a sign, and leads to the run and its evidence', async () => {
     await open('/console/accountability?window=6h')
 
@@ -254,6 +274,109 @@ describe.skipIf(isSkipped)('what is on the pages', () => {
     const { points } = (await c.t.ledger.console.health({ fromMs: Date.now() - 3_600_000, toMs: Date.now(), columns: 12 })).depth
     const { rows } = await c.t.ledger.db.execute(sql`select count(*)::int as n from jobs where finished_at is null`)
     expect(points.at(-1)?.open).toBe(rows[0]?.['n'])
+  })
+})
+
+describe.skipIf(isSkipped)('incidents at the console', () => {
+  const alertOf = (rule: string, subject: string) => page.getByRole('listitem').filter({ has: page.getByRole('heading', { name: `${rule}: ${subject}` }) })
+
+  test('health shows the snapshot view in the numbers of the view', async () => {
+    await open('/console/health')
+
+    const { rows } = await c.t.ledger.db.execute(sql`select * from system_health_snapshot_v where namespace = 'default'`)
+    const view = rows[0] ?? {}
+    const cells = async (name: string): Promise<Record<string, string>> => {
+      const table = page.getByRole('table', { name })
+      const names = await table.locator('thead th').allTextContents()
+      const values = await table.locator('tbody tr').first().locator('td').allTextContents()
+      return Object.fromEntries(names.map((one, at) => [one.trim(), (values[at] ?? '').trim()]))
+    }
+
+    const number = (...names: string[]): string => names.reduce((sum, name) => sum + Number(view[name]), 0).toLocaleString('en')
+    expect(await cells('Open work by namespace')).toMatchObject({
+      Namespace: 'default',
+      Queued: number('queued_count'),
+      'In hand': number('leased_count', 'running_count'),
+      Blocked: number('blocked_count'),
+      'Dead letters': number('failed_count', 'dead_count'),
+      'Open after 3 tries': number('retry_hotspot_count'),
+    })
+    expect(await cells('Standing orders of the last 24 hours, and workers, by namespace')).toMatchObject({
+      completed: number('standing_completed_last_24h'),
+      missed: number('standing_missed_last_24h'),
+      Started: number('standing_runs_last_24h'),
+    })
+    expect(Number(view['queued_count'])).toBeGreaterThan(0)
+    expect(Number(view['standing_runs_last_24h'])).toBeGreaterThan(0)
+  })
+
+  test('an open alert is counted at the top, and acknowledged with a reason in the name of the person', async () => {
+    await open('/console/health')
+    const mark = page.getByRole('link', { name: /^Health/ }).locator('.count')
+    const before = Number.parseInt((await mark.textContent()) ?? '')
+    const item = alertOf('gateway-down', 'gw-edge')
+    expect(await item.textContent()).toMatch(/urgent[\s\S]*breaker open[\s\S]*allowed 60 s/)
+
+    await item.getByRole('button', { name: 'Acknowledge…' }).click()
+    await giveReason(page, 'Acknowledge this alert', 'the cable is being laid', 'Acknowledge')
+
+    await page.getByRole('status').getByText('Acknowledged: gateway-down, gw-edge.').waitFor()
+    await item.getByText('the cable is being laid').waitFor()
+    expect(await item.getByRole('button', { name: 'Acknowledge…' }).count()).toBe(0)
+    expect(Number.parseInt((await mark.textContent()) ?? '')).toBe(before - 1)
+    const [alert] = (await c.t.ledger.listAlerts(ListAlertsQuery.parse({ rule: 'gateway-down' }))).items
+    expect(alert).toMatchObject({ acknowledged_by: 'board:anna', note: 'the cable is being laid' })
+    expect(watched.errors).toEqual([])
+  })
+
+  test.each([
+    ['subject', 'only'],
+    ['rule', 'every subject'],
+  ])('an alert is silenced for its %s until a time, and the silence lifted, each with a reason', async (of, words) => {
+    const [alert] = (await c.t.ledger.listAlerts(ListAlertsQuery.parse({ rule: 'dead-letters' }))).items
+    const subject = alert?.subject ?? ''
+    await open('/console/health')
+    const item = alertOf('dead-letters', subject)
+
+    await item.getByRole('button', { name: 'Silence…' }).click()
+    const dialog = page.getByRole('dialog', { name: 'Silence this alert' })
+    await dialog.getByLabel('For how long').selectOption('14400')
+    await dialog.getByLabel('What').selectOption(of)
+    expect(await dialog.getByLabel('What').locator('option:checked').textContent()).toContain(words)
+    await giveReason(page, 'Silence this alert', 'known since Monday', 'Silence')
+    await item.getByText('silenced until').waitFor()
+    const [silence] = await c.t.ledger.listSilences()
+    const shown = page.locator(`#silence-of-${silence?.id ?? ''}`)
+    await shown.getByRole('button', { name: 'Lift…' }).click()
+    await giveReason(page, 'Lift this silence', 'it is new again', 'Lift')
+    await shown.waitFor({ state: 'detached' })
+
+    expect(silence).toMatchObject({ rule: 'dead-letters', subject: of === 'subject' ? subject : null, created_by: 'board:anna', reason: 'known since Monday' })
+    // The end is counted from when the form came in, a moment before the row.
+    const lasts = Date.parse(silence?.until ?? '') - Date.parse(silence?.created_at ?? '')
+    expect(lasts).toBeLessThanOrEqual(14_400_000)
+    expect(lasts).toBeGreaterThan(14_340_000)
+    expect(await c.t.ledger.listSilences()).toEqual([])
+    expect(await item.getByText('silenced until').count()).toBe(0)
+    expect(watched.errors).toEqual([])
+  })
+
+  test('a reason is asked for, and whoever comes second is told that the alert was taken', async () => {
+    const [alert] = (await c.t.ledger.listAlerts(ListAlertsQuery.parse({ rule: 'dead-letters' }))).items
+    await open('/console/health')
+    await alertOf('dead-letters', alert?.subject ?? '')
+      .getByRole('button', { name: 'Acknowledge…' })
+      .click()
+    const dialog = page.getByRole('dialog', { name: 'Acknowledge this alert' })
+    await c.t.ledger.alerts.acknowledge(OPERATOR, alert?.id as AlertId, { reason: 'mine' })
+
+    await dialog.getByRole('button', { name: 'Acknowledge', exact: true }).click()
+    expect(await dialog.locator('textarea:invalid').count()).toBe(1)
+    await dialog.getByRole('textbox').fill('mine, too')
+    await dialog.getByRole('button', { name: 'Acknowledge', exact: true }).click()
+
+    await dialog.getByRole('alert').getByText('AGENTBUS_ALERT_OVER').waitFor()
+    expect((await c.t.ledger.alertHistory(alert?.id as AlertId)).alert.note).toBe('mine')
   })
 })
 
@@ -412,6 +535,23 @@ describe.skipIf(isSkipped)('acting at the console', () => {
     const { items } = await c.t.ledger.listControlChanges({ limit: 2 })
     expect(items.map((one) => `${one.change} by ${one.actor}: ${one.reason}`)).toEqual(['resumed by anna: moved', 'set by anna: the move'])
     expect(watched.errors).toEqual([])
+  })
+
+  test('one form stops two things, one after the other, without the page being loaded again', async () => {
+    await open('/console/controls')
+    const form = page.getByRole('form', { name: 'Stop work' })
+
+    for (const lane of ['coding', 'memory']) {
+      await form.locator('select[name=what]').selectOption('pause lane')
+      await form.getByLabel(/^Which lane/).fill(lane)
+      await form.getByLabel('Reason').fill('the move')
+      await form.getByRole('button', { name: 'Stop', exact: true }).click()
+      await page.getByRole('status').getByText(`lane ${lane}: pause is in force`).waitFor()
+    }
+
+    const inForce = (await c.t.ledger.listControls()).filter((one) => one.reason === 'the move').map((one) => one.target)
+    for (const target of inForce) await c.t.ledger.controls.resume(OPERATOR, ResumeBody.parse({ scope: 'lane', target, reason: 'moved' }))
+    expect(inForce.toSorted()).toEqual(['coding', 'memory'])
   })
 
   test('a flow is cancelled by its key, and one job by its id', async () => {

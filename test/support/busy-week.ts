@@ -1,6 +1,8 @@
 import type pg from 'pg'
+import { SetControlBody } from '../../contracts/controls.js'
 import { uuidv7 } from '../../contracts/ids.js'
 import type { Ledger } from '../../ledger/ledger.js'
+import { alertRules } from './alerts.js'
 import { aJob, OPERATOR } from './ledger.js'
 
 const MINUTE = 60_000
@@ -386,5 +388,12 @@ export async function whatWaits(ledger: Ledger): Promise<{ readonly approvalJob:
     ...rest,
   })
   await ledger.setPaused(OPERATOR, { scope: 'lane', target: 'idle', reason: 'month-end close', paused: true })
+  await ledger.controls.set(OPERATOR, SetControlBody.parse({ action: 'drain', scope: 'agent', target: 'calendar', reason: 'moves to another host' }))
+  await ledger.controls.set(OPERATOR, SetControlBody.parse({ action: 'pause', scope: 'gateway', target: 'gw-edge', reason: 'its certificate is renewed', for_seconds: 14_400 }))
+  await alertRules(ledger, [
+    { name: 'dead-letters', above: 5, window_seconds: 604_800, notify: [] },
+    { name: 'gateway-down', figure: 'breaker_open_seconds', above: 60, level: 'urgent', notify: [] },
+  ])
+  await ledger.alerts.evaluate()
   return { approvalJob: asking.id, blockedJob: blocked.id }
 }

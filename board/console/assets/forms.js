@@ -42,6 +42,9 @@ async function send(form, submitter, onDone) {
     const popover = form.closest('[popover]')
     if (popover instanceof HTMLElement) popover.hidePopover()
     form.reset()
+    // What is sent from here next is another thing, though the form is the same.
+    const key = form.elements.namedItem('key')
+    if (key instanceof HTMLInputElement) key.value = freshKey()
     tell(String(objectOf(text)['message']))
     onDone()
   } catch (error) {
@@ -55,6 +58,12 @@ async function send(form, submitter, onDone) {
   } finally {
     for (const button of buttons) button.disabled = false
   }
+}
+
+/** Like `crypto.randomUUID`, which browsers keep from pages that come by plain HTTP from another machine. */
+function freshKey() {
+  const hex = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 
 /** What a problem document says. @param {string} text @param {number} status */

@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import type { ControlChangeView, ControlView } from '../../../contracts/controls.js'
 import { LANES } from '../../../contracts/job-states.js'
+import { actionBadge, nameOf } from '../control-parts.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { actionForm, onceOnly, reasonField } from '../forms.js'
 import { html, link, type Html, type Part } from '../html.js'
-import { ago, badge, choice, count, empty, field, moment, said, table } from '../parts.js'
+import { ago, choice, count, empty, field, moment, said, table } from '../parts.js'
 
 const Query = z.object({ cursor: z.string().max(20).optional() })
 const PAGE = 30
@@ -47,14 +48,11 @@ async function targetsOf(ledger: Parameters<PageHandler>[1]['ledger']): Promise<
   return [...new Set([...LANES, ...agents, ...gateways, ...orders])]
 }
 
-const SIGNS = { pause: '‖', drain: '↓', freeze: '∗' } as const
-const nameOf = (one: { readonly scope: string; readonly target: string | null }): string => (one.target === null ? one.scope : `${one.scope} ${one.target}`)
-
 function item(one: ControlView, nowMs: number): Html {
   const running = one.still_running === null ? '' : one.still_running === 0 ? 'nothing of it runs any more' : `${count(one.still_running)} still running`
   return html`<li class="item" id="control-${String(one.id)}">
     <div class="what">
-      <h3>${badge({ sign: SIGNS[one.action], tone: 'warn', words: one.action })} ${nameOf(one)}</h3>
+      <h3>${actionBadge(one)} ${nameOf(one)}</h3>
       <p>${said(one.reason, 400)}</p>
       <p class="dim">
         by ${said(one.by, 80)} ${ago(one.since, nowMs)} ago ·

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { AGENT_STATES } from '../../../contracts/agents.js'
 import type { FleetLine } from '../../../ledger/console/fleet-board.js'
+import { controlStrip, nameOf, stateBadge } from '../control-parts.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { clip, html, link, type Html, type Part } from '../html.js'
 import { agentBadge, ago, badge, choice, count, empty, field, jobBadge, jobLink, span, table } from '../parts.js'
@@ -10,7 +11,7 @@ const Query = z.object({ state: z.enum(AGENT_STATES).optional(), q: z.string().m
 /** Every agent: what it does, what waits for it, and what went wrong last. */
 export const fleetPage: PageHandler = async (input, { ledger, nowMs }) => {
   const query = queryOf(Query, input.query)
-  const { lines } = await ledger.console.fleet()
+  const { lines, controls } = await ledger.console.fleet()
   const wanted = query.q?.toLowerCase()
   const shown = lines.filter(
     ({ agent }) =>
@@ -24,11 +25,15 @@ export const fleetPage: PageHandler = async (input, { ledger, nowMs }) => {
       <button type="submit">Show</button>
     </form>`,
     main: html`<section id="fleet-sums" data-live aria-label="Sums">${sums(lines)}</section>
+      <section id="fleet-controls" data-live aria-label="What is stopped">${controls.length > 0 && controlStrip(controls, STRIP)}</section>
       <section id="fleet" data-live aria-label="Agents">
         ${lines.length === 0 ? empty('No agent yet. Write a fleet file and run agentbus apply.') : rows.length === 0 ? empty('No agent fits these filters.') : table('Agents', COLUMNS, rows)}
       </section>`,
   }
 }
+
+/** So many controls are shown above the fleet; the page of controls has all of them. */
+const STRIP = 6
 
 const COLUMNS = [{ name: 'Agent' }, { name: 'State' }, { name: 'Doing now' }, { name: 'Queue by lane' }, { name: 'Last error' }, { name: 'Gateway' }]
 
@@ -43,6 +48,7 @@ function sums(lines: readonly FleetLine[]): Html {
     ['queued', sum(({ agent }) => agent.queued), link('/console/jobs', { status: 'queued' })],
     ['in hand', sum(({ agent }) => agent.open_attempts), link('/console/jobs', { status: 'running' })],
     ['blocked', sum(({ agent }) => agent.blocked), '/console/blocked'],
+    ['paused or draining', lines.filter(({ stopped_by: stopped }) => stopped.length > 0).length, '/console/controls'],
     ['behind an open breaker', open, '/console/health'],
   ]
   return html`<ul class="sums">
@@ -55,7 +61,18 @@ function sums(lines: readonly FleetLine[]): Html {
   </ul>`
 }
 
-function rowOf({ agent, depth, current, last_error: error, gateway }: FleetLine, nowMs: number): Part[] {
+/** What keeps an agent from new work; one that is not its own names what it is on. */
+function stops(line: FleetLine): Html[] {
+  return line.stopped_by.map(
+    (one) =>
+      html`<div>
+        ${stateBadge(one)}${one.scope !== 'agent' && html` <span class="dim">with ${nameOf(one)}</span>`}${one.action === 'drain' && one.drained_at === null && html` <span class="dim">${count(one.still_running ?? 0)} still running</span>`}
+      </div>`,
+  )
+}
+
+function rowOf(line: FleetLine, nowMs: number): Part[] {
+  const { agent, depth, current, last_error: error, gateway } = line
   const queued = depth.map(
     ({ lane, queued: n, oldest_at }) =>
       html`<a class="chip" href="${link('/console/jobs', { agent: agent.id, lane, status: 'queued' })}" title="oldest ${span((nowMs - Date.parse(oldest_at)) / 1_000)}"
@@ -65,8 +82,7 @@ function rowOf({ agent, depth, current, last_error: error, gateway }: FleetLine,
   return [
     html`<a class="name" href="${link('/console/jobs', { agent: agent.id })}">${agent.id}</a
       >${agent.role !== null && html`<div class="dim"><bdi>${clip(agent.role, 60)}</bdi></div>`}`,
-    html`${agentBadge(agent.state)}${agent.paused && html` ${badge({ sign: '‖', tone: 'warn', words: 'paused' })}`}
-    ${agent.state_since !== null && html`<div class="dim">for ${ago(agent.state_since, nowMs)}</div>`}`,
+    html`${agentBadge(agent.state)}${stops(line)} ${agent.state_since !== null && html`<div class="dim">for ${ago(agent.state_since, nowMs)}</div>`}`,
     current.length === 0
       ? html`<span class="dim">–</span>`
       : html`<ul class="plain">

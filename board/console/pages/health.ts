@@ -4,6 +4,8 @@ import { areaChart, barChart } from '../charts.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { html, link, type Html, type Part } from '../html.js'
 import { folded } from '../pieces.js'
+import { alertSection } from './health-alerts.js'
+import { snapshotSection } from './health-snapshot.js'
 import { ago, badge, count, empty, moment, said, span, table, WINDOWS, windows } from '../parts.js'
 
 const NAMES = ['1h', '6h', '24h'] as const
@@ -13,15 +15,17 @@ const POINTS = 48
 /** Whether the bus does its work: what is open, how old it is, how long things take, and who is there to do it. */
 export const healthPage: PageHandler = async (input, { ledger, nowMs }) => {
   const { window } = queryOf(Query, input.query)
-  const { now, depth, lanes } = await ledger.console.health({ fromMs: nowMs - (WINDOWS[window] ?? 21_600_000), toMs: nowMs, columns: POINTS })
+  const { alerts, namespaces, now, depth, lanes } = await ledger.console.health({ fromMs: nowMs - (WINDOWS[window] ?? 21_600_000), toMs: nowMs, columns: POINTS })
   return {
     title: 'Health',
     everySeconds: 10,
     tools: windows('/console/health', {}, window, NAMES),
-    main: html`<section id="health-now" data-live aria-labelledby="now-title">
+    main: html`${alertSection(alerts, nowMs)}
+      <section id="health-now" data-live aria-labelledby="now-title">
         <h2 id="now-title">Now</h2>
         ${tiles(now, nowMs)}
       </section>
+      ${snapshotSection(namespaces, nowMs)}
       <section id="health-depth" data-live aria-labelledby="depth-title">
         <h2 id="depth-title">Open jobs, last ${window}</h2>
         ${overTime(depth.points)} ${depth.cut && html`<p class="dim">Read from the newest ${count(HISTORY_BUDGET)} rows of history, which is less than the window.</p>`}
