@@ -41,7 +41,7 @@ export async function fillHistory(client: pg.Client, filling: Filling, say: (tex
           case when status = 'blocked' then '{"kind": "human"}'::jsonb end, case when status in ('dead', 'failed') then 'No answer.' end, case when status in ('dead', 'failed') then 'run_lost' end from m`,
       `insert into prompts (hash, body, bytes, created_at) select encode(sha256(convert_to(attempt::text, 'UTF8')), 'hex'), repeat('y', 300), 300, at from m where ran`,
       `insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, status, burned, lease_owner, leased_at, leased_until, admitted_at, deadline_at, finished_at, outcome_code, prompt_hash, contract_version, payload_hash)
-        select attempt, id, 1, agent, gateway, case when over or status = 'blocked' then 1 else 1 + n % 10 end,
+        select attempt, id, 1, agent, gateway, case when over or status = 'blocked' then 1 else 1 + n / 100 % 20 end,
           case status when 'succeeded' then 'succeeded' when 'running' then 'running' when 'blocked' then 'blocked' when 'cancelled' then 'cancelled' else 'lost' end::attempt_status,
           status in ('dead', 'failed'), 'w' || n % 50, at + interval '2 s', at + interval '1 hour', at + interval '3 s', at + interval '1 hour', case when status <> 'running' then ended end,
           case when status <> 'running' then 'completed_by_agent' end, encode(sha256(convert_to(attempt::text, 'UTF8')), 'hex'), 'bench', '' from m where ran on conflict do nothing`,
