@@ -41,6 +41,7 @@ export class AgentWorkers {
   readonly #shutdown = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
+  #again = false
   #unlisten: () => void = () => undefined
 
   constructor(options: AgentWorkersOptions) {
@@ -62,16 +63,25 @@ export class AgentWorkers {
     }, this.#options.gatePollMs)
   }
 
-  /** Brings the workers to what the ledger says. Never rejects; one look at a time. */
+  /**
+   * Brings the workers to what the ledger says. Never rejects; one look at a time. What is asked for during a look may have
+   * changed after that read: it is looked once more.
+   */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#look()
-      .catch((error: unknown) => {
+    this.#again = true
+    this.#refreshing ??= this.#lookUntilTold().finally(() => {
+      this.#refreshing = undefined
+    })
+    return this.#refreshing
+  }
+
+  async #lookUntilTold(): Promise<void> {
+    while (this.#again && !this.#shutdown.signal.aborted) {
+      this.#again = false
+      await this.#look().catch((error: unknown) => {
         if (!this.#shutdown.signal.aborted) this.#options.log.warn({ event: 'gates.failed', err: messageOf(error) }, 'could not read the gates')
       })
-      .finally(() => {
-        this.#refreshing = undefined
-      })
-    return this.#refreshing
+    }
   }
 
   async #look(): Promise<void> {

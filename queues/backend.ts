@@ -13,6 +13,11 @@ export interface QueueBackend {
   /** Opens a queue on the shared connection. Close it with its own `close()`. */
   openQueue(name: string): BusQueue
   openWorker(name: string, processor: BusProcessor, options: Omit<WorkerOptions, 'connection' | 'prefix'>): BusWorker
+  /**
+   * Takes entries out of a queue. One that a worker holds stays, and so does any that the store will not give up: its pick-up
+   * or its end finds the ledger's word.
+   */
+  removeEntries(queue: BusQueue, ids: readonly string[]): Promise<void>
   /** Resolves when the store answers, rejects after `timeoutMs`. */
   ping(timeoutMs: number): Promise<void>
   /** Called each time the store is back after it was away. */
@@ -36,4 +41,9 @@ export async function within<T>(ms: number, what: string, work: Promise<T>): Pro
     clearTimeout(timer)
     work.catch(() => undefined)
   }
+}
+
+/** Takes entries out one by one, and leaves those that the store will not give up. */
+export async function removeEach(queue: BusQueue, ids: readonly string[]): Promise<void> {
+  await Promise.all(ids.map((id) => queue.remove(id).catch(() => 0)))
 }

@@ -87,6 +87,12 @@ export function createPostgresBackend(options: {
       worker.on('error', (error) => options.onError(error, name))
       return worker as unknown as BusWorker
     },
+    removeEntries: async (queue, ids) => {
+      // One commit for all: each waits for the disk. BullMQ itself removes no more than one at a time.
+      await pool.query('select count(remove($1, id, true)) from unnest($2::text[]) as id', [queue.name, ids]).catch(async () => {
+        for (const id of ids) await queue.remove(id).catch(() => 0)
+      })
+    },
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'postgres', pool.query('select 1'))
     },

@@ -1,6 +1,6 @@
 import { Queue, Worker, type WorkerOptions } from 'bullmq'
 import { Redis } from 'ioredis'
-import { within, type QueueBackend, type ReportError } from './backend.js'
+import { removeEach, within, type QueueBackend, type ReportError } from './backend.js'
 import { repeatStrategy } from './schedulers.js'
 
 /**
@@ -43,6 +43,8 @@ export function createRedisBackend(options: {
       worker.on('error', (error) => options.onError(error, name))
       return worker
     },
+    // On one connection, so they go out together.
+    removeEntries: removeEach,
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'redis', connection.ping())
     },

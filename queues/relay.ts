@@ -112,10 +112,12 @@ export class Relay {
           })),
         )
       }
-      for (const item of items) {
-        // An entry that a worker holds cannot be removed; its pick-up or its end finds the ledger's word.
-        if (item.kind === 'remove') await queue.remove(entryId(item.jobId, item.generation)).catch(() => 0)
-      }
+      const removals = items.filter((item) => item.kind === 'remove')
+      if (removals.length > 0)
+        await this.#options.queues.backend.removeEntries(
+          queue,
+          removals.map((item) => entryId(item.jobId, item.generation)),
+        )
     } catch (error) {
       await unclaimOutbox(this.#options.ledger.db, ids).catch(() => undefined)
       throw error

@@ -83,6 +83,66 @@ describe('alerts, from the shell', () => {
   })
 })
 
+describe('controls, from the shell', () => {
+  test('they are shown while they are in force, and their history says who, what and why', async () => {
+    const quiet = await cli(['controls'])
+    const set = await cli(['pause', '--agent', 'devops', '--reason', 'maintenance', '--for', '30m'])
+    const { items } = (await answer(['controls'])) as { items: Record<string, unknown>[] }
+    const shown = await cli(['controls'])
+    const lifted = await cli(['resume', '--agent', 'devops', '--reason', 'done'])
+    const over = (await answer(['controls'])) as { items: unknown[] }
+    const history = (await answer(['controls-history', '--scope', 'agent', '--target', 'devops', '--limit', '1'])) as { items: Record<string, unknown>[]; next_cursor: string }
+    const before = (await answer(['controls-history', '--scope', 'agent', '--target', 'devops', '--limit', '1', '--cursor', history.next_cursor])) as typeof history
+    const people = await cli(['controls-history', '--scope', 'agent'])
+    const wrong = await cli(['controls-history', '--scope', 'planet'])
+
+    expect([quiet.code, quiet.stdout, set.code, lifted.code, over.items]).toEqual([0, 'nothing\n', 0, 0, []])
+    expect(items).toMatchObject([{ action: 'pause', scope: 'agent', target: 'devops', by: 'test-operator', reason: 'maintenance', in_force: true }])
+    expect(shown.stdout).toMatch(/pause +agent devops .*test-operator .*maintenance/)
+    expect(history.items).toMatchObject([{ change: 'resumed', reason: 'done' }])
+    expect(before.items).toMatchObject([{ change: 'set', reason: 'maintenance' }])
+    expect(people.stdout).toMatch(/resumed[^\n]*done\n[^\n]*set[^\n]*maintenance\n/)
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('scope')])
+  })
+
+  test('what belongs together is cancelled by one command, and what runs is left and named', async () => {
+    const { id } = await claimed('flow')
+    const open = await answer([...ENQUEUE, '--namespace', 'flow', '--correlation-key', 'matter'])
+    const child = await answer([...ENQUEUE, '--namespace', 'flow', '--parent-job-id', id])
+    const other = await answer([...ENQUEUE, '--namespace', 'flow'])
+
+    const byKey = await answer(['cancel-flow', '--correlation-key', 'matter', '--namespace', 'flow', '--reason', 'not wanted'])
+    const left = await cli(['cancel-flow', '--job-id', id, '--reason', 'a wrong turn'])
+    const whole = await answer(['cancel-flow', '--job-id', id, '--reason', 'a wrong turn', '--running', 'cancel'])
+    const both = await cli(['cancel-flow', '--job-id', id, '--flow-key', 'f', '--reason', 'x'])
+    const unknown = await cli(['cancel-flow', '--job-id', NOBODY, '--reason', 'x'])
+
+    expect(byKey).toMatchObject({ cancelled: 1, left_running: 0, jobs: [{ id: open['id'], status: 'cancelled' }] })
+    expect([left.code, left.stdout]).toEqual([0, expect.stringMatching(new RegExp(`${id}.*leased`))])
+    expect(left.stdout).toMatch(new RegExp(`${String(child['id'])}.*cancelled`))
+    expect(whole).toMatchObject({ cancelled: 1, left_running: 0, jobs: [{ id, status: 'cancelled' }] })
+    expect([both.code, unknown.code]).toEqual([2, 3])
+    expect((await api.t.ledger.getJob(String(other['id']) as JobId)).status).toBe('queued')
+  })
+
+  test('a job is retried or made a dead letter whatever it is doing, and the attempt that is cut off is refused', async () => {
+    const [hangs, hopeless] = [await claimed('force-retry'), await claimed('force-dead')]
+
+    const plain = await cli(['retry-job', hangs.id, '--reason', 'hangs'])
+    const stale = await cli(['force-retry', hangs.id, '--reason', 'hangs', '--if-version', '1'])
+    const retried = await answer(['force-retry', hangs.id, '--reason', 'its gateway hangs', '--extra-attempts', '2'])
+    const dead = await answer(['force-dead', hopeless.id, '--reason', 'hopeless'])
+    const again = await answer(['force-dead', hopeless.id, '--reason', 'hopeless'])
+    const late = await Promise.all([hangs, hopeless].map(({ id, token }) => cli(['complete-job', id], { env: { AGENTBUS_TOKEN: token } })))
+
+    expect([plain.code, stale.code]).toEqual([5, 5])
+    expect(retried).toMatchObject({ status: 'queued', attempt_count: 0 })
+    expect(dead).toMatchObject({ status: 'dead', last_error: 'hopeless' })
+    expect([again['status'], again['version']]).toEqual(['dead', dead['version']])
+    expect(late.map(({ code }) => code)).toEqual([5, 5])
+  })
+})
+
 describe('hand-offs, from the shell', () => {
   test('a subscription is set from a file, reacts, and is disabled', async () => {
     await writeFile(path.join(folder, 'on-alert.yaml'), 'agent: devops\ntopic: alert.*\nfilter: { level: high }\nsubject: "Alert on {{payload.host}}"\n')

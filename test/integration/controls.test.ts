@@ -130,6 +130,22 @@ test('a drained agent ends what it runs, starts nothing new, and is said to be d
   expect((await t.until(waiting.id, ({ status }) => status === 'succeeded', 20_000)).status).toBe('succeeded')
 })
 
+test('work that comes after 1,000 jobs were cancelled does not wait for their entries to leave the queue', { timeout: 60_000 }, async () => {
+  t.behave((hands) => hands.complete().then(() => undefined))
+  const untold = async (): Promise<number> => Number((await t.ledger.db.execute<{ n: number }>(sql`select count(*)::int as n from outbox`)).rows[0]?.n)
+  await set({ scope: 'everything' })
+  for (let at = 0; at < 10; at += 1) await t.ledger.jobs.createBatch(OPERATOR, { jobs: Array.from({ length: 100 }, (_none, n) => aJobFor(n)) })
+  await expect.poll(untold, { timeout: 20_000, interval: 20 }).toBe(0)
+
+  await clear()
+  await resume('everything')
+  const answeredAt = performance.now()
+  const job = await t.enqueue({ target_agent: 'a1' })
+  await t.until(job.id, ({ status }) => status === 'succeeded', 20_000)
+
+  expect(performance.now() - answeredAt).toBeLessThan(2_000)
+})
+
 function aJobFor(at: number) {
   return CreateJobBody.parse({ target_agent: AGENTS[at % AGENTS.length], subject: 'load', flow_key: 'load' })
 }

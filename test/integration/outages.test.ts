@@ -239,9 +239,16 @@ describe(`concurrency on ${BACKEND}`, () => {
     await t.another()
     let now = 0
     let most = 0
+    // Nobody goes on before three have met, however slow the machine is; a fourth has time to show itself.
+    let meet: () => void = () => undefined
+    const met = new Promise<void>((resolve) => {
+      meet = resolve
+    })
     t.behave(async (hands) => {
       now += 1
       most = Math.max(most, now)
+      if (now === 3) meet()
+      await met
       await hands.run.pause(20)
       now -= 1
       await hands.complete()
