@@ -1,76 +1,106 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { cpus, loadavg, tmpdir } from 'node:os'
+import { loadavg } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { createLogger } from '../config/logger.js'
 import { startEmbeddedPostgres } from '../embedded/embedded-postgres.js'
+import { probePostgres } from '../embedded/probe-stores.js'
 import { writeBackup } from '../ledger/backup/write-backup.js'
-import { migrateLedger } from '../ledger/database.js'
+import { migrateLedger, openDatabase } from '../ledger/database.js'
+import { Ledger } from '../ledger/ledger.js'
+import { pruneLedger } from '../ledger/prune/prune.js'
+import { OPERATOR, renderForTests } from '../test/support/ledger.js'
+import { fillHistory } from './fill-history.js'
+import { setting } from './machine.js'
+import { readsOf, type Read } from './reads-at-size.js'
+import { plansOf, statementsOf } from './recorded-statements.js'
+import { scratchFolder } from './scratch-folder.js'
 
+/**
+ * How long reads of a ledger with a long history take, each view, audit query, scrape and alert rule: `npm run bench:views`.
+ * `--data` keeps the filled ledger in a folder, and goes on with what is there; `--only` names a part of what is to be read.
+ */
 const { values: args } = parseArgs({
-  options: { jobs: { type: 'string', default: '1000000' }, plans: { type: 'boolean', default: false }, backup: { type: 'boolean', default: false } },
+  options: {
+    jobs: { type: 'string', default: '1000000' },
+    data: { type: 'string' },
+    only: { type: 'string', default: '' },
+    plans: { type: 'boolean', default: false },
+    backup: { type: 'boolean', default: false },
+    prune: { type: 'boolean', default: false },
+  },
 })
-const JOBS = Number(args.jobs)
-const [AGENTS, OPEN, RUNS] = [100, 5_000, 5]
-const VIEWS = ['queue_health_summary_v', 'standing_order_health_summary_v', 'dispatcher_health_summary_v', 'system_health_snapshot_v', 'ready_jobs_v', 'stuck_jobs_v']
+const FILLING = { jobs: Number(args.jobs), agents: 100, open: 5_000, orders: 5, page: 10_000 }
+const [RUNS, LIMIT_MS] = [5, 300]
 
-const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-bench-'))
-await chmod(folder, 0o755)
-const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log: createLogger({ level: 'error', pretty: false }) })
+const folder = await scratchFolder(args.data)
+const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder.path, 'data'), log: createLogger({ level: 'error', pretty: false }) })
+const client = new pg.Client({ connectionString: postgres.url })
+// The server says why it ends a connection; what fails is told by the query that was under way.
+client.on('error', (error) => console.error(error.message))
+const database = openDatabase({ url: postgres.url, poolSize: 10, applicationName: 'bench', onError: (error) => console.error(error.message) })
 try {
   await migrateLedger(postgres.url)
-  const client = new pg.Client({ connectionString: postgres.url })
   await client.connect()
-  // Past every guard: the views read states, not histories.
-  await client.query(`
-    set session_replication_role = replica;
-    insert into gateways (id, base_url, token_ref) values ('g', 'http://127.0.0.1:9', 'env:X');
-    insert into agents (id, gateway_id, gateway_agent_id) select 'agent-' || n, 'g', 'a' from generate_series(1, ${AGENTS}) n;
-    insert into jobs (id, target_agent, job_type, subject, payload, payload_hash, status, timeout_seconds, lease_seconds, last_seq, created_by, run_after, created_at, finished_at, buried_at)
-      select gen_random_uuid(), 'agent-' || (1 + n % ${AGENTS}), 'bench', 'bench', jsonb_build_object('text', repeat('x', 200)), '',
-        case when n <= ${OPEN} then 'queued' when n % 500 = 0 then 'dead' else 'succeeded' end::job_status, 60, 60, 1, 'bench', now() - interval '1 day',
-        now() - n * interval '1 second', case when n > ${OPEN} then now() end, case when n > ${OPEN} and n % 5000 <> 0 and n % 500 = 0 then now() end
-      from generate_series(1, ${JOBS}) n;
-    insert into standing_orders (id, agent_id, name, version, definition, enabled, in_force_from, planned_until, plan_at)
-      select gen_random_uuid(), a.id, 'order-' || n, 1, '{}', true, now(), now(), now() from agents a, generate_series(1, ${RUNS}) n;
-    insert into standing_order_runs (id, order_id, version, agent_id, slot_at, grace_until, look_at, status, finished_at)
-      select gen_random_uuid(), o.id, 1, o.agent_id, s, s + interval '1 minute', s, case when s < now() then 'missed' else 'expected' end::slot_status, case when s < now() then s end
-      from standing_orders o, generate_series(now() - interval '20 days', now() + interval '1 day', interval '15 minutes') s;
-    insert into dispatcher_heartbeats (dispatcher_id, host, pid) select 'd' || n, 'h', n from generate_series(1, 50) n;
-    set session_replication_role = origin`)
+  await fillHistory(client, FILLING, (text) => console.error(text))
   await client.query('vacuum analyze')
-  const counted = await client.query<{ jobs: number; slots: number }>('select (select count(*)::int from jobs) as jobs, (select count(*)::int from standing_order_runs) as slots')
-  const { jobs, slots } = counted.rows[0] ?? { jobs: 0, slots: 0 }
-  console.log(
-    `### ${jobs.toLocaleString('en')} jobs, ${OPEN.toLocaleString('en')} of them open, ${AGENTS} agents, ${slots.toLocaleString('en')} slots; ${cpus().length} cores, load ${loadavg()[0]?.toFixed(1) ?? ''}\n`,
-  )
-  console.log('| view | rows | median of 9 | slowest |\n|---|---|---|---|')
-  for (const view of VIEWS) {
-    const took: number[] = []
-    let rows = 0
-    for (let run = 0; run < 9; run += 1) {
-      const startedMs = performance.now()
-      rows = (await client.query(`select * from ${view}${view === 'ready_jobs_v' ? ' order by priority desc, run_after limit 100' : ''}`)).rows.length
-      took.push(performance.now() - startedMs)
-    }
-    took.sort((a, b) => a - b)
-    console.log(`| \`${view}\` | ${rows} | ${took[4]?.toFixed(1) ?? ''} ms | ${took.at(-1)?.toFixed(1) ?? ''} ms |`)
-    if (args.plans) for (const row of (await client.query<Record<string, string>>(`explain (analyze, buffers) select * from ${view}`)).rows) console.error(Object.values(row)[0])
-  }
-  if (args.backup) {
-    const [startedMs, before] = [performance.now(), process.memoryUsage.rss()]
-    let peak = before
-    const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
-    const made = await writeBackup({ url: postgres.url, folder: path.join(folder, 'backup'), nowMs: Date.now() })
-    clearInterval(watch)
-    const bytes = made.tables.reduce((sum, table) => sum + table.bytes, 0)
-    console.log(
-      `\nA backup of it took ${((performance.now() - startedMs) / 1_000).toFixed(0)} s, ${Math.round(bytes / 1024 / 1024)} MB; the process grew by ${Math.round((peak - before) / 1024 / 1024)} MB.`,
+  const ledger = new Ledger({ database, secret: 'bench-bench-bench-bench-bench-bench', retryBaseSeconds: 1, nowMs: () => Date.now(), random: () => 0.5, render: renderForTests })
+  await head()
+  console.log(`| what | rows | median of ${RUNS} | slowest | |\n|---|---|---|---|---|`)
+  for (const read of await readsOf(client, ledger)) if (`${read.group}: ${read.name}`.includes(args.only)) await measure(read)
+  if (args.backup)
+    await measureMemory('backup', async () => (await writeBackup({ url: postgres.url, folder: path.join(folder.path, `backup-${process.pid}`), nowMs: Date.now() })).tables.length)
+  if (args.prune) {
+    await ledger.applyFleet(
+      OPERATOR,
+      { version: 1, gateways: [], agents: [], retention: { prompts_days: 15, jobs_days: 15, attempts_days: 15, events_days: 15, accesses_days: 15, observations_days: 15 } },
+      { dryRun: false, prune: false },
     )
+    await measureMemory('prune', () => pruneLedger(database.db, { nowMs: Date.now(), actor: { kind: 'operator', id: 'bench' }, dryRun: false }))
   }
-  await client.end()
 } finally {
+  await database.close()
+  await client.end().catch(() => undefined)
   await postgres.stop()
-  await rm(folder, { recursive: true, force: true })
+  await folder.remove()
+}
+
+async function head(): Promise<void> {
+  const { rows } = await client.query<Record<string, number>>(`
+    select (select count(*)::int from jobs where finished_at is not null) as finished, (select count(*)::int from jobs where finished_at is null) as open, (select count(*)::int from job_transitions) as transitions,
+      (select count(*)::int from standing_order_runs) as slots, (select count(*)::int from events) as events, (select count(*)::int from accesses) as reads`)
+  const { version } = await probePostgres(postgres.url)
+  console.log(`${setting(version)} Load ${loadavg()[0]?.toFixed(1) ?? ''}.\n`)
+  console.log(
+    `${Object.entries(rows[0] ?? {})
+      .map(([name, count]) => `${count.toLocaleString('en')} ${name}`)
+      .join(', ')}, ${FILLING.agents} agents.\n`,
+  )
+}
+
+async function measure({ group, name, read, unbounded }: Read): Promise<void> {
+  const took: number[] = []
+  let rows = 0
+  const sent = await statementsOf(async () => (rows = await read()))
+  for (let run = 0; run < RUNS; run += 1) {
+    const startedMs = performance.now()
+    await read()
+    took.push(performance.now() - startedMs)
+  }
+  took.sort((a, b) => a - b)
+  const [median, slowest] = [took[Math.floor(RUNS / 2)] ?? 0, took.at(-1) ?? 0]
+  const verdict = unbounded === true ? 'whole history' : median > LIMIT_MS ? `over ${LIMIT_MS} ms` : ''
+  console.log(`| ${group}: ${name} | ${rows} | ${median.toFixed(1)} ms | ${slowest.toFixed(1)} ms | ${verdict} |`)
+  if (verdict.startsWith('over')) process.exitCode = 1
+  if (args.plans) for (const plan of await plansOf(client, sent)) console.error(`\n-- ${group}: ${name}\n${plan}`)
+}
+
+/** How long it takes and by how much the process grows meanwhile, looked at often enough to see a peak. */
+async function measureMemory(what: string, work: () => Promise<unknown>): Promise<void> {
+  const [startedMs, before] = [performance.now(), process.memoryUsage.rss()]
+  let peak = before
+  const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
+  await work().finally(() => clearInterval(watch))
+  const mb = (bytes: number): number => Math.round(bytes / 1024 / 1024)
+  console.log(`\n\`agentbus ${what}\` of it took ${((performance.now() - startedMs) / 1_000).toFixed(0)} s; the process had ${mb(before)} MB before and ${mb(peak)} MB at most.`)
 }

@@ -1961,7 +1961,7 @@ create view stuck_jobs_v as
     j.escalate_at,
     j.answer
    FROM (jobs j
-     JOIN job_attempts a ON ((a.id = j.current_attempt_id)))
+     JOIN job_attempts a ON (((a.job_id = j.id) AND (a.id = j.current_attempt_id))))
   WHERE ((a.finished_at IS NULL) AND (a.leased_until < now()));
 create view system_health_snapshot_v as
  WITH queue AS (

@@ -14,7 +14,8 @@ import type { DeliveryRow } from './rows.js'
 /** After so many tries a delivery has failed: with the waits below, after about a day. */
 export const MOST_TRIES = 30
 const FIRST_WAIT_MS = 2_000
-const LONGEST_WAIT_MS = 3_600_000
+/** No try is put off for longer. */
+export const LONGEST_WAIT_MS = 3_600_000
 
 /** Milliseconds until the next try: twice as long after each, at least as long as the receiver asked for. */
 export function waitAfter(tries: number, askedMs = 0): number {

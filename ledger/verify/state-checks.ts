@@ -32,6 +32,23 @@ export const GUARDS = [
   'prunes_name_their_rows',
   'jobs_pruned_by_a_prune',
   'jobs_pruned_are_final',
+  'control_changes_append_only',
+  'control_changes_no_truncate',
+  'controls_no_delete',
+  'controls_lifted_are_final',
+  'controls_begin_stays',
+  'controls_have_history',
+  'alert_history_append_only',
+  'alert_history_no_truncate',
+  'alert_attempts_append_only',
+  'alert_attempts_no_truncate',
+  'alerts_no_delete',
+  'alerts_resolved_are_final',
+  'alerts_have_history',
+  'alert_deliveries_no_delete',
+  'alert_deliveries_done_are_final',
+  'alert_silences_no_delete',
+  'alert_silences_lifted_are_final',
 ] as const
 
 const guards: SqlCheck = {

@@ -1,7 +1,9 @@
 import type { AttemptId } from '../../contracts/ids.js'
 import type { SignatureCheck } from '../audit/signing.js'
+import { ALERTS } from './alert-checks.js'
 import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
+import { CONTROLS } from './control-checks.js'
 import { HAND_OFF_CHECKS } from './hand-off-checks.js'
 import { walkPrompts } from './prompts.js'
 import { checkPrunes } from './prunes.js'
@@ -31,7 +33,7 @@ export interface VerifyOptions extends Bounds {
 }
 
 /** Raised when the positions or the checks become others than those that an older build wrote down. */
-export const STATE_VERSION = 2
+export const STATE_VERSION = 3
 
 /** What is written down between two pages. */
 export interface VerifyState {
@@ -120,7 +122,10 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
       },
     },
-    ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, ORPHANS].map((check) => ({ name: check.name, run: () => runStatements(reader.client, check, options) })),
+    ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, CONTROLS, ALERTS, ORPHANS].map((check) => ({
+      name: check.name,
+      run: () => runStatements(reader.client, check, options),
+    })),
     {
       name: 'slots',
       run: async (walk) => {
