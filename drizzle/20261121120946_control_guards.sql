@@ -1,3 +1,13 @@
+-- Controls from before there was a history of them get theirs: how each began, and that it was lifted.
+insert into control_changes (control_id, seq, change, reason, actor_kind, actor, at)
+  select id, 1, 'set', reason, set_by_kind, set_by, set_at from controls
+  union all
+  select id, 2, 'resumed', 'lifted before reasons were written down', set_by_kind, coalesce(lifted_by, set_by), lifted_at from controls where lifted_at is not null;
+--> statement-breakpoint
+update controls set last_seq = case when lifted_at is null then 1 else 2 end, lifted_because = case when lifted_at is not null then 'resumed' end,
+  lifted_by_kind = case when lifted_at is not null then set_by_kind end;
+--> statement-breakpoint
+
 -- What is written down of a control stays.
 create trigger control_changes_append_only before update or delete on control_changes for each row execute function refuse_change();
 --> statement-breakpoint

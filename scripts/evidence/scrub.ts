@@ -15,12 +15,15 @@ export function scrub(output: string): string {
     .replace(/^npm (warn|notice) .*\n/gm, '')
     .replace(/\b(postgres(?:ql)?|rediss?):\/\/[^\s"'@/]*@/g, '$1://…@')
     .replace(/\b(abt|aat)_[A-Za-z0-9_-]+/g, '$1_…')
-    .replace(new RegExp(`${escaped(tmpdir())}/[\\w.-]+`, 'g'), '<temp>')
-  return machine
-    .filter(([text]) => text.length > 1)
-    .reduce((said, [text, instead]) => said.replaceAll(new RegExp(`(?<![\\w.-])${escaped(text)}(?![\\w])`, 'g'), instead), clean)
-    .replace(/^\s*\n/, '')
-    .trimEnd()
+  return (
+    machine
+      .filter(([text]) => text.length > 1)
+      .reduce((said, [text, instead]) => said.replaceAll(new RegExp(`(?<![\\w.-])${escaped(text)}(?![\\w])`, 'g'), instead), clean)
+      // After the project's own folder, which may lie in it.
+      .replace(new RegExp(`${escaped(tmpdir())}/[\\w.-]+`, 'g'), '<temp>')
+      .replace(/^\s*\n/, '')
+      .trimEnd()
+  )
 }
 
 function escaped(text: string): string {

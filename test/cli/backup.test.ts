@@ -323,7 +323,7 @@ test('a ledger restored into another cluster, whose transactions count from lowe
     await tamper(target, [`update job_transitions set note = 'x' where job_id = $1 and seq = 2`, [id]])
 
     expect(restored).toMatchObject({ code: 0, stderr: '' })
-    expect(restored.stdout).toMatch(/^2:[0-9a-f]{64} .*after a restore$/m)
+    expect(restored.stdout).toMatch(/^\d+:[0-9a-f]{64} .*after a restore$/m)
     expect(taken).toMatchObject({ kind: 'taken', checkpoint: { seq: (before[0]?.n ?? 0) + 1 } })
     expect(kindsOf(await verifyNow(target))).toEqual(['chains/row_changed'])
     await database.close()

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runCli } from '../../cli/run.js'
 import { createPostgresBackend } from '../../queues/postgres-backend.js'
+import { STATE_VERSION } from '../../ledger/verify/verify.js'
 import { entryId } from '../../queues/catalogue.js'
 import { aJob, freshLedger, TEST_SECRET, type TestLedger } from '../support/ledger.js'
 import { tamper } from '../support/verify.js'
@@ -130,10 +131,10 @@ describe('--resume', () => {
     const { rows } = await t.database.pool.query<{ name: string }>(`select datname || ':' || oid as name from pg_database where datname = current_database()`)
     const file = path.join(folder, 'state.json')
     const done = [{ check: 'chains', verdict: 'ok', examined: 123_456, violations: [] }]
-    await writeFile(file, JSON.stringify({ version: 2, ledger: rows[0]?.name, since: null, done, open: null }))
+    await writeFile(file, JSON.stringify({ version: STATE_VERSION, ledger: rows[0]?.name, since: null, done, open: null }))
 
     const resumed = await cli(['verify', '--no-queues', '--resume', file])
-    await writeFile(file, JSON.stringify({ version: 2, ledger: 'another:1', since: null, done, open: null }))
+    await writeFile(file, JSON.stringify({ version: STATE_VERSION, ledger: 'another:1', since: null, done, open: null }))
     const refused = await cli(['verify', '--no-queues', '--resume', file])
 
     expect(resumed.stdout).toContain('123,456 rows')
