@@ -43,7 +43,7 @@ const FULL = {
   'most-seconds': '20',
 }
 
-/** Every section on both backends in less than a minute; the figures say that it works, not how fast. */
+/** Every section on both backends in some two minutes; the figures say that it works, not how fast. */
 const SHORT = {
   ...FULL,
   runs: '1',

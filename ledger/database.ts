@@ -173,7 +173,7 @@ function whatToTell(error: unknown): unknown {
 export function isAway(error: unknown): boolean {
   const state = sqlStateOf(error)
   if (state !== undefined && AWAY.has(state)) return true
-  return /connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|server closed the connection/i.test(
+  return /connection terminated|timeout exceeded when trying to connect|is not queryable|server closed the connection/i.test(
     messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error),
   )
 }

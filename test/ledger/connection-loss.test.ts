@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import pg from 'pg'
 import { expect, test, vi } from 'vitest'
 import { CreateJobBody } from '../../contracts/jobs.js'
+import { isAway } from '../../ledger/database.js'
 import { freshLedger, OPERATOR } from '../support/ledger.js'
 
 test('a pool whose connections were all cut serves again, and keeps no client', async () => {
@@ -23,3 +24,10 @@ test('a pool whose connections were all cut serves again, and keeps no client', 
   await admin.end()
   await t.close()
 })
+
+test.each(['Client was closed and is not queryable', 'Client has encountered a connection error and is not queryable', 'Connection terminated unexpectedly'])(
+  'what a connection says that has just gone (%s) means: away, come again',
+  (message) => {
+    expect(isAway(new Error('Failed query', { cause: new Error(message) }))).toBe(true)
+  },
+)

@@ -7,7 +7,7 @@ import { readOptions } from '../../bench/options.js'
 import { render } from '../../bench/render.js'
 import { verdicts } from '../../bench/targets.js'
 
-/** The short form takes less than a minute on a machine that has nothing else to do. */
+/** The short form takes some two minutes on a machine that has nothing else to do. */
 const PATIENCE_MS = 480_000
 
 let results: Results
