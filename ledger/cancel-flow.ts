@@ -29,9 +29,9 @@ interface Named {
  * made meanwhile is found too; a job that is left to run may still make more afterwards.
  * @throws AGENTBUS_JOB_NOT_FOUND when nothing ever belonged to it
  */
-export async function cancelFlow(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, db: Db, request: CancelFlow): Promise<CancelledFlow> {
+export async function cancelFlow(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, request: CancelFlow): Promise<CancelledFlow> {
   const { body } = request
-  await mustBeKnown(db, body)
+  await run((tx) => mustBeKnown(tx, body))
   const cancelled: Named[] = []
   let count = 0
   for (;;) {
@@ -46,9 +46,11 @@ export async function cancelFlow(run: <T>(work: (tx: Tx) => Promise<T>) => Promi
     count += found
     if (found === 0) break
   }
-  const left = await openOf(db, body, sql`true`, MOST_NAMED)
-  const { rows } = await db.execute<{ n: number }>(sql`select count(*)::int as n from (${belongs(body)}) b join jobs j on j.id = b.id where j.finished_at is null`)
-  return { cancelled: count, left_running: rows[0]?.n ?? 0, jobs: [...cancelled, ...left].slice(0, MOST_NAMED) }
+  return run(async (tx) => {
+    const left = await openOf(tx, body, sql`true`, MOST_NAMED)
+    const { rows } = await tx.execute<{ n: number }>(sql`select count(*)::int as n from (${belongs(body)}) b join jobs j on j.id = b.id where j.finished_at is null`)
+    return { cancelled: count, left_running: rows[0]?.n ?? 0, jobs: [...cancelled, ...left].slice(0, MOST_NAMED) }
+  })
 }
 
 async function cancelPage(tx: Tx, { body, actor }: CancelFlow, after: string): Promise<{ cancelled: Named[]; last: string | undefined }> {

@@ -12,7 +12,8 @@ import { cancelRunning } from './keep-controls.js'
 import { requireRight } from './policies.js'
 
 export interface ControlCommandDeps extends CallerDeps {
-  readonly db: () => Db
+  /** Reads outside a transaction. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
+  readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   /** Cancels a run of a workflow, and answers the jobs that still run. @throws AGENTBUS_WORKFLOW_OVER, AGENTBUS_WORKFLOW_NOT_FOUND */
   readonly cancelWorkflow: (context: CommandContext, id: WorkflowRunId, body: { readonly reason: string; readonly running: 'leave' | 'cancel' }) => Promise<CancelledFlow>
 }
@@ -52,9 +53,10 @@ export class ControlCommands {
       return { control: await viewOf(tx, Number(control.id)), changed, cancelled: 0, created: changed && Number(control.last_seq) === 1 }
     })
     if (answer.replayed === true || answer.control === null || answer.control.running !== 'cancel') return answer
-    const cancelled = await cancelRunning(this.#deps.run, answer.control.id)
+    const { id } = answer.control
+    const cancelled = await cancelRunning(this.#deps.run, id)
     if (cancelled === 0) return answer
-    const amended = { ...answer, cancelled, control: await viewOf(this.#deps.db(), answer.control.id) }
+    const amended = { ...answer, cancelled, control: await this.#deps.read((db) => viewOf(db, id)) }
     await this.#deps.run((tx) => amendAnswer(tx, context, amended))
     return amended
   }
@@ -77,7 +79,7 @@ export class ControlCommands {
       return { answer: null as CancelledFlow | null }
     })
     if (known.replayed === true && known.answer !== null) return { ...known.answer, replayed: true }
-    const answer = await cancelFlow(this.#deps.run, this.#deps.db(), { body, actor: actorOf(context.caller) })
+    const answer = await cancelFlow(this.#deps.run, { body, actor: actorOf(context.caller) })
     await this.#deps.run((tx) => amendAnswer(tx, context, { answer }))
     return answer
   }

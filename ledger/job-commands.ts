@@ -45,7 +45,8 @@ export interface CommandDeps {
   readonly hint: (hint: Hint) => void
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly limits: Limits
-  readonly db: () => Db
+  /** Reads outside a transaction. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
+  readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   readonly nowMs: () => number
   readonly random: () => number
   readonly retryBaseSeconds: number
@@ -72,7 +73,7 @@ export class JobCommands {
   }
 
   async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
-    if (context.idempotency === undefined && isPlain(named) && (await this.#deps.limits.hasRoom(this.#deps.db(), [named]))) {
+    if (context.idempotency === undefined && isPlain(named) && (await this.#deps.read((db) => this.#deps.limits.hasRoom(db, [named])))) {
       const job = await this.#deps.hot.create(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
       if (job !== undefined) {
         this.#deps.hint({ outbox: true })
@@ -221,7 +222,7 @@ export class JobCommands {
   /** What a caller sends counts before it is looked at any further. @throws AGENTBUS_LIMIT_REACHED */
   async #rate(caller: Caller, jobs: readonly unknown[]): Promise<void> {
     if (jobs.length === 0) return
-    const config = await this.#deps.limits.config(this.#deps.db())
+    const config = await this.#deps.read((db) => this.#deps.limits.config(db))
     if (!limitsRates(config)) return
     const sent = { jobs: jobs.length, bytes: jobs.reduce((sum: number, job) => sum + Buffer.byteLength(JSON.stringify(job)), 0) }
     await this.#deps.run((tx) => takeFromRates(tx, caller, config, sent))

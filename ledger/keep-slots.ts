@@ -36,8 +36,9 @@ export interface KeptSlots {
   readonly waiting: number
 }
 
-/** How long a slot that something keeps back is left alone. */
+/** How long a slot that something keeps back is left alone: at most, and at least. */
 const LOOK_AGAIN_MS = 5_000
+const LOOK_AGAIN_SOON_MS = 250
 const MOST_SLOTS = 5_000
 /** No attempt lives longer: its deadline is at most a day and a margin after its start. */
 const LONGEST_ATTEMPT_MS = 25 * 3_600_000
@@ -83,7 +84,7 @@ async function keepOrder(tx: Tx, slots: readonly Due[], request: KeepRequest, ke
       await moveSlot(tx, { runId: slot.id, to: 'skipped', cause: 'paused', actor, details: { scope: pause?.scope, control_id: pause?.controlId }, nowMs })
     }
     const waiting = inTime.filter((slot) => !skipped.includes(slot))
-    await lookAgain(tx, waiting, Math.min(nowMs + LOOK_AGAIN_MS, ...waiting.map((slot) => slot.grace_ms + 1)))
+    await lookAgain(tx, waiting, Math.min(...waiting.map((slot) => nextLook(slot, nowMs))))
     await lookAgain(tx, late.wanted, nowMs + LOOK_AGAIN_MS)
     kept.skipped += skipped.length
     kept.waiting += waiting.length + late.wanted.length
@@ -94,6 +95,12 @@ async function keepOrder(tx: Tx, slots: readonly Due[], request: KeepRequest, ke
   for (const slot of late.wanted) await startSlot(tx, { orderId: slot.order_id, slotMs: slot.slot_ms, nowMs, actor, trigger: 'catch_up', mayOverlap: true })
   kept.caughtUp += late.wanted.length
   kept.started += inTime.length
+}
+
+/** After half of what is left of the grace, so that a slot is in time when what keeps it back passes soon; then once it is past. */
+function nextLook(slot: Due, nowMs: number): number {
+  const halfway = Math.max(LOOK_AGAIN_SOON_MS, (slot.grace_ms - nowMs) / 2)
+  return Math.min(nowMs + Math.min(LOOK_AGAIN_MS, halfway), slot.grace_ms + 1)
 }
 
 async function lookAgain(tx: Tx, slots: readonly Due[], atMs: number): Promise<void> {
@@ -197,10 +204,11 @@ async function missCause(tx: Tx, slot: Due): Promise<{ cause: MissCause; details
           or (c.scope = 'gateway' and c.target = ${slot.gateway_id}) or (c.scope = 'order' and c.target = ${orderKey(slot.definition)}))
       order by c.scope limit 1
     ), open_run as (
+      -- One that went on from before the slot was due until its grace was over: a shorter one would have let it start.
       select r.id from standing_order_runs r
-      where r.order_id = ${slot.order_id}::uuid and r.started_at <= ${until}::timestamptz and r.finished_at >= ${at}::timestamptz
+      where r.order_id = ${slot.order_id}::uuid and r.started_at <= ${at}::timestamptz and r.finished_at >= ${until}::timestamptz
       union all
-      select r.id from standing_order_runs r where r.order_id = ${slot.order_id}::uuid and r.status = 'started' and r.started_at <= ${until}::timestamptz
+      select r.id from standing_order_runs r where r.order_id = ${slot.order_id}::uuid and r.status = 'started' and r.started_at <= ${at}::timestamptz
       limit 1
     )
     select case

@@ -127,7 +127,7 @@ export class Ledger {
     this.random = options.random
     this.#hot = new HotPath(options.database)
     this.accesses = new AccessLog({ db: () => this.db })
-    this.console = new ConsoleReads({ db: () => this.db })
+    this.console = new ConsoleReads({ db: () => this.db, read: (work) => this.#read(work) })
     this.limits = new Limits({ nowMs: options.nowMs })
     this.waits = new JobWaits(this.hints, () => this.db)
     this.hints.listen((hint) => {
@@ -141,7 +141,7 @@ export class Ledger {
       hint: (hint) => this.hints.give(hint),
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
       limits: this.limits,
-      db: () => this.db,
+      read: (work) => this.#read(work),
       nowMs: options.nowMs,
       random: options.random,
       retryBaseSeconds: options.retryBaseSeconds,
@@ -152,10 +152,10 @@ export class Ledger {
     this.workflows = new WorkflowCommands(asCaller)
     this.controls = new ControlCommands({
       ...asCaller,
-      db: () => this.db,
+      read: (work) => this.#read(work),
       cancelWorkflow: (context, id, body) => this.workflows.cancelWithJobs(context, id, body),
     })
-    this.alerts = new AlertCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller), db: () => this.db })
+    this.alerts = new AlertCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller), read: (work) => this.#read(work) })
     this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }

@@ -54,7 +54,7 @@ export async function planSlots(tx: Tx, request: PlanRequest): Promise<{ orders:
       agent_id: order.agent_id,
       slot_at: instantOf(atMs),
       grace_until: instantOf(atMs + order.definition.grace_seconds * 1_000),
-      look_at: instantOf(atMs + Math.min(TICK_PATIENCE_MS, order.definition.grace_seconds * 500)),
+      look_at: instantOf(atMs + Math.min(TICK_PATIENCE_MS, order.definition.grace_seconds * 250)),
     })),
   )
   if (slots.length > 0) {

@@ -19,17 +19,25 @@ const AT_ONCE = 2
 /** SQLSTATE of a statement that ran into its timeout. */
 const CANCELLED = '57014'
 
+export interface ConsoleReadsOptions {
+  readonly db: () => Db
+  /** For single statements. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
+  readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
+}
+
 /**
  * The reads of the console. Each page is one read-only snapshot that ends after five seconds, and at most two run at once in
  * a process: whoever looks never holds up whoever works.
  */
 export class ConsoleReads {
   readonly #db: () => Db
+  readonly #read: ConsoleReadsOptions['read']
   #running = 0
   readonly #waiting: (() => void)[] = []
 
-  constructor(options: { readonly db: () => Db }) {
+  constructor(options: ConsoleReadsOptions) {
     this.#db = options.db
+    this.#read = options.read
   }
 
   fleet = () => this.#page(fleetBoard)
@@ -48,8 +56,8 @@ export class ConsoleReads {
       lanes: await laneBoard(tx, window),
     }))
   /** Outside the queue of pages: what tells them that something has changed must not wait for them. */
-  pulse = () => pulse(this.#db())
-  eventsAfter = (floor: string, limit: number) => eventsAfter(this.#db(), floor, limit)
+  pulse = () => this.#read(pulse)
+  eventsAfter = (floor: string, limit: number) => this.#read((db) => eventsAfter(db, floor, limit))
 
   async #page<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
     if (this.#running >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve))
@@ -62,7 +70,7 @@ export class ConsoleReads {
         return work(tx)
       })
     } catch (error) {
-      if (sqlStateOf(error) === CANCELLED)
+      if (error instanceof AgentbusError && sqlStateOf(error.cause) === CANCELLED)
         throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'Reading that took longer than five seconds; a shorter window reads less.', {}, { cause: error })
       throw error
     } finally {

@@ -6,6 +6,8 @@ import type { LedgerFacts } from './ledger-facts.js'
 export interface Evidence {
   readonly commands: readonly Command[]
   readonly failures: readonly Failure[]
+  /** What the API has logged of the requests it could not serve, by request id. For the reader of a verdict only. */
+  readonly reasons: ReadonlyMap<string, string>
   readonly runs: readonly GatewayRun[]
   /** When each gateway lost its memory. */
   readonly memoryLosses: Readonly<Record<string, readonly number[]>>
@@ -51,8 +53,10 @@ export function judge(evidence: Evidence): Verdict[] {
       evidence.commands.filter(({ outcome }) => outcome === 'refused'),
       (command) => refusalFault(command, index),
     ),
-    verdict('a failure says what it is', evidence.failures, ({ request, status, code }) =>
-      status === 503 && code === 'AGENTBUS_UNAVAILABLE' ? undefined : `${request} was answered ${status} ${code ?? 'without a code'}`,
+    verdict('a failure says what it is', evidence.failures, ({ request, status, code, requestId }) =>
+      status === 503 && code === 'AGENTBUS_UNAVAILABLE'
+        ? undefined
+        : `${request} was answered ${status} ${code ?? 'without a code'}; the log says: ${evidence.reasons.get(requestId) ?? 'nothing'}`,
     ),
     verdict('every run is explained by an attempt', evidence.runs, (run) => unexplained(run, evidence, index)),
     verdict('a run is doubled only where the gateway had lost its memory', [...groups(evidence.runs, ({ key }) => key ?? '')], ([key, runs]) => doubled(key, runs, evidence)),

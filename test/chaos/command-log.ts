@@ -29,6 +29,8 @@ export interface Failure {
   readonly status: number
   /** Of its problem document; undefined when there was none. */
   readonly code: string | undefined
+  /** By which the API's own log is searched. */
+  readonly requestId: string
   readonly atMs: number
 }
 
@@ -76,7 +78,7 @@ export async function once(
     })
     const text = await answer.body.text()
     if (answer.statusCode >= 500 || answer.statusCode === 429) {
-      wire.log.failures.push({ request: `${method} ${path}`, status: answer.statusCode, code: codeOf(text), atMs: Date.now() })
+      wire.log.failures.push({ request: `${method} ${path}`, status: answer.statusCode, code: codeOf(text), requestId: String(answer.headers['x-request-id'] ?? ''), atMs: Date.now() })
       return undefined
     }
     return { status: answer.statusCode, body: JSON.parse(text) as Record<string, unknown> }

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { spawnRole } from '../support/own-processes.js'
 import type { ProcessName } from './schedule.js'
@@ -6,11 +7,19 @@ import type { ProcessName } from './schedule.js'
 const RESTART_MS = 300
 const TAIL = 3_000
 
+/** What a process says of itself, for whoever has to explain a verdict. */
+export interface Heard {
+  /** It has ended, and nobody had struck it. */
+  readonly untouchedExit: (what: string) => void
+  /** It could not serve a request. */
+  readonly failedRequest: (requestId: string, why: string) => void
+}
+
 /** A process of the bus that is started again whenever it ends, as systemd or Kubernetes would. */
 export class Member {
   readonly name: ProcessName
   readonly #env: Record<string, string>
-  readonly #onUntouchedExit: (what: string) => void
+  readonly #heard: Heard
   #child: ChildProcess | undefined
   #lives = 0
   #wanted = false
@@ -20,10 +29,10 @@ export class Member {
   #struck: ChildProcess | undefined
   #stopped = false
 
-  constructor(name: ProcessName, env: Record<string, string>, onUntouchedExit: (what: string) => void) {
+  constructor(name: ProcessName, env: Record<string, string>, heard: Heard) {
     this.name = name
     this.#env = env
-    this.#onUntouchedExit = onUntouchedExit
+    this.#heard = heard
   }
 
   /** How often it has been started. */
@@ -77,6 +86,7 @@ export class Member {
       child.stderr?.on('data', (chunk: Buffer) => {
         tail = (tail + chunk.toString()).slice(-TAIL)
       })
+      if (child.stderr !== null) createInterface(child.stderr).on('line', (line) => this.#hear(line))
       const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
       // A start that fails is no fault: its stores may be cut off. It is tried again.
       void started.then(
@@ -88,8 +98,14 @@ export class Member {
       )
       await ended
       if (works && !this.#stopped && this.#struck !== child)
-        this.#onUntouchedExit(`${this.name} ended by itself (exit code ${child.exitCode ?? child.signalCode ?? 'none'}): ${tail.trim().split('\n').slice(-2).join(' | ')}`)
+        this.#heard.untouchedExit(`${this.name} ended by itself (exit code ${child.exitCode ?? child.signalCode ?? 'none'}): ${tail.trim().split('\n').slice(-2).join(' | ')}`)
       await sleep(RESTART_MS)
     }
+  }
+
+  #hear(line: string): void {
+    if (!line.includes('"event":"http.failed"')) return
+    const { request_id: requestId, err } = JSON.parse(line) as { request_id: string; err: string }
+    this.#heard.failedRequest(requestId, err)
   }
 }

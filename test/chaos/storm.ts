@@ -69,6 +69,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const { seed, backend, stormMs } = options
   const log = new CommandLog()
   const untouchedExits: string[] = []
+  const reasons = new Map<string, string>()
   const apiPort = await freePort()
   const apiUrl = `http://127.0.0.1:${apiPort}`
   const links = new Map<string, TcpProxy>()
@@ -111,7 +112,10 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
       DATABASE_URL: await behindProxy(postgresUrl, links, `${name}>postgres`, undo),
       ...(options.redis === undefined ? { AGENTBUS_QUEUE_BACKEND: 'postgres' } : { REDIS_URL: await behindProxy(redisUrlOf(options.redis), links, `${name}>redis`, undo) }),
     }
-    const member = new Member(name, env, (what) => untouchedExits.push(what))
+    const member = new Member(name, env, {
+      untouchedExit: (what) => untouchedExits.push(what),
+      failedRequest: (requestId, why) => reasons.set(requestId, why),
+    })
     members.set(name, member)
     undo.push(() => member.stop())
   }
@@ -134,7 +138,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const facts = await readFacts(db, slotsWanted)
   const runs = runsOf(gateways)
   const memoryLosses = Object.fromEntries(gateways.map((gateway) => [gateway.name, gateway.memoryLosses]))
-  const evidence: Evidence = { commands: log.commands, failures: log.failures, runs, memoryLosses, gatewayOf: AGENTS, ledger: facts, settling, untouchedExits }
+  const evidence: Evidence = { commands: log.commands, failures: log.failures, reasons, runs, memoryLosses, gatewayOf: AGENTS, ledger: facts, settling, untouchedExits }
   const verdicts = judge(evidence)
   const count = (outcome: string): number => log.commands.filter((command) => command.outcome === outcome).length
   const counts = {

@@ -52,7 +52,7 @@ async function expectEachOnce(order: string, slots: readonly SlotView[], everyMs
 test('the only worker killed over several slots: each of them is a row, missed with its cause or caught up', async () => {
   c = await startCluster({ agents: { devops: { concurrency: 8 } } })
   const victim = await c.spawn('worker')
-  const strict = { name: 'strict', every_seconds: 1, grace_seconds: 3 }
+  const strict = { name: 'strict', every_seconds: 1, grace_seconds: 5 }
   const kind = { name: 'kind', every_seconds: 2, grace_seconds: 1, catch_up: 'all', overlap: 'queue' }
   const beganMs = Date.now() + 2_000
   await apply(strict, kind)
@@ -61,7 +61,7 @@ test('the only worker killed over several slots: each of them is a row, missed w
   await kill(victim)
   const downMs = Date.now()
   // Nothing is waited for here: the outage has to last.
-  await pause(12_000)
+  await pause(14_000)
   const upMs = Date.now()
   await c.spawn('worker')
   await c.until('slots are run again', async () => (await slotsBetween('devops/strict', upMs, Date.now())).filter((slot) => slot.status === 'completed').length >= 3)

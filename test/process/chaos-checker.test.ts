@@ -40,7 +40,8 @@ const secondRun: GatewayRun = { ...run, runId: 'run-2', key: 'a-2', attemptId: '
 function evidence(doctored: Partial<Evidence> = {}): Evidence {
   return {
     commands: [created, completed, handedOn],
-    failures: [{ request: 'POST /v1/jobs', status: 503, code: 'AGENTBUS_UNAVAILABLE', atMs: 1_000 }],
+    failures: [{ request: 'POST /v1/jobs', status: 503, code: 'AGENTBUS_UNAVAILABLE', requestId: 'r1', atMs: 1_000 }],
+    reasons: new Map([['r2', 'a statement that is not there']]),
     runs: [run, secondRun],
     memoryLosses: { 'gw-1': [] },
     gatewayOf: { amber: 'gw-1' },
@@ -145,8 +146,8 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
   ],
   [
     'an error that says nothing',
-    { failures: [...whole.failures, { request: 'POST /v1/jobs', status: 500, code: 'AGENTBUS_INTERNAL', atMs: 1_000 }] },
-    /^a failure says what it is: POST \/v1\/jobs was answered 500 AGENTBUS_INTERNAL$/,
+    { failures: [...whole.failures, { request: 'POST /v1/jobs', status: 500, code: 'AGENTBUS_INTERNAL', requestId: 'r2', atMs: 1_000 }] },
+    /^a failure says what it is: POST \/v1\/jobs was answered 500 AGENTBUS_INTERNAL; the log says: a statement that is not there$/,
   ],
   ['a worker that fell over', { untouchedExits: ['worker-1 ended by itself'] }, /^no process ends that nobody has touched: worker-1 ended by itself$/],
 ]
