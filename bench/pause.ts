@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 
 /** What one pause under load showed, in milliseconds. */
 export interface PauseTry {
-  /** From the answer of the pause to the last run that began; 0 when none began after it. */
+  /** From the HTTP answer of the pause to the last run that began; 0 when none began after it. */
   readonly lastStartMs: number
   /** Runs that began after a second from the answer, while the pause was still in force. */
   readonly startedAfterQuiet: number
@@ -66,9 +66,9 @@ function until(at: number): Promise<void> {
 
 const HEAD = `# Pause under load
 
-\`WRITE_RESULTS=1 npx vitest run --project redis test/integration/controls.test.ts\`; \`--project postgres\` for the other backend. Three sets of workers on one
+\`WRITE_RESULTS=1 npx vitest run --project redis test/integration/pause.test.ts\`; \`--project postgres\` for the other backend. An API and three worker processes on one
 ledger and one queue store, four agents with four places each, a backlog of ${BACKLOG} jobs; 20 times everything is paused in the middle of it, watched for more than
-a second, and resumed. Milliseconds from the answer of the pause to the last run that began at the gateway, and from the answer of the resume to the first.
+a second, and resumed. Milliseconds from the HTTP answer of the pause to the last run that began at the gateway, and from the answer of the resume to the first.
 The target is that nothing begins later than a second after the answer; the test fails otherwise.
 `
 

@@ -35,13 +35,13 @@ export function render(results: Results): string {
     `Medians of ${String(results.arguments['runs'])} interleaved runs (lowest–highest). \`npm run bench\`; figures as data: [peers.json](peers.json). What is measured and how: [performance](../../docs/performance.md).`,
     '',
   ]
-  if (Number(results.arguments['runs']) < ENOUGH_RUNS)
-    lines.push(`**A trial with fewer than ${ENOUGH_RUNS} runs: it shows the form of the page, and no figure in it is a result.**`, '')
+  const isTrial = Number(results.arguments['runs']) < ENOUGH_RUNS
+  if (isTrial) lines.push(`**A trial with fewer than ${ENOUGH_RUNS} runs: it shows the form of the page, and no figure in it is a result.**`, '')
   const given = Object.fromEntries(Object.entries(results.arguments).map(([name, value]) => [name, String(value)]))
   const targets = verdicts(results)
   if (targets.length > 0) {
     lines.push('## Targets', '', '| target | measured | |', '|---|---|---|')
-    for (const { target, measured, met } of targets) lines.push(`| ${target} | ${measured} | ${met ? 'met' : '**NOT met**'} |`)
+    for (const { target, measured, met } of targets) lines.push(`| ${target} | ${measured} | ${isTrial ? 'a trial' : met ? 'met' : '**NOT met**'} |`)
     lines.push('')
   }
   for (const [section, title] of Object.entries(TITLES) as [Section, string][]) {

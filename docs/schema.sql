@@ -977,6 +977,7 @@ CREATE INDEX jobs_blocked_on_approval_idx ON public.jobs USING btree (((waits_fo
 CREATE INDEX jobs_blocked_on_event_idx ON public.jobs USING btree (((waits_for ->> 'topic'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'event'::text));
 CREATE INDEX jobs_blocked_on_job_idx ON public.jobs USING btree (((waits_for ->> 'job_id'::text))) WHERE ((status = 'blocked'::job_status) AND ((waits_for ->> 'kind'::text) = 'job'::text));
 CREATE INDEX jobs_correlation_idx ON public.jobs USING btree (correlation_key, id DESC NULLS LAST) WHERE (correlation_key IS NOT NULL);
+CREATE INDEX jobs_created_at_idx ON public.jobs USING brin (created_at) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX jobs_created_idx ON public.jobs USING btree (namespace, id DESC NULLS LAST);
 CREATE INDEX jobs_dead_letters_idx ON public.jobs USING btree (finished_at DESC NULLS LAST) WHERE ((status = ANY (ARRAY['failed'::job_status, 'dead'::job_status])) AND (buried_at IS NULL));
 CREATE INDEX jobs_escalate_idx ON public.jobs USING btree (escalate_at) WHERE (escalate_at IS NOT NULL);
@@ -1009,6 +1010,7 @@ CREATE INDEX reactions_job_idx ON public.reactions USING btree (job_id) WHERE (j
 CREATE INDEX reactions_pending_idx ON public.reactions USING btree (event_id, subscription_id) WHERE (status = 'pending'::reaction_status);
 CREATE INDEX reactions_subscription_idx ON public.reactions USING btree (subscription_id, event_id DESC NULLS LAST);
 CREATE INDEX standing_order_run_transitions_xact_idx ON public.standing_order_run_transitions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
+CREATE INDEX standing_order_runs_day_idx ON public.standing_order_runs USING brin ((((slot_at AT TIME ZONE 'UTC'::text))::date)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX standing_order_runs_finished_idx ON public.standing_order_runs USING btree (order_id, finished_at) WHERE (started_at IS NOT NULL);
 CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);

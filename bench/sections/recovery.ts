@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import { z } from 'zod'
@@ -33,7 +34,9 @@ export async function recovery(places: readonly Where[], finished: number, optio
       })
       const entries = async (): Promise<number> => {
         const counts = await queue.getJobCounts('waiting', 'prioritized', 'delayed')
-        return Object.values(counts).reduce((sum, one) => sum + one, 0)
+        // A worker that waited already when the agent was paused takes one entry more, and parks its job: that one needs none.
+        const { rows } = await bus.ledger.db.execute<{ n: number }>(sql`select count(*)::int as n from jobs where held_by is not null`)
+        return Object.values(counts).reduce((sum, one) => sum + one, rows[0]?.n ?? 0)
       }
       await until(entries, options.queued)
       for (let run = 0; run < options.runs; run += 1) {

@@ -78,7 +78,13 @@ export async function once(
     })
     const text = await answer.body.text()
     if (answer.statusCode >= 500 || answer.statusCode === 429) {
-      wire.log.failures.push({ request: `${method} ${path}`, status: answer.statusCode, code: codeOf(text), requestId: String(answer.headers['x-request-id'] ?? ''), atMs: Date.now() })
+      wire.log.failures.push({
+        request: `${method} ${path}`,
+        status: answer.statusCode,
+        code: codeOf(text),
+        requestId: String(answer.headers['x-request-id'] ?? ''),
+        atMs: Date.now(),
+      })
       return undefined
     }
     return { status: answer.statusCode, body: JSON.parse(text) as Record<string, unknown> }

@@ -2,10 +2,8 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CancelFlowBody, SetControlBody } from '../../contracts/controls.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
-import { setting } from '../../bench/machine.js'
-import { measurePauses, writeResults } from '../../bench/pause.js'
 import { OPERATOR } from '../support/ledger.js'
-import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
+import { startTestBus, type TestBus } from '../support/bus.js'
 
 const AGENTS = ['a1', 'a2', 'a3', 'a4']
 
@@ -30,29 +28,6 @@ const resume = (scope: 'everything' | 'lane' | 'agent', target?: string) =>
 async function clear(): Promise<void> {
   await t.ledger.controls.cancelFlow(OPERATOR, CancelFlowBody.parse({ flow_key: 'load', reason: 'measured', running: 'cancel' }))
 }
-
-test('20 pauses under load in three processes: nothing starts a second after the answer, and every resume starts work again', { timeout: 240_000 }, async () => {
-  const tries = await measurePauses({
-    tries: 20,
-    startedAt: starts,
-    pause: async () => void (await set({ scope: 'everything' })),
-    resume: async () => void (await resume('everything')),
-    enqueue: async (n) => void (await t.ledger.jobs.createBatch(OPERATOR, { jobs: Array.from({ length: n }, (_none, at) => aJobFor(at)) })),
-    quietMs: 300,
-  })
-  await clear()
-
-  if (process.env['WRITE_RESULTS'] !== undefined) {
-    const { rows } = await t.ledger.db.execute<{ version: string }>(sql`select split_part(current_setting('server_version'), ' ', 1) as version`)
-    await writeResults('bench/results/pause.md', BACKEND, setting(rows[0]?.version ?? ''), tries)
-  }
-  expect(tries.length).toBe(20)
-  for (const { lastStartMs, startedAfterQuiet, backMs } of tries) {
-    expect(lastStartMs).toBeLessThan(1_000)
-    expect(startedAfterQuiet).toBe(0)
-    expect(backMs).toBeLessThan(2_000)
-  }
-})
 
 test('a paused lane parks its jobs without costing an attempt or looking again and again, and they go on when it is resumed', { timeout: 60_000 }, async () => {
   await set({ scope: 'lane', target: 'coding' })

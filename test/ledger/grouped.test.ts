@@ -67,13 +67,13 @@ test('what PostgreSQL refuses for one item is tried one by one, and only that it
   expect(results.map((one) => (one.status === 'fulfilled' ? one.value : 'failed'))).toEqual([20, 'failed', 5])
 })
 
-test('when the connection breaks nobody knows what was written, so nothing is tried again', async () => {
+test.each(['ECONNRESET', '57P01', '08006'])('when the connection breaks (%s) nobody knows what was written, so nothing is tried again', async (code) => {
   let calls = 0
   const grouped = new Grouped<number, number>({
     most: 10,
     work: () => {
       calls += 1
-      return Promise.reject(Object.assign(new Error('Connection terminated unexpectedly'), { code: 'ECONNRESET' }))
+      return Promise.reject(Object.assign(new Error('the connection broke'), { code }))
     },
   })
 

@@ -67,8 +67,9 @@ test('p99 is never below p50', () => {
 
 test('the page, the chart and the verdicts come from the figures: one that is changed changes them', () => {
   const rate = (system: string): Figure | undefined => inSection('rate').find((one) => one.system === system && one.way === 'HTTP' && one.queues === 'redis' && one.finished === 0)
-  const scaled = (factor: number): Results => ({
+  const scaled = (factor: number, runs = 3): Results => ({
     ...results,
+    arguments: { ...results.arguments, runs },
     figures: results.figures.map((one) => (one.section === 'rate' && one.system === 'agentbus' ? { ...one, values: [factor * Number(rate('no ledger')?.values[0])] } : one)),
   })
   const verdictOf = (some: Results): boolean | undefined => verdicts(some).find(({ target }) => target.startsWith('over HTTP') && target.endsWith('Redis'))?.met
@@ -76,6 +77,7 @@ test('the page, the chart and the verdicts come from the figures: one that is ch
   expect([verdictOf(scaled(0.49)), verdictOf(scaled(0.51))]).toEqual([false, true])
   expect(render(scaled(0.49))).not.toBe(render(scaled(0.51)))
   expect(render(scaled(0.49))).toMatch(/\| over HTTP at least 0\.5 [^|]+Redis \| 0\.49 \| \*\*NOT met\*\* \|/)
+  expect(render(scaled(0.49, 1))).toMatch(/\| over HTTP at least 0\.5 [^|]+Redis \| 0\.49 \| a trial \|/)
   expect(chart(scaled(0.49))).toMatch(/^<svg [^]*<\/svg>\n$/)
   expect(chart(scaled(0.49))).not.toBe(chart(scaled(0.51)))
 })

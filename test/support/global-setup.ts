@@ -31,6 +31,17 @@ async function redis(dataDir: string): Promise<{ url: string; stop: () => Promis
   return startPrivateRedis({ dataDir, binary, log: createLogger({ level: 'error', pretty: false }) })
 }
 
+/** Two files run at a time, each with buses and processes of its own: together they need more than a default server has. */
+async function startRoomyPostgres(options: Parameters<typeof startEmbeddedPostgres>[0]): ReturnType<typeof startEmbeddedPostgres> {
+  const first = await startEmbeddedPostgres(options)
+  const owner = new pg.Client({ connectionString: first.url })
+  await owner.connect()
+  await owner.query('alter system set max_connections = 400')
+  await owner.end()
+  await first.stop()
+  return startEmbeddedPostgres(options)
+}
+
 /** Starts the real stores once for the whole run and migrates the template that each file clones. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Crash tests run the build as real processes.
@@ -39,7 +50,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   // PostgreSQL does not run as root: its own user must be able to walk into the folder.
   await chmod(folder, 0o755)
   const log = createLogger({ level: 'error', pretty: false })
-  const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log })
+  const postgres = await startRoomyPostgres({ dataDir: path.join(folder, 'data'), log })
   const store = await redis(path.join(folder, 'data'))
   const templateDatabase = 'agentbus_template'
   const admin = new pg.Client({ connectionString: postgres.url })

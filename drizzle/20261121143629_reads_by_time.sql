@@ -1,0 +1,2 @@
+CREATE INDEX "jobs_created_at_idx" ON "jobs" USING brin ("created_at") WITH (pages_per_range=32,autosummarize=true);--> statement-breakpoint
+CREATE INDEX "standing_order_runs_day_idx" ON "standing_order_runs" USING brin (((slot_at at time zone 'UTC')::date)) WITH (pages_per_range=32,autosummarize=true);

@@ -1,0 +1,56 @@
+import { afterEach, expect, test } from 'vitest'
+import { setting } from '../../bench/machine.js'
+import { measurePauses, writeResults } from '../../bench/pause.js'
+import { CreateJobBody } from '../../contracts/jobs.js'
+import { BACKEND } from '../support/bus.js'
+import { startCluster, type Cluster } from '../support/cluster.js'
+import { OPERATOR } from '../support/ledger.js'
+import { freePort } from '../support/own-stores.js'
+
+const AGENTS = ['a1', 'a2', 'a3', 'a4']
+const WORKERS = 3
+
+let c: Cluster
+afterEach(() => c.stop())
+
+test(`20 pauses under load in ${WORKERS} worker processes: nothing starts a second after the answer, and every resume starts work again`, { timeout: 240_000 }, async () => {
+  const port = await freePort()
+  c = await startCluster({ agents: Object.fromEntries(AGENTS.map((id) => [id, { concurrency: 4 }])), env: { AGENTBUS_PORT: String(port) } })
+  const { token } = await c.ledger.createToken(OPERATOR, { name: 'pauses', role: 'operator' })
+  await Promise.all([c.spawn('api'), ...Array.from({ length: WORKERS }, () => c.spawn('worker'))])
+  const starts: number[] = []
+  c.behave(async (_run, close) => {
+    starts.push(performance.now())
+    await close()
+  })
+  const command = async (path: string, body: Record<string, unknown>): Promise<void> => {
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const answer = await fetch(`http://127.0.0.1:${port}/v1/${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+    expect(answer.ok, await answer.text()).toBe(true)
+  }
+
+  const tries = await measurePauses({
+    tries: 20,
+    startedAt: starts,
+    pause: () => command('controls', { action: 'pause', scope: 'everything', reason: 'a test' }),
+    resume: () => command('controls/resume', { scope: 'everything', reason: 'over' }),
+    enqueue: async (n) => {
+      const jobs = Array.from({ length: n }, (_none, at) => CreateJobBody.parse({ target_agent: AGENTS[at % AGENTS.length], subject: 'load' }))
+      await c.ledger.jobs.createBatch(OPERATOR, { jobs })
+    },
+    quietMs: 300,
+  })
+
+  if (process.env['WRITE_RESULTS'] !== undefined) {
+    const { rows } = await c.database.pool.query<{ version: string }>(`select split_part(current_setting('server_version'), ' ', 1) as version`)
+    await writeResults('bench/results/pause.md', BACKEND, setting(rows[0]?.version ?? ''), tries)
+  }
+  const { rows: owners } = await c.database.pool.query(`select distinct lease_owner from job_attempts`)
+  expect(owners).toHaveLength(WORKERS)
+  expect(tries).toHaveLength(20)
+  for (const { lastStartMs, startedAfterQuiet, backMs } of tries) {
+    expect(lastStartMs).toBeLessThan(1_000)
+    expect(startedAfterQuiet).toBe(0)
+    expect(backMs).toBeLessThan(2_000)
+  }
+})
