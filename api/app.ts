@@ -12,7 +12,7 @@ import type { Ledger } from '../ledger/ledger.js'
 import { Authenticator } from './auth.js'
 import { dispatch } from './dispatch.js'
 import { createMetrics, type HttpMetrics } from './metrics.js'
-import { onlyIfThere } from './gone.js'
+import { onlyIfThere, wholeBody } from './gone.js'
 import { openApiOf } from './openapi.js'
 import { NOT_UTF8, problemOf } from './problem.js'
 import { requireRole } from './read-access.js'
@@ -81,6 +81,7 @@ export function createApp(options: AppOptions): Express {
     const isOperator = (response.locals['caller'] as Caller).role === 'operator'
     return (request.path === '/v1/fleet' && isOperator ? fleet : ordinary)(request, response, next)
   })
+  app.use(wholeBody('application/json'))
   app.use((request, _response, next) => {
     const fault = faultOfShape(request.body)
     if (fault !== undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The body ${fault}.`)

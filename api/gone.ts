@@ -1,4 +1,5 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { AgentbusError } from '../contracts/errors.js'
 
 /** Aborts when the client has gone. */
 export function goneOf(response: Response): AbortSignal {
@@ -11,6 +12,18 @@ export function goneOf(response: Response): AbortSignal {
 /** True when nobody is there any more to be answered. */
 export function hasGone(response: Response): boolean {
   return response.closed || response.destroyed || response.socket?.destroyed !== false
+}
+
+/**
+ * Lets no request pass whose body was left out: Express's parsers skip it, and say nothing, when the connection has ended in
+ * the meantime. A command would then be carried out with less than was sent.
+ * @throws AGENTBUS_BAD_REQUEST
+ */
+export function wholeBody(type: string): RequestHandler {
+  return (request, _response, next) => {
+    const isLeftOut = request.body === undefined && request.is(type) !== null && request.is(type) !== false && request.headers['content-length'] !== '0'
+    next(isLeftOut ? new AgentbusError('AGENTBUS_BAD_REQUEST', 'The body did not arrive whole.') : undefined)
+  }
 }
 
 /**

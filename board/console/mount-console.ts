@@ -95,7 +95,9 @@ async function act(ledger: Ledger, request: Request, response: Response): Promis
   const action = ACTIONS.get(name)
   if (action === undefined) throw new AgentbusError('AGENTBUS_NOT_FOUND', 'There is no such action.')
   if (request.is('application/x-www-form-urlencoded') === false) throw new AgentbusError('AGENTBUS_UNSUPPORTED_MEDIA_TYPE', 'An action takes a form.')
-  const { key, ...body } = (request.body ?? {}) as Record<string, unknown>
+  // Express's parser leaves the body out when the connection has ended in the meantime.
+  if (request.body === undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The form did not arrive whole.')
+  const { key, ...body } = request.body as Record<string, unknown>
   const told = await action.run(body, { ledger, context: contextOf(personOf(response), name, { key, ...body }) })
   if (wantsJson(request)) response.json(told)
   else send(response, 200, documentOf(toldPage(told), { path: '', person: personOf(response), attention: undefined }))

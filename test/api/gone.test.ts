@@ -1,9 +1,14 @@
+import { createServer } from 'node:http'
+import { Duplex } from 'node:stream'
+import type { Express } from 'express'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { aJob } from '../support/ledger.js'
 import { aBody, startApi, type TestApi } from './support.js'
 
 let api: TestApi
+let app: Express
 beforeEach(async () => {
-  api = await startApi({ commandsAtOnce: 1 })
+  api = await startApi({ commandsAtOnce: 1, mount: (own) => (app = own) })
 })
 afterEach(() => api.close())
 
@@ -81,4 +86,41 @@ test('a client that goes while it waits for its turn gets nothing done, and who 
 
   expect(await Promise.all([first.answered, third.answered])).toEqual([201, 201])
   expect(await subjects()).toEqual(['first', 'third'])
+})
+
+/** A connection on which the client has sent everything and then its end, and whose own end takes as long as it is held. */
+class Ended extends Duplex {
+  constructor(content: string) {
+    super()
+    this.push(content)
+    this.push(null)
+  }
+  override _read(): void {}
+  override _write(_chunk: unknown, _encoding: unknown, done: () => void): void {
+    done()
+  }
+  // Until this calls back the connection counts as there.
+  override _final(): void {}
+}
+
+test.each([
+  ['complete', { result: { found: 'much' }, follow_ups: [aBody({ subject: 'what follows' })] }],
+  ['progress', { note: 'halfway', details: { done: 1 } }],
+  ['renew', { lease_seconds: 4_000 }],
+])('a client that sends %s and leaves in the same moment has all of it carried out, or nothing', async (command, body) => {
+  const job = await aJob(api.t.ledger, 'running')
+  const before = (await api.t.ledger.jobHistory(job.id)).transitions.length
+  const content = JSON.stringify(body)
+  const head = [`POST /v1/jobs/${job.id}/${command} HTTP/1.1`, 'Host: x', `Authorization: Bearer ${job.attemptToken ?? ''}`, 'Content-Type: application/json', `Content-Length: ${content.length}`]
+  const socket = new Ended(`${head.join('\r\n')}\r\n\r\n${content}`)
+
+  // Express's parser leaves the body of a request out whose connection has ended, and says nothing of it.
+  const server = createServer(app)
+  server.emit('connection', socket)
+
+  // What is asked after it and answered has been through all that it goes through, several times.
+  for (let n = 0; n < 5; n += 1) await api.operate('POST', '/v1/events', { body: { topic: 'a.fact' } })
+  expect((await api.t.ledger.jobHistory(job.id)).transitions.length).toBe(before)
+  expect((await api.t.ledger.getJob(job.id)).status).toBe('running')
+  socket.destroy()
 })
