@@ -111,7 +111,13 @@ test.each([
   const job = await aJob(api.t.ledger, 'running')
   const before = (await api.t.ledger.jobHistory(job.id)).transitions.length
   const content = JSON.stringify(body)
-  const head = [`POST /v1/jobs/${job.id}/${command} HTTP/1.1`, 'Host: x', `Authorization: Bearer ${job.attemptToken ?? ''}`, 'Content-Type: application/json', `Content-Length: ${content.length}`]
+  const head = [
+    `POST /v1/jobs/${job.id}/${command} HTTP/1.1`,
+    'Host: x',
+    `Authorization: Bearer ${job.attemptToken ?? ''}`,
+    'Content-Type: application/json',
+    `Content-Length: ${content.length}`,
+  ]
   const socket = new Ended(`${head.join('\r\n')}\r\n\r\n${content}`)
 
   // Express's parser leaves the body of a request out whose connection has ended, and says nothing of it.
