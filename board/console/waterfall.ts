@@ -58,7 +58,7 @@ export function waterfall(bars: readonly Bar[]): Html {
         return html`<g
           ><text class="name" x="172" y="${at * ROW + 17}" text-anchor="end">${nameOf(bar)}</text
           ><rect class="bar b-${bar.status}" x="${left}" y="${at * ROW + 4}" width="${width}" height="${ROW - 9}" rx="3" /><text
-            class="took"
+            class="took ${!isLate && left + width > 1_080 && 'on-bar'}"
             x="${isLate ? left - 6 : left + width + 6}"
             y="${at * ROW + 17}"
             text-anchor="${isLate || left + width > 1_080 ? 'end' : 'start'}"

@@ -103,16 +103,19 @@ describe.skipIf(isSkipped)('each page of the console', () => {
     expect(found).toEqual([])
   })
 
-  test('is no wider than a phone of 360 points', async () => {
+  test('is no wider than a phone of 360 points, and squeezes no words into a column of letters', async () => {
     await page.setViewportSize({ width: 360, height: 740 })
     const wide: string[] = []
+    const squeezed: unknown[] = []
 
     for (const [, path] of await everyPage()) {
       await open(path)
       if (Number(await page.evaluate('document.documentElement.scrollWidth')) > 360) wide.push(path)
+      const cells = "[...document.querySelectorAll('th, td')].filter((cell) => cell.offsetHeight > 3 * cell.offsetWidth && cell.innerText.trim().length > 6)"
+      squeezed.push(...((await page.evaluate(`${cells}.map((cell) => cell.innerText)`)) as string[]).map((text) => `${path}: ${text}`))
     }
 
-    expect(wide).toEqual([])
+    expect([wide, squeezed]).toEqual([[], []])
   })
 
   test('is answered with a strict policy, and cannot be framed or kept', async () => {

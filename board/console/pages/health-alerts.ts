@@ -62,7 +62,7 @@ function openItem(alert: AlertView, nowMs: number): Html {
         ${amount(alert.figure, alert.peak)}
       </p>
       <p class="dim">
-        since ${ago(alert.since, nowMs)} · told
+        for ${ago(alert.since, nowMs)} · told
         ${alert.told === 1 ? 'once' : `${count(alert.told)} times`}${alert.silenced_until !== null && html` · silenced until ${moment(alert.silenced_until)}`}
       </p>
       ${alert.acknowledged_at !== null && html`<p>${badge({ sign: '✓', tone: 'good', words: 'acknowledged' })} by ${said(alert.acknowledged_by, 80)} ${ago(alert.acknowledged_at, nowMs)} ago: ${said(alert.note, 400)}</p>`}
