@@ -112,7 +112,7 @@ describe.skipIf(isSkipped)('each page of the console', () => {
       await open(path)
       if (Number(await page.evaluate('document.documentElement.scrollWidth')) > 360) wide.push(path)
       const cells = "[...document.querySelectorAll('th, td')].filter((cell) => cell.offsetHeight > 3 * cell.offsetWidth && cell.innerText.trim().length > 6)"
-      squeezed.push(...((await page.evaluate(`${cells}.map((cell) => cell.innerText)`)) as string[]).map((text) => `${path}: ${text}`))
+      squeezed.push(...(await page.evaluate<string[]>(`${cells}.map((cell) => cell.innerText)`)).map((text) => `${path}: ${text}`))
     }
 
     expect([wide, squeezed]).toEqual([[], []])

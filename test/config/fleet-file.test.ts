@@ -62,6 +62,41 @@ describe('fleet file', () => {
     expect(places(`${GOOD.trimEnd()}\n${inbox.replace('{ tone: x }', '{ times: 2 }')}`)[0]).toMatch(new RegExp(`^${lines + 5}:15 inbox.policies\\[0\\].steps\\[0\\].tone: `))
   })
 
+  test('the alerts of a fleet: every fault of webhooks, rules and receivers, each with its line', () => {
+    const alerts = `alerts:
+  webhooks:
+    - { id: pager, url: "https://pager.example/hook", secret: "env:PAGER_KEY" }
+    - { id: pager, url: "https://someone:word@pager.example/hook", secret: "env:PAGER_KEY" }
+  rules:
+    - name: many-dead
+      figure: dead_letters
+      above: 3
+      clear_at: 5
+      remind_seconds: 30
+      notify: [{ webhook: nobody }, { agent: nobody }]
+    - name: many-dead
+      figure: breaker_open_seconds
+      above: 60
+      window_seconds: 3600
+`
+    const parts = (text: string): string[] => places(`${GOOD.trimEnd()}\n${text}`)
+    const first = GOOD.trimEnd().split('\n').length + 1
+    const fixed = alerts.replace('someone:word@', '').replace('      clear_at: 5\n      remind_seconds: 30\n', '').replace('      window_seconds: 3600\n', '')
+
+    expect(parts(alerts)).toEqual([
+      expect.stringMatching(new RegExp(`^${first + 3}:25 alerts.webhooks\\[1\\].url: must be an http or https URL without user`)),
+      `${first + 8}:17 alerts.rules[0].clear_at: must be at most \`above\``,
+      `${first + 9}:23 alerts.rules[0].remind_seconds: must be 0 (never) or at least 60`,
+      `${first + 14}:23 alerts.rules[1].window_seconds: breaker_open_seconds is a state of now and has no window`,
+    ])
+    expect(parts(fixed)).toEqual([
+      `${first + 3}:13 alerts.webhooks[1].id: webhook pager is defined twice`,
+      `${first + 8}:27 alerts.rules[0].notify[0].webhook: webhook nobody is not defined`,
+      `${first + 8}:46 alerts.rules[0].notify[1].agent: agent nobody is not defined`,
+      `${first + 9}:13 alerts.rules[1].name: rule many-dead is defined twice`,
+    ])
+  })
+
   test('a missing key points at the mapping that lacks it', () => {
     expect(places(GOOD.replace('    gateway: main\n', ''))).toEqual([expect.stringMatching(/^5:5 agents\[0\]\.gateway: /)])
   })
