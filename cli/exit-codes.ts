@@ -22,7 +22,7 @@ export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
   ok: 'done',
   unexpected: 'failed in a way that has no code of its own',
   usage: 'the command or its input is wrong (HTTP 400, 405, 413, 415, 422); correct it',
-  notFound: 'nothing has that id (404)',
+  notFound: 'nothing has that id (404), or it is kept no longer (410)',
   refused: 'no token, or one that may not do this (401, 403)',
   conflict: 'the state has changed (409, 412); an attempt that gets this stops working on its job',
   unavailable: 'agentbus cannot be reached or gave no answer (502, 503, 504, timeout); run it again, a write with the idempotency key that was shown',
@@ -35,7 +35,7 @@ export const EXIT_MEANINGS: Readonly<Record<Exit, string>> = {
 export function exitCodeOf(status: number): number {
   if (status < 300) return EXIT.ok
   if (status < 400) return EXIT.unexpected
-  if (status === 404) return EXIT.notFound
+  if (status === 404 || status === 410) return EXIT.notFound
   if (status === 401 || status === 403) return EXIT.refused
   if (status === 408) return EXIT.unavailable
   if (status === 409 || status === 412) return EXIT.conflict

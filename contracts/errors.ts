@@ -79,6 +79,11 @@ export const ERRORS = {
     title: 'Another reader holds the message, or it is over',
     next: 'Act only on what your own read gave you; read the inbox again to get what is free.',
   },
+  AGENTBUS_PRUNED: {
+    status: 410,
+    title: 'It was kept for as long as the retention says',
+    next: 'Its hash and size stay in the ledger; a backup from before that day has the words.',
+  },
   AGENTBUS_TOO_LARGE: { status: 413, title: 'The request body is too large', next: 'Send at most 256 KiB, a fleet at most 16 MiB; put large material elsewhere and reference it.' },
   AGENTBUS_UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not JSON', next: 'Send `Content-Type: application/json`.' },
   AGENTBUS_TOO_MANY_REQUESTS: { status: 429, title: 'Too many wrong tokens from this address, or too many waits of this token', next: 'Wait as long as Retry-After says.' },

@@ -94,13 +94,15 @@ export async function getAttempt(db: Db, id: AttemptId): Promise<AttemptView> {
   return attemptView(row as AttemptRow)
 }
 
-/** The stored bytes of an attempt's prompt, with the attempt's token cut out. @throws AGENTBUS_NOT_FOUND */
+/** The stored bytes of an attempt's prompt, with the attempt's token cut out. @throws AGENTBUS_NOT_FOUND, AGENTBUS_PRUNED */
 export async function getPrompt(db: Db, attemptId: AttemptId): Promise<{ hash: string; body: string; bytes: number }> {
-  const { rows } = await db.execute<{ hash: string; body: string; bytes: number }>(sql`
-    select p.hash, p.body, p.bytes from job_attempts a join prompts p on p.hash = a.prompt_hash where a.id = ${attemptId}::uuid`)
+  const { rows } = await db.execute<{ hash: string; body: string; bytes: number; pruned: boolean }>(sql`
+    select p.hash, p.body, p.bytes, p.pruned_by is not null as pruned from job_attempts a join prompts p on p.hash = a.prompt_hash where a.id = ${attemptId}::uuid`)
   const row = rows[0]
   if (row === undefined) throw new AgentbusError('AGENTBUS_NOT_FOUND', `No attempt has the id ${attemptId}.`)
-  return row
+  const { pruned, ...prompt } = row
+  if (pruned) throw new AgentbusError('AGENTBUS_PRUNED', 'The prompt of this attempt was pruned.', { hash: prompt.hash, bytes: prompt.bytes })
+  return prompt
 }
 
 /** By topic, or by a pattern that ends in `.*`; keyset paging on the id. */

@@ -26,7 +26,7 @@ export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView
       select a.leased_at as at, 'told' as kind, a.job_id, a.id as attempt_id, 'attempt ' || a.attempt_no || ' was sent its order' as what,
         'worker' as actor_kind, a.lease_owner as actor, null::text as note,
         jsonb_build_object('prompt_hash', a.prompt_hash, 'bytes', p.bytes, 'contract_version', a.contract_version, 'gateway', a.gateway_id)
-          || ${window.prompts ? sql`jsonb_build_object('prompt', p.body)` : sql`'{}'::jsonb`} as details, 1::bigint as ord
+          || ${window.prompts ? sql`jsonb_build_object('prompt', case when p.pruned_by is null then p.body end)` : sql`'{}'::jsonb`} as details, 1::bigint as ord
       from job_attempts a join prompts p on p.hash = a.prompt_hash where a.agent_id = ${agent} and ${within('a.leased_at')}
       union all
       select r.at, 'read', r.job_id, r.attempt_id, r.route, r.actor_kind::text, r.actor, null, r.target || jsonb_build_object('status', r.status), r.id

@@ -97,7 +97,7 @@ async function entriesOf(db: Db, ids: readonly string[], { correlation, prompts 
       union all
       select a.leased_at, 'told', a.job_id, a.agent_id, 'attempt ' || a.attempt_no || ' was sent its order', 'worker', a.lease_owner, null,
         jsonb_build_object('prompt_hash', a.prompt_hash, 'bytes', p.bytes, 'contract_version', a.contract_version, 'gateway', a.gateway_id)
-          || ${prompts ? sql`jsonb_build_object('prompt', p.body)` : sql`'{}'::jsonb`}, 1000000000 + a.attempt_no, a.id, j.correlation_key
+          || ${prompts ? sql`jsonb_build_object('prompt', case when p.pruned_by is null then p.body end)` : sql`'{}'::jsonb`}, 1000000000 + a.attempt_no, a.id, j.correlation_key
       from job_attempts a join prompts p on p.hash = a.prompt_hash join jobs j on j.id = a.job_id where a.job_id = ${mine}
       union all
       select r.at, 'read', a.job_id, a.agent_id, r.route, r.actor_kind::text, r.actor, null,

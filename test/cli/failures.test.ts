@@ -8,7 +8,7 @@ const ID = '0192f0c4-1111-7000-8000-00000000000a'
 const ATTEMPT_TOKEN = 'aat_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJw'
 
 /** The table of the brief; 503 is in retries.test.ts. */
-const EXITS: Readonly<Record<number, number>> = { 400: 2, 401: 4, 403: 4, 404: 3, 405: 2, 409: 5, 412: 5, 413: 2, 415: 2, 422: 2, 429: 7, 500: 1 }
+const EXITS: Readonly<Record<number, number>> = { 400: 2, 401: 4, 403: 4, 404: 3, 410: 3, 405: 2, 409: 5, 412: 5, 413: 2, 415: 2, 422: 2, 429: 7, 500: 1 }
 
 describe('exit codes', () => {
   const codes = (Object.keys(ERRORS) as ErrorCode[]).filter((code) => ERRORS[code].status !== 503)

@@ -9,11 +9,13 @@ import { freePort } from '../support/own-stores.js'
 
 const AGENTS = ['a1', 'a2', 'a3', 'a4']
 const WORKERS = 3
+/** Two seconds and a half each. The published figures are of twenty. */
+const TRIES = process.env['WRITE_RESULTS'] === undefined ? 8 : 20
 
 let c: Cluster
 afterEach(() => c.stop())
 
-test(`20 pauses under load in ${WORKERS} worker processes: nothing starts a second after the answer, and every resume starts work again`, { timeout: 240_000 }, async () => {
+test(`${TRIES} pauses under load in ${WORKERS} worker processes: nothing starts a second after the answer, and every resume starts work again`, { timeout: 240_000 }, async () => {
   const port = await freePort()
   c = await startCluster({ agents: Object.fromEntries(AGENTS.map((id) => [id, { concurrency: 4 }])), env: { AGENTBUS_PORT: String(port) } })
   const { token } = await c.ledger.createToken(OPERATOR, { name: 'pauses', role: 'operator' })
@@ -30,7 +32,7 @@ test(`20 pauses under load in ${WORKERS} worker processes: nothing starts a seco
   }
 
   const tries = await measurePauses({
-    tries: 20,
+    tries: TRIES,
     startedAt: starts,
     pause: () => command('controls', { action: 'pause', scope: 'everything', reason: 'a test' }),
     resume: () => command('controls/resume', { scope: 'everything', reason: 'over' }),
@@ -47,7 +49,7 @@ test(`20 pauses under load in ${WORKERS} worker processes: nothing starts a seco
   }
   const { rows: owners } = await c.database.pool.query(`select distinct lease_owner from job_attempts`)
   expect(owners).toHaveLength(WORKERS)
-  expect(tries).toHaveLength(20)
+  expect(tries).toHaveLength(TRIES)
   for (const { lastStartMs, startedAfterQuiet, backMs } of tries) {
     expect(lastStartMs).toBeLessThan(1_000)
     expect(startedAfterQuiet).toBe(0)

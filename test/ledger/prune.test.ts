@@ -2,7 +2,9 @@ import pg from 'pg'
 import { sql } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CompleteJobBody, CreateJobBody } from '../../contracts/jobs.js'
+import type { AttemptId, JobId } from '../../contracts/ids.js'
 import type { RetentionConfig } from '../../contracts/retention.js'
+import { TraceQuery } from '../../contracts/trace.js'
 import { pruneLedger, type Pruned } from '../../ledger/prune/prune.js'
 import { runServerCli } from '../support/server-cli.js'
 import { aJob, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
@@ -59,6 +61,21 @@ describe('pruning', () => {
     expect(await rows('select 1 from accesses union all select 1 from observations')).toEqual([])
     expect(await rows('select count(*)::int as n from job_transitions')).toEqual([{ n: 8 }])
     expect(kindsOf(await verifyNow(t.url))).toEqual([])
+  })
+
+  test('a prompt that is kept no longer is said to be pruned, with its hash and size, and is no empty prompt anywhere', async () => {
+    await aPast()
+    await keep({ prompts_days: 30 })
+    await prune()
+    const [attempt] = (await t.database.pool.query<{ id: AttemptId; job_id: JobId; prompt_hash: string }>('select id, job_id, prompt_hash from job_attempts')).rows
+    if (attempt === undefined) throw new Error('no attempt')
+
+    const asked = await t.ledger.getPrompt(attempt.id).catch((error: unknown) => error)
+    const story = await t.ledger.trace(TraceQuery.parse({ job_id: attempt.job_id, prompts: 'true' }))
+
+    expect(asked).toMatchObject({ code: 'AGENTBUS_PRUNED', status: 410, fields: { hash: attempt.prompt_hash, bytes: expect.any(Number) as number } })
+    expect(JSON.stringify(story)).toContain('"prompt":null')
+    expect(JSON.stringify(story)).not.toContain('"prompt":""')
   })
 
   test('leaves a row for each batch: what, how many, by which rule, and who', async () => {

@@ -162,7 +162,7 @@ async function runOf(ledger: Ledger, job: JobView, attempts: readonly AttemptVie
   if (attempt === undefined) return html`${empty('It was not given to an agent yet.')}${answer}`
   const prompt = await ledger.getPrompt(attempt.id).catch((error: unknown) => {
     // Retention may have taken the prompt; the attempt stays.
-    if (error instanceof AgentbusError && error.status === 404) return undefined
+    if (error instanceof AgentbusError && (error.code === 'AGENTBUS_PRUNED' || error.status === 404)) return undefined
     throw error
   })
   const others = attempts.slice(-50)
