@@ -19,7 +19,8 @@ interface Waiting {
 export class Turnstile {
   readonly #most: number
   readonly #longestMs: number
-  readonly #line = new Set<Waiting>()
+  /** In the order of arrival. */
+  readonly #line: Waiting[] = []
   #inside = 0
 
   constructor(options: { readonly most?: number; readonly longestMs?: number } = {}) {
@@ -47,7 +48,8 @@ export class Turnstile {
   #turnOf(gone: AbortSignal): Promise<boolean> {
     return new Promise<boolean>((resolve, reject) => {
       const stopWaiting = (): void => {
-        this.#line.delete(waiting)
+        const place = this.#line.lastIndexOf(waiting)
+        if (place >= 0) this.#line.splice(place, 1)
         clearTimeout(timer)
         gone.removeEventListener('abort', goAway)
       }
@@ -66,14 +68,14 @@ export class Turnstile {
         },
       }
       const timer = setTimeout(waiting.refuse, this.#longestMs)
-      this.#line.add(waiting)
+      this.#line.push(waiting)
       gone.addEventListener('abort', goAway, { once: true })
     })
   }
 
   /** Hands the place on, or frees it. */
   #leave(): void {
-    const last = [...this.#line].at(-1)
+    const last = this.#line.pop()
     if (last === undefined) this.#inside -= 1
     else last.enter()
   }

@@ -100,8 +100,13 @@ async function refuse(tx: Tx, job: LockedJob, request: FenceCheck, what: string,
 
 /** The closing in its commonest case: it ends the job, and nothing follows from it. Undefined for any other. */
 export function plainEnding(request: CloseRequest, closing: Closing): Ending | undefined {
-  if (closing.kind === 'block' || closing.body.follow_ups.length > 0 || closing.body.events.length > 0 || closing.body.findings.length > 0) return undefined
-  if (closing.kind === 'fail' && closing.body.retry_seconds !== undefined) return undefined
+  const { follow_ups, events, findings } = closing.body
+  return follow_ups.length + events.length + findings.length > 0 ? undefined : endingOf(request, closing)
+}
+
+/** What a closing that ends the job writes; undefined for one that leaves it open. */
+function endingOf(request: CloseRequest, closing: Closing): Ending | undefined {
+  if (closing.kind === 'block' || (closing.kind === 'fail' && closing.body.retry_seconds !== undefined)) return undefined
   const { body } = closing
   const failed = closing.kind === 'fail'
   return {
@@ -119,8 +124,8 @@ export function plainEnding(request: CloseRequest, closing: Closing): Ending | u
 }
 
 async function applyClosing(tx: Tx, job: LockedJob, request: CloseRequest, closing: Closing): Promise<LockedJob> {
-  const end = finalMove(request, closing)
-  if (end !== undefined) return move(tx, job, end)
+  const ending = endingOf(request, closing)
+  if (ending !== undefined) return move(tx, job, moveOf(ending))
   switch (closing.kind) {
     case 'block':
       return block(tx, job, request, closing.body)
@@ -133,32 +138,17 @@ async function applyClosing(tx: Tx, job: LockedJob, request: CloseRequest, closi
   }
 }
 
-/** The move of a closing that ends the job; undefined for one that leaves it open. */
-function finalMove(request: CloseRequest, closing: Closing): Move | undefined {
-  if (closing.kind === 'complete') {
-    return {
-      to: 'succeeded',
-      reason: 'completed_by_agent',
-      actor: request.actor,
-      note: closing.body.summary,
-      endAttempt: endOf(closing.body, 'succeeded', 'completed_by_agent'),
-      burn: true,
-      set: { result: closing.body.result, summary: closing.body.summary },
-    }
+/** The same ending under the job's lock. */
+function moveOf({ actor, to, reason, result, summary, error, taskRef, sessionKey }: Ending): Move {
+  return {
+    to,
+    reason,
+    actor,
+    note: error ?? summary,
+    endAttempt: { status: to, outcome: reason, error, summary, taskRef, sessionKey },
+    burn: true,
+    set: { result, summary, ...(error === undefined ? {} : { last_error: error, last_error_code: reason }) },
   }
-  if (closing.kind === 'fail' && closing.body.retry_seconds === undefined) {
-    const { body } = closing
-    return {
-      to: 'failed',
-      reason: 'failed_by_agent',
-      actor: request.actor,
-      note: body.last_error,
-      endAttempt: endOf(body, 'failed', 'failed_by_agent', body.last_error),
-      burn: true,
-      set: { result: body.result, summary: body.summary, last_error: body.last_error, last_error_code: 'failed_by_agent' },
-    }
-  }
-  return undefined
 }
 
 type AnyBody = CompleteJobBody | BlockJobBody | FailJobBody
