@@ -39,8 +39,7 @@ const FULL = {
   old: '1000000',
   queued: '10000',
   agents: '1000',
-  // Longer than anything that is done regularly: workers ask again after up to 90 s.
-  idle: '100',
+  idle: '30',
   'most-seconds': '20',
 }
 
@@ -57,7 +56,7 @@ const SHORT = {
   queued: '100',
   agents: '10',
   idle: '1',
-  'most-seconds': '4',
+  'most-seconds': '2',
 }
 
 export interface BenchOptions {

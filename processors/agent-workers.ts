@@ -10,7 +10,6 @@ import { raiseEntries } from '../queues/raise-entries.js'
 import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle } from './delivery-error.js'
-import { QueueWatch } from './queue-watch.js'
 import { tick } from './tick.js'
 import { readGates, type Gate } from './worker-gates.js'
 
@@ -28,13 +27,6 @@ export interface AgentWorkersOptions {
   readonly gatePollMs: number
 }
 
-/**
- * Seconds a worker waits at an empty queue before it asks again by itself, and up to half as much more, so that not all ask at
- * once. An entry that comes wakes it at once, and what nobody was told of the watch finds; this is for a wait that the store
- * has forgotten.
- */
-const WAIT_SECONDS = 60
-
 interface Running {
   readonly worker: BusWorker
   concurrency: number
@@ -47,7 +39,6 @@ export class AgentWorkers {
   readonly #options: AgentWorkersOptions
   readonly #running = new Map<string, Running>()
   readonly #shutdown = new AbortController()
-  readonly #watch: QueueWatch
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
   #again = false
@@ -55,7 +46,6 @@ export class AgentWorkers {
 
   constructor(options: AgentWorkersOptions) {
     this.#options = options
-    this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
   }
 
   async start(): Promise<void> {
@@ -63,7 +53,6 @@ export class AgentWorkers {
       if (hint.fleet === true) void this.refresh()
     })
     await this.#look()
-    this.#watch.start()
     this.#schedule()
   }
 
@@ -98,7 +87,6 @@ export class AgentWorkers {
   async #look(): Promise<void> {
     const { gates, failingGateways } = await readGates(this.#options.ledger)
     for (const id of failingGateways) this.#options.deliver.failing.add(id)
-    await this.#settle(gates.filter(({ agentId }) => !this.#running.has(agentId)))
     for (const gate of gates) await this.#apply(gate)
   }
 
@@ -106,6 +94,8 @@ export class AgentWorkers {
     if (this.#shutdown.signal.aborted) return
     const known = this.#running.get(gate.agentId)
     if (known === undefined) {
+      await this.#limit(gate)
+      await this.#showPause(gate)
       const worker = this.#open(gate)
       this.#running.set(gate.agentId, { worker, concurrency: gate.concurrency, open: gate.open, paused: gate.paused })
       return
@@ -113,11 +103,11 @@ export class AgentWorkers {
     if (known.concurrency !== gate.concurrency) {
       known.worker.concurrency = gate.concurrency
       known.concurrency = gate.concurrency
-      await this.#settle([gate])
+      await this.#limit(gate)
     }
     if (known.paused !== gate.paused) {
       known.paused = gate.paused
-      await this.#settle([gate])
+      await this.#showPause(gate)
     }
     if (known.open === gate.open) return
     known.open = gate.open
@@ -125,36 +115,36 @@ export class AgentWorkers {
     else await known.worker.pause(true)
   }
 
-  /** Writes BullMQ's limits over all processes, and pauses for people at the board, where the store has others. The ledger checks again at each lease. */
-  async #settle(gates: readonly Gate[]): Promise<void> {
-    if (gates.length === 0) return
-    const { queues } = this.#options
-    const survey = await queues.backend.survey(gates.map(({ agentId }) => queueNameOf(agentId)))
+  /** BullMQ's own limit over all processes. The ledger checks again at each lease. */
+  async #limit(gate: Gate): Promise<void> {
+    const queue = await this.#options.queues.get(gate.agentId)
+    await queue.setGlobalConcurrency(gate.concurrency)
+  }
+
+  async #showPause(gate: Gate): Promise<void> {
+    const queue = await this.#options.queues.get(gate.agentId)
+    if ((await queue.isPaused()) === gate.paused) return
+    if (gate.paused) await queue.pause()
+    else await queue.resume()
+  }
+
+  /** Writes every limit and pause again: they were lost with the store, or changed behind the ledger's back. */
+  async reapplyLimits(): Promise<void> {
+    const { gates } = await readGates(this.#options.ledger)
     for (const gate of gates) {
-      const found = survey.get(queueNameOf(gate.agentId))
-      const queue = await queues.get(gate.agentId)
-      if (found?.limit !== gate.concurrency) await queue.setGlobalConcurrency(gate.concurrency)
-      if (found?.paused === gate.paused) continue
-      if (gate.paused) await queue.pause()
-      else await queue.resume()
+      await this.#limit(gate)
+      await this.#showPause(gate)
     }
   }
 
-  /** Writes limits and pauses that were lost with the store, or changed behind the ledger's back. */
-  async reapplyLimits(): Promise<void> {
-    await this.#settle((await readGates(this.#options.ledger)).gates)
-  }
-
   #open(gate: Gate): BusWorker {
-    const { ledger, queues, lockMs, stalledCheckMs } = this.#options
+    const { queues, lockMs, stalledCheckMs } = this.#options
     // Three parameters: BullMQ hands out the abort signal only to a processor that asks for it by its arity.
     const worker = queues.backend.openWorker(queueNameOf(gate.agentId), (job, token, signal) => this.#process(gate.agentId, job, token, signal), {
       concurrency: gate.concurrency,
       lockDuration: lockMs,
       lockRenewTime: Math.floor(lockMs / 3),
-      skipStalledCheck: true,
       stalledInterval: stalledCheckMs,
-      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 2),
       maxStalledCount: MAX_STALLED_COUNT,
       settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
     })
@@ -193,7 +183,6 @@ export class AgentWorkers {
   async stop(): Promise<void> {
     this.#shutdown.abort()
     this.#unlisten()
-    this.#watch.stop()
     clearTimeout(this.#timer)
     await this.#refreshing
     await Promise.allSettled([...this.#running.values()].map(({ worker }) => worker.close()))
