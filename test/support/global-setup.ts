@@ -31,16 +31,12 @@ async function redis(dataDir: string): Promise<{ url: string; stop: () => Promis
   return startPrivateRedis({ dataDir, binary, log: createLogger({ level: 'error', pretty: false }) })
 }
 
-/**
- * Two files run at a time, each with buses and processes of its own: together they need more connections than a default server
- * has. And nobody kills this one (tests that kill PostgreSQL have their own), so that a commit need not wait for the disk.
- */
+/** Two files run at a time, each with buses and processes of its own: together they need more connections than a default server has. */
 async function startRoomyPostgres(options: Parameters<typeof startEmbeddedPostgres>[0]): ReturnType<typeof startEmbeddedPostgres> {
   const first = await startEmbeddedPostgres(options)
   const owner = new pg.Client({ connectionString: first.url })
   await owner.connect()
   await owner.query('alter system set max_connections = 400')
-  await owner.query('alter system set synchronous_commit = off')
   await owner.end()
   await first.stop()
   return startEmbeddedPostgres(options)
