@@ -17,11 +17,12 @@ export function hasGone(response: Response): boolean {
 /**
  * Lets no request pass whose body was left out: Express's parsers skip it, and say nothing, when the connection has ended in
  * the meantime. A command would then be carried out with less than was sent.
+ * @param type of the bodies that are parsed, such as `application/json`
  * @throws AGENTBUS_BAD_REQUEST
  */
 export function wholeBody(type: string): RequestHandler {
   return (request, _response, next) => {
-    const isLeftOut = request.body === undefined && request.is(type) !== null && request.is(type) !== false && request.headers['content-length'] !== '0'
+    const isLeftOut = request.body === undefined && typeof request.is(type) === 'string' && request.headers['content-length'] !== '0'
     next(isLeftOut ? new AgentbusError('AGENTBUS_BAD_REQUEST', 'The body did not arrive whole.') : undefined)
   }
 }

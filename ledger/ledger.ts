@@ -155,7 +155,7 @@ export class Ledger {
       read: (work) => this.#read(work),
       cancelWorkflow: (context, id, body) => this.workflows.cancelWithJobs(context, id, body),
     })
-    this.alerts = new AlertCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller), read: (work) => this.#read(work) })
+    this.alerts = new AlertCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.handOffs = new HandoffCommands({ ...asCaller, operatorOnly: (caller) => this.#operatorOnly(caller) })
     this.orders = new OrderCommands({ run: (work) => this.run(work), operatorOnly: (caller) => this.#operatorOnly(caller), nowMs: options.nowMs })
   }

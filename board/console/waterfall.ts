@@ -55,14 +55,15 @@ export function waterfall(bars: readonly Bar[]): Html {
         const width = Math.max(LEAST, x(bar.toMs) - x(bar.fromMs))
         const left = 180 + Math.min(x(bar.fromMs), WIDTH - width)
         const isLate = left - 180 > WIDTH * 0.8
+        const isOnBar = !isLate && left + width > 1_080
         return html`<g
           ><text class="name" x="172" y="${at * ROW + 17}" text-anchor="end">${nameOf(bar)}</text
           ><rect class="bar b-${bar.status}" x="${left}" y="${at * ROW + 4}" width="${width}" height="${ROW - 9}" rx="3" /><text
-            class="took ${!isLate && left + width > 1_080 && 'on-bar'}"
+            class="took ${isOnBar && 'on-bar'}"
             x="${isLate ? left - 6 : left + width + 6}"
             y="${at * ROW + 17}"
-            text-anchor="${isLate || left + width > 1_080 ? 'end' : 'start'}"
-            ${!isLate && left + width > 1_080 ? html`dx="-16"` : ''}
+            text-anchor="${isLate || isOnBar ? 'end' : 'start'}"
+            ${isOnBar ? html`dx="-16"` : ''}
             >${span((bar.toMs - bar.fromMs) / 1_000)}</text
           ></g
         >`

@@ -24,13 +24,10 @@ import { evaluateAlerts, type Evaluated } from './evaluate.js'
 import { logMove, owe } from './notices.js'
 import { deliveriesWhere, getAlert } from './queries.js'
 import { silenceView, type AlertRow, type DeliveryRow, type SilenceRow } from './rows.js'
-import type { Db } from '../database.js'
 
 export interface AlertDeps extends CallerDeps {
   /** @throws AGENTBUS_FORBIDDEN, with a row */
   readonly operatorOnly: (caller: Caller) => Promise<void>
-  /** Reads outside a transaction. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
-  readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
 }
 
 const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED'])
@@ -113,7 +110,7 @@ export class AlertCommands {
 
   /** Posts that this process is to make now; each is its alone for `claimSeconds`. */
   claimPosts(request: { readonly limit: number; readonly claimSeconds: number }): Promise<DuePost[]> {
-    return this.#deps.read((db) => claimPosts(db, { ...request, nowMs: this.#deps.nowMs() }))
+    return this.#deps.run((tx) => claimPosts(tx, { ...request, nowMs: this.#deps.nowMs() }))
   }
 
   recordTry(delivery: Pick<DeliveryRow, 'id' | 'tries'>, tried: Tried): Promise<DeliveryRow['status'] | undefined> {

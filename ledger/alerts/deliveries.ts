@@ -5,7 +5,7 @@ import { AgentbusError } from '../../contracts/errors.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { cleanText } from '../../contracts/text.js'
 import { createJob } from '../create-job.js'
-import type { Db, Tx } from '../database.js'
+import type { Tx } from '../database.js'
 import { readPolicy } from '../policies.js'
 import { instantOf } from '../presence.js'
 import { NOTICE_JOB } from './figures.js'
@@ -48,8 +48,8 @@ const NOTHING_OLDER = sql`not exists (
  * Takes posts that are due for `claimSeconds`, longer than a try lasts. No lock is held while the receiver is talked to; a
  * process that dies in between leaves a claim that runs out, and the same id is sent again.
  */
-export async function claimPosts(db: Db, request: { readonly nowMs: number; readonly limit: number; readonly claimSeconds: number }): Promise<DuePost[]> {
-  const { rows } = await db.execute(sql`
+export async function claimPosts(tx: Tx, request: { readonly nowMs: number; readonly limit: number; readonly claimSeconds: number }): Promise<DuePost[]> {
+  const { rows } = await tx.execute(sql`
     update alert_deliveries set tries = tries + 1, next_try_at = ${instantOf(request.nowMs + request.claimSeconds * 1_000)}::timestamptz
     where id in (
       select d.id from alert_deliveries d
@@ -57,7 +57,7 @@ export async function claimPosts(db: Db, request: { readonly nowMs: number; read
       order by d.next_try_at limit ${request.limit} for update skip locked)
     returning *`)
   if (rows.length === 0) return []
-  const { config } = await readPolicy(db, 'alerts')
+  const { config } = await readPolicy(tx, 'alerts')
   return (rows as unknown as DeliveryRow[]).map((delivery) => ({ delivery, webhook: webhookOf(config, delivery.receiver) }))
 }
 

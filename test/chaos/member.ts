@@ -104,7 +104,8 @@ export class Member {
   }
 
   #hear(line: string): void {
-    if (!line.includes('"event":"http.failed"')) return
+    // The last line of one that was killed may lack its end.
+    if (!line.includes('"event":"http.failed"') || !line.endsWith('}')) return
     const { request_id: requestId, err } = JSON.parse(line) as { request_id: string; err: string }
     this.#heard.failedRequest(requestId, err)
   }
