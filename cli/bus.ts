@@ -128,9 +128,9 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
     log,
     processId: workerId,
     sweepMs: settings.sweepSeconds * 1_000,
-    applySettings: async () => {
-      await workers?.agents.reapplyLimits()
-      await schedulers.sync()
+    applySettings: async (isMine) => {
+      if (workers !== undefined && (await isMine('limits'))) await workers.agents.reapplyLimits()
+      if (await isMine('schedulers')) await schedulers.sync()
     },
   })
   const keeper = new SlotKeeper({ ledger, log, processId: workerId, horizonMs: settings.slotHorizonSeconds * 1_000, everyMs: 1_000 })

@@ -3,6 +3,7 @@ import { AgentbusError } from '../contracts/errors.js'
 import type { AgentView, GatewayView } from '../contracts/fleet.js'
 import { EventId, type AttemptId, type JobId } from '../contracts/ids.js'
 import type { AttemptView, EventView, JobView, ListEventsQuery, ListJobsQuery, TransitionView } from '../contracts/jobs.js'
+import { AGENT_STATE, OPEN_WORK } from './agent-state.js'
 import type { Db, Tx } from './database.js'
 import { pausedBy } from './paused-by.js'
 import { attemptView, eventView, iso, jobView, transitionView, type AttemptRow, type EventRow, type JobRow, type TransitionRow } from './rows.js'
@@ -125,16 +126,12 @@ export async function listEvents(db: Db, query: ListEventsQuery): Promise<Page<E
 /** Agents with their state, derived from probes, leases and what is open. */
 export async function listAgents(db: Db | Tx, only?: string): Promise<AgentView[]> {
   const { rows } = await db.execute(sql`
-    select a.*, g.breaker, s.state as known_state, s.since as known_since,
+    select a.*, ${AGENT_STATE} as state, s.state as known_state, s.since as known_since,
       ${pausedBy({ agent: sql`a.id`, gateway: sql`g.id` })} is not null as paused,
       coalesce(j.queued, 0)::int as queued, coalesce(j.leased, 0)::int as leased, coalesce(j.running, 0)::int as running, coalesce(j.blocked, 0)::int as blocked
     from agents a join gateways g on g.id = a.gateway_id
     left join agent_states s on s.agent_id = a.id
-    left join (
-      select target_agent, count(*) filter (where status = 'queued') as queued, count(*) filter (where status = 'leased') as leased,
-        count(*) filter (where status = 'running') as running, count(*) filter (where status = 'blocked') as blocked
-      from jobs where finished_at is null group by target_agent
-    ) j on j.target_agent = a.id
+    left join ${OPEN_WORK} j on j.target_agent = a.id
     where ${only ?? null}::text is null or a.id = ${only ?? null}
     order by a.id limit 10000`)
   return rows.map((row) => ({
@@ -150,23 +147,14 @@ export async function listAgents(db: Db | Tx, only?: string): Promise<AgentView[
     lease_seconds: Number(row['lease_seconds']),
     enabled: row['enabled'] === true,
     paused: row['paused'] === true,
-    state: stateOf(row),
-    state_since: row['known_state'] === stateOf(row) ? iso(String(row['known_since'])) : null,
+    state: row['state'] as AgentView['state'],
+    state_since: row['known_state'] === row['state'] ? iso(String(row['known_since'])) : null,
     queued: Number(row['queued']),
     open_attempts: Number(row['leased']) + Number(row['running']),
     blocked: Number(row['blocked']),
     version: Number(row['version']),
     updated_at: iso(String(row['updated_at'])),
   }))
-}
-
-function stateOf(row: Record<string, unknown>): AgentView['state'] {
-  if (row['enabled'] !== true) return 'disabled'
-  if (row['breaker'] === 'open') return 'offline'
-  if (Number(row['running']) > 0) return 'working'
-  if (Number(row['leased']) > 0) return 'assigned'
-  if (Number(row['blocked']) > 0 && Number(row['queued']) === 0) return 'blocked'
-  return 'idle'
 }
 
 export async function listGateways(db: Db | Tx): Promise<GatewayView[]> {

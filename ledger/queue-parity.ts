@@ -32,6 +32,13 @@ export async function expectedEntries(
   return rows.map((row) => ({ jobId: String(row['id']), generation: Number(row['generation']) }))
 }
 
+/** Agents that should have entries in their queue: a cheap bound for {@link expectedEntries}, which says which. */
+export async function agentsWithEntries(db: Db): Promise<ReadonlySet<string>> {
+  const { rows } = await db.execute(sql`
+    select distinct target_agent from jobs where finished_at is null and status in ('queued', 'leased', 'running') and target_agent is not null`)
+  return new Set(rows.map((row) => String(row['target_agent'])))
+}
+
 /** Of the given entries, those the ledger wants in the queue no more, and why. */
 export async function unwantedEntries(db: Db, entries: readonly ExpectedEntry[]): Promise<(ExpectedEntry & { readonly why: string })[]> {
   if (entries.length === 0) return []

@@ -2,9 +2,9 @@ import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
 import type { BusTopic } from '../contracts/bus-topics.js'
 import type { AgentView } from '../contracts/fleet.js'
+import { AGENT_STATE, OPEN_WORK } from './agent-state.js'
 import type { Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
-import { listAgents } from './queries.js'
 
 /** Changes that one look takes down; the next look finds what is left. So a busy fleet does not drown in its own states. */
 const PER_LOOK = 100
@@ -23,13 +23,11 @@ interface Change {
  * an event `agents.<state>`. What comes and goes between two looks is not seen. @returns the changes
  */
 export async function watchAgents(tx: Tx, request: { readonly nowMs: number }): Promise<readonly Change[]> {
-  const { rows } = await tx.execute<{ agent_id: string; state: AgentView['state'] }>(sql`select agent_id, state from agent_states for no key update`)
-  const known = new Map(rows.map((row) => [row.agent_id, row.state]))
-  const changes = (await listAgents(tx))
-    .map(({ id, state }): Change => ({ agent: id, from: known.get(id), to: state }))
-    .filter(({ from, to }) => from !== to)
-    .sort((a, b) => Math.min(weight(a.from), weight(a.to)) - Math.min(weight(b.from), weight(b.to)))
-    .slice(0, PER_LOOK)
+  const seen = await compare(tx)
+  if (seen.length === 0) return []
+  // Whoever else has seen the same is waited for, and then finds it taken down.
+  await tx.execute(sql`select from agent_states where agent_id = any(${sql.param(seen.map(({ agent }) => agent))}::text[]) order by agent_id for no key update`)
+  const changes = [...(await compare(tx))].sort((a, b) => Math.min(weight(a.from), weight(a.to)) - Math.min(weight(b.from), weight(b.to))).slice(0, PER_LOOK)
   if (changes.length === 0) return changes
   await write(tx, changes)
   for (const { agent, from, to } of changes) {
@@ -38,6 +36,18 @@ export async function watchAgents(tx: Tx, request: { readonly nowMs: number }): 
     await emitEvent(tx, { namespace: 'default', topic: `agents.${to}` satisfies BusTopic, payload: { agent, from, to } }, { actor: SYSTEM_ACTOR, nowMs: request.nowMs })
   }
   return changes
+}
+
+/** The agents whose state is not what was last taken down; most often there are none, however many agents there are. */
+async function compare(tx: Tx): Promise<readonly Change[]> {
+  const { rows } = await tx.execute<{ id: string; known: AgentView['state'] | null; state: AgentView['state'] }>(sql`
+    select * from (
+      select a.id, s.state as known, ${AGENT_STATE} as state
+      from agents a join gateways g on g.id = a.gateway_id
+      left join agent_states s on s.agent_id = a.id
+      left join ${OPEN_WORK} j on j.target_agent = a.id
+    ) seen where state is distinct from known order by id`)
+  return rows.map(({ id, known, state }) => ({ agent: id, from: known ?? undefined, to: state }))
 }
 
 function weight(state: AgentView['state'] | undefined): number {

@@ -10,6 +10,7 @@ import { raiseEntries } from '../queues/raise-entries.js'
 import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle } from './delivery-error.js'
+import { QueueWatch } from './queue-watch.js'
 import { tick } from './tick.js'
 import { readGates, type Gate } from './worker-gates.js'
 
@@ -27,6 +28,13 @@ export interface AgentWorkersOptions {
   readonly gatePollMs: number
 }
 
+/**
+ * Seconds a worker waits at an empty queue before it asks again by itself, and up to half as much more, so that not all ask at
+ * once. An entry that comes wakes it at once, and what nobody was told of the watch finds; this is for a wait that the store
+ * has forgotten.
+ */
+const WAIT_SECONDS = 60
+
 interface Running {
   readonly worker: BusWorker
   concurrency: number
@@ -39,6 +47,7 @@ export class AgentWorkers {
   readonly #options: AgentWorkersOptions
   readonly #running = new Map<string, Running>()
   readonly #shutdown = new AbortController()
+  readonly #watch: QueueWatch
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
   #again = false
@@ -46,6 +55,7 @@ export class AgentWorkers {
 
   constructor(options: AgentWorkersOptions) {
     this.#options = options
+    this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
   }
 
   async start(): Promise<void> {
@@ -53,6 +63,7 @@ export class AgentWorkers {
       if (hint.fleet === true) void this.refresh()
     })
     await this.#look()
+    this.#watch.start()
     this.#schedule()
   }
 
@@ -87,64 +98,70 @@ export class AgentWorkers {
   async #look(): Promise<void> {
     const { gates, failingGateways } = await readGates(this.#options.ledger)
     for (const id of failingGateways) this.#options.deliver.failing.add(id)
-    for (const gate of gates) await this.#apply(gate)
+    await this.#settle(gates.filter(({ agentId }) => !this.#running.has(agentId)))
+    const opened: string[] = []
+    for (const gate of gates) if (await this.#apply(gate)) opened.push(queueNameOf(gate.agentId))
+    // A place that came free while nobody took entries has woken nobody: who was waiting already would wait on.
+    await this.#options.queues.backend.wake(opened)
   }
 
-  async #apply(gate: Gate): Promise<void> {
-    if (this.#shutdown.signal.aborted) return
+  /** @returns whether entries may start now that could not before */
+  async #apply(gate: Gate): Promise<boolean> {
+    if (this.#shutdown.signal.aborted) return false
     const known = this.#running.get(gate.agentId)
     if (known === undefined) {
-      await this.#limit(gate)
-      await this.#showPause(gate)
       const worker = this.#open(gate)
       this.#running.set(gate.agentId, { worker, concurrency: gate.concurrency, open: gate.open, paused: gate.paused })
-      return
+      return false
     }
+    const isWider = gate.concurrency > known.concurrency
     if (known.concurrency !== gate.concurrency) {
       known.worker.concurrency = gate.concurrency
       known.concurrency = gate.concurrency
-      await this.#limit(gate)
+      await this.#settle([gate])
+      if (isWider && known.open) await nudge(known.worker)
     }
     if (known.paused !== gate.paused) {
       known.paused = gate.paused
-      await this.#showPause(gate)
+      await this.#settle([gate])
     }
-    if (known.open === gate.open) return
+    if (known.open === gate.open) return isWider && gate.open
     known.open = gate.open
     if (gate.open) await known.worker.resume()
     else await known.worker.pause(true)
+    return gate.open
   }
 
-  /** BullMQ's own limit over all processes. The ledger checks again at each lease. */
-  async #limit(gate: Gate): Promise<void> {
-    const queue = await this.#options.queues.get(gate.agentId)
-    await queue.setGlobalConcurrency(gate.concurrency)
-  }
-
-  async #showPause(gate: Gate): Promise<void> {
-    const queue = await this.#options.queues.get(gate.agentId)
-    if ((await queue.isPaused()) === gate.paused) return
-    if (gate.paused) await queue.pause()
-    else await queue.resume()
-  }
-
-  /** Writes every limit and pause again: they were lost with the store, or changed behind the ledger's back. */
-  async reapplyLimits(): Promise<void> {
-    const { gates } = await readGates(this.#options.ledger)
+  /** Writes BullMQ's limits over all processes, and pauses for people at the board, where the store has others. The ledger checks again at each lease. */
+  async #settle(gates: readonly Gate[]): Promise<void> {
+    if (gates.length === 0) return
+    const { queues } = this.#options
+    const survey = await queues.backend.survey(gates.map(({ agentId }) => queueNameOf(agentId)))
     for (const gate of gates) {
-      await this.#limit(gate)
-      await this.#showPause(gate)
+      const found = survey.get(queueNameOf(gate.agentId))
+      const queue = await queues.get(gate.agentId)
+      if (found?.limit !== gate.concurrency) await queue.setGlobalConcurrency(gate.concurrency)
+      if (found?.paused === gate.paused) continue
+      if (gate.paused) await queue.pause()
+      else await queue.resume()
     }
   }
 
+  /** Writes limits and pauses that were lost with the store, or changed behind the ledger's back. */
+  async reapplyLimits(): Promise<void> {
+    await this.#settle((await readGates(this.#options.ledger)).gates)
+  }
+
   #open(gate: Gate): BusWorker {
-    const { queues, lockMs, stalledCheckMs } = this.#options
+    const { ledger, queues, lockMs, stalledCheckMs } = this.#options
     // Three parameters: BullMQ hands out the abort signal only to a processor that asks for it by its arity.
     const worker = queues.backend.openWorker(queueNameOf(gate.agentId), (job, token, signal) => this.#process(gate.agentId, job, token, signal), {
       concurrency: gate.concurrency,
       lockDuration: lockMs,
       lockRenewTime: Math.floor(lockMs / 3),
+      skipStalledCheck: true,
       stalledInterval: stalledCheckMs,
+      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 2),
       maxStalledCount: MAX_STALLED_COUNT,
       settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
     })
@@ -183,9 +200,23 @@ export class AgentWorkers {
   async stop(): Promise<void> {
     this.#shutdown.abort()
     this.#unlisten()
+    this.#watch.stop()
     clearTimeout(this.#timer)
     await this.#refreshing
     await Promise.allSettled([...this.#running.values()].map(({ worker }) => worker.close()))
+    // What was handed back lies there without a word to the workers of other processes.
+    await this.#watch.wakeDue()
     this.#running.clear()
   }
+}
+
+/**
+ * Has a worker look at its limit. While all its places are taken it waits for the end of a run, which can be an hour away;
+ * only its own resumption interrupts that.
+ */
+async function nudge(worker: BusWorker): Promise<void> {
+  await worker.pause(true)
+  // A loop that ends just now has to be through with it: BullMQ would take it for one that still runs, and never start it again.
+  await new Promise((resolve) => setImmediate(resolve))
+  await worker.resume()
 }

@@ -1,4 +1,5 @@
 import type { IQueueBackend, Job, Processor, Queue, Worker, WorkerOptions } from 'bullmq'
+import type { Survey } from './survey.js'
 
 /** What is stored in an entry and what a delivery returns; both are parsed before they are trusted. */
 type Data = Record<string, unknown>
@@ -18,6 +19,10 @@ export interface QueueBackend {
    * or its end finds the ledger's word.
    */
   removeEntries(queue: BusQueue, ids: readonly string[]): Promise<void>
+  /** Looks at many queues at once. Rejects when the store does not answer in 3 s. */
+  survey(names: readonly string[]): Promise<Survey>
+  /** Tells the workers that wait at these queues to look, once each. */
+  wake(names: readonly string[]): Promise<void>
   /** Resolves when the store answers, rejects after `timeoutMs`. */
   ping(timeoutMs: number): Promise<void>
   /** Called each time the store is back after it was away. */

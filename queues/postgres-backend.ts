@@ -12,6 +12,7 @@ import {
 } from 'bullmq'
 import pg from 'pg'
 import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
+import { surveyPostgres, wakePostgres } from './postgres-survey.js'
 import { repeatStrategy } from './schedulers.js'
 
 /** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
@@ -93,6 +94,8 @@ export function createPostgresBackend(options: {
         for (const id of ids) await queue.remove(id).catch(() => 0)
       })
     },
+    survey: (names) => within(3_000, 'survey', surveyPostgres(pool, names)),
+    wake: (names) => within(3_000, 'wake', wakePostgres(pool, names)),
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'postgres', pool.query('select 1'))
     },

@@ -8,9 +8,13 @@ import { observe } from '../ledger/observe.js'
 import { emitEvent } from '../ledger/emit-event.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
 import { republishBatch } from '../ledger/queue-parity.js'
+import { claimTurn } from '../ledger/turns.js'
 import { EpochSentinel } from './epoch-sentinel.js'
 import type { QueueRegistry } from './queue-registry.js'
 import { Sweep } from './sweep.js'
+
+/** Whether a part of what is done regularly is this process's, and not another's. */
+export type IsMine = (part: 'sweep' | 'limits' | 'schedulers') => Promise<boolean>
 
 export interface ReconcilerOptions {
   readonly ledger: Ledger
@@ -21,8 +25,11 @@ export interface ReconcilerOptions {
   readonly sweepMs: number
   /** Milliseconds between looks at the epoch mark. */
   readonly checkMs?: number
-  /** Called after a rebuild and each sweep, for what else lives in the store: concurrency limits, pauses. */
-  readonly applySettings: () => Promise<void>
+  /**
+   * Called after a rebuild, and in every process when a sweep is due, for what else lives in the store: limits, pauses,
+   * schedulers. Each part asks first whether this process is to do it.
+   */
+  readonly applySettings: (isMine: IsMine) => Promise<void>
 }
 
 const BATCH = 1_000
@@ -32,7 +39,8 @@ const TICK_TOLERANCE = 3
 
 /**
  * Keeps the queue store equal to the ledger: notices at once that the store was wiped or fell back to an old copy and
- * rebuilds it, and sweeps for differences of single entries. Runs in every process; claims are taken in the ledger.
+ * rebuilds it, and sweeps for differences of single entries. Runs in every process; claims are taken in the ledger, and
+ * one process sweeps for all.
  */
 export class Reconciler {
   readonly #options: ReconcilerOptions
@@ -76,12 +84,19 @@ export class Reconciler {
       await this.#checkEpoch()
       if (this.#options.ledger.nowMs() >= this.#nextSweepAt) {
         this.#nextSweepAt = this.#options.ledger.nowMs() + this.#options.sweepMs
-        await this.#sweep.run()
-        await this.#options.applySettings()
+        const isMine: IsMine = (part) => this.#claim(part)
+        if (await isMine('sweep')) await this.#sweep.run()
+        await this.#options.applySettings(isMine)
       }
     } catch (error) {
       if (!this.#stopped) this.#options.log.warn({ event: 'reconciler.failed', err: messageOf(error) }, 'reconciler could not look; it will again')
     }
+  }
+
+  /** Who had the turn keeps it while it lives: it is longer than the time between two sweeps. */
+  #claim(part: string): Promise<boolean> {
+    const { ledger, processId, sweepMs } = this.#options
+    return claimTurn(ledger.db, { name: `regular_${part}`, by: processId, seconds: (1.5 * sweepMs) / 1_000 + 1 })
   }
 
   async #checkEpoch(): Promise<void> {
@@ -121,7 +136,7 @@ export class Reconciler {
       if (batch.count < BATCH) break
       await extendRebuild(ledger.db, { by: processId, leaseSeconds: REBUILD_LEASE_SECONDS })
     }
-    await this.#options.applySettings()
+    await this.#options.applySettings(async () => true)
     // Last, so that a store that is lost again in the middle is seen again.
     await this.#sentinel.write({ epoch, tick: 0 })
     await finishRebuild(ledger.db, processId)

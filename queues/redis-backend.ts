@@ -1,7 +1,11 @@
 import { Queue, Worker, type WorkerOptions } from 'bullmq'
 import { Redis } from 'ioredis'
 import { removeEach, within, type QueueBackend, type ReportError } from './backend.js'
+import { surveyRedis, wakeRedis } from './redis-survey.js'
 import { repeatStrategy } from './schedulers.js'
+
+/** Workers wait long on their connections: one whose other end is gone without a word is noticed by this. */
+const KEEP_ALIVE_MS = 10_000
 
 /**
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
@@ -13,7 +17,12 @@ export function createRedisBackend(options: {
   readonly onError: ReportError
   readonly telemetry?: WorkerOptions['telemetry']
 }): QueueBackend {
-  const connection = new Redis(options.url, { maxRetriesPerRequest: null, enableReadyCheck: true, retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000) })
+  const connection = new Redis(options.url, {
+    maxRetriesPerRequest: null,
+    enableReadyCheck: true,
+    keepAlive: KEEP_ALIVE_MS,
+    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000),
+  })
   const reconnected: (() => void)[] = []
   let wasAway = false
   connection.on('error', (error: Error) => options.onError(error, 'redis'))
@@ -45,6 +54,8 @@ export function createRedisBackend(options: {
     },
     // On one connection, so they go out together.
     removeEntries: removeEach,
+    survey: (names) => within(3_000, 'survey', surveyRedis(connection, options.prefix, names)),
+    wake: (names) => within(3_000, 'wake', wakeRedis(connection, options.prefix, names)),
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'redis', connection.ping())
     },

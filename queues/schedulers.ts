@@ -7,6 +7,7 @@ import { scheduleOf, type Schedule, type StandingOrderView } from '../contracts/
 import { claimTurn } from '../ledger/turns.js'
 import type { Ledger } from '../ledger/ledger.js'
 import type { BusQueue } from './backend.js'
+import { queueNameOf } from './catalogue.js'
 import type { QueueRegistry } from './queue-registry.js'
 
 /** What a tick carries. The slot's time is in the entry's id, where BullMQ puts it. */
@@ -101,10 +102,13 @@ export class SchedulerSync {
         return
       }
       const orders = await ledger.listOrders()
-      for (const agent of await ledger.listAgents()) {
+      const agents = (await ledger.listAgents()).map(({ id }) => id)
+      const survey = await this.#options.queues.backend.survey(agents.map(queueNameOf))
+      for (const agent of agents) {
         if (this.#stopped) break
-        const own = orders.filter((order) => order.agent_id === agent.id && order.enabled)
-        await this.#syncQueue(await this.#options.queues.get(agent.id), own)
+        const own = orders.filter((order) => order.agent_id === agent && order.enabled)
+        if (own.length === 0 && survey.get(queueNameOf(agent))?.scheduled !== true) continue
+        await this.#syncQueue(await this.#options.queues.get(agent), own)
         await claimTurn(ledger.db, { name: 'schedulers', by: processId, seconds: TURN_SECONDS })
       }
       await claimTurn(ledger.db, { name: 'schedulers', by: processId, seconds: 0 })

@@ -2,9 +2,9 @@ import type { Logger } from 'pino'
 import type { Actor } from '../contracts/actor.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
-import { expectedEntries, republish, unwantedEntries } from '../ledger/queue-parity.js'
+import { agentsWithEntries, expectedEntries, republish, unwantedEntries } from '../ledger/queue-parity.js'
 import type { BusQueue } from './backend.js'
-import { entryId, parseEntryId } from './catalogue.js'
+import { entryId, parseEntryId, queueNameOf } from './catalogue.js'
 import type { QueueRegistry } from './queue-registry.js'
 
 export interface SweepOptions {
@@ -26,7 +26,7 @@ const IDLE = ['waiting', 'prioritized', 'delayed'] as const
 
 /**
  * Compares the two sides agent by agent and mends differences, each with a row. The queue is read first: an entry
- * that moves on meanwhile then only looks present, never missing.
+ * that moves on meanwhile then only looks present, never missing. An agent that has nothing on either side is not looked at.
  */
 export class Sweep {
   readonly #options: SweepOptions
@@ -38,10 +38,14 @@ export class Sweep {
   /** @returns how many differences were mended */
   async run(): Promise<number> {
     let mended = 0
-    for (const agent of await this.#options.ledger.listAgents()) {
-      const queue = await this.#options.queues.get(agent.id)
-      mended += await this.#dropUnwanted(queue, agent.id)
-      mended += await this.#addMissing(queue, agent.id)
+    const { ledger, queues } = this.#options
+    const agents = await ledger.listAgents()
+    const survey = await queues.backend.survey(agents.map(({ id }) => queueNameOf(id)))
+    const expecting = await agentsWithEntries(ledger.db)
+    for (const { id } of agents) {
+      const filled = survey.get(queueNameOf(id))?.filled === true
+      if (filled) mended += await this.#dropUnwanted(await queues.get(id), id)
+      if (expecting.has(id)) mended += await this.#addMissing(await queues.get(id), id)
     }
     if (mended > 0) this.#options.log.info({ event: 'sweep.mended', mended }, 'ledger and queues differed')
     return mended

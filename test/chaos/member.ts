@@ -5,7 +5,6 @@ import { spawnRole } from '../support/own-processes.js'
 import type { ProcessName } from './schedule.js'
 
 const RESTART_MS = 300
-const TAIL = 3_000
 
 /** What a process says of itself, for whoever has to explain a verdict. */
 export interface Heard {
@@ -80,12 +79,8 @@ export class Member {
       }
       this.#lives += 1
       let works = false
-      let tail = ''
-      const { child, started } = spawnRole(this.name === 'api' ? 'api' : 'worker', { ...this.#env, AGENTBUS_WORKER_ID: `${this.name}-life-${this.#lives}` })
+      const { child, started, said } = spawnRole(this.name === 'api' ? 'api' : 'worker', { ...this.#env, AGENTBUS_WORKER_ID: `${this.name}-life-${this.#lives}` })
       this.#child = child
-      child.stderr?.on('data', (chunk: Buffer) => {
-        tail = (tail + chunk.toString()).slice(-TAIL)
-      })
       if (child.stderr !== null) createInterface(child.stderr).on('line', (line) => this.#hear(line))
       const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
       // A start that fails is no fault: its stores may be cut off. It is tried again.
@@ -98,7 +93,7 @@ export class Member {
       )
       await ended
       if (works && !this.#stopped && this.#struck !== child)
-        this.#heard.untouchedExit(`${this.name} ended by itself (exit code ${child.exitCode ?? child.signalCode ?? 'none'}): ${tail.trim().split('\n').slice(-2).join(' | ')}`)
+        this.#heard.untouchedExit(`${this.name} ended by itself (exit code ${child.exitCode ?? child.signalCode ?? 'none'}): ${said().trim().split('\n').slice(-2).join(' | ')}`)
       await sleep(RESTART_MS)
     }
   }

@@ -14,7 +14,7 @@ import { Ledger } from '../../ledger/ledger.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { createSimulator, type SimulatedRun, type Simulator } from '../../openclaw/simulator/simulator.js'
 import { BACKEND } from './bus.js'
-import { FAST, spawnRole } from './own-processes.js'
+import { FAST, spawnRole, type OwnProcess } from './own-processes.js'
 import { childrenOf, type OwnRedis } from './own-stores.js'
 import { cloneDatabase, OPERATOR, renderForTests, TEST_SECRET } from './ledger.js'
 
@@ -82,7 +82,9 @@ export async function startCluster(
     },
     { dryRun: false, prune: false },
   )
-  const children: ChildProcess[] = []
+  const children: OwnProcess[] = []
+  /** What the processes said tells most of why something did not happen. */
+  const saidByAll = (): string => children.map(({ child, said }) => `-- process ${child.pid}, ${child.signalCode ?? child.exitCode ?? 'running'}\n${said()}`).join('\n')
   const cluster: Cluster = {
     ledger,
     database,
@@ -93,17 +95,20 @@ export async function startCluster(
       behaviour = next
     },
     spawn: async (role, extra = {}) => {
-      const { child, started } = spawnRole(role, { ...env, ...extra })
-      children.push(child)
-      await started
-      return child
+      const own = spawnRole(role, { ...env, ...extra })
+      children.push(own)
+      await own.started
+      return own.child
     },
     enqueue: async (overrides = {}) => (await ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job', ...overrides }))).job,
     status: async (id) => (await ledger.getJob(id)).status,
-    until: (what, holds, limitMs = 30_000) => waitUntil(what, holds, limitMs),
+    until: (what, holds, limitMs = 30_000) =>
+      waitUntil(what, holds, limitMs).catch((error: unknown) => {
+        throw new Error(`${String(error)}\n${saidByAll()}`)
+      }),
     settled: (jobs, limitMs = 60_000) => settled(cluster, jobs, limitMs),
     stop: async () => {
-      for (const child of children) child.kill('SIGKILL')
+      for (const { child } of children) child.kill('SIGKILL')
       await gateway.stop({ drain: false })
       await database.close()
       await rm(dataDir, { recursive: true, force: true })

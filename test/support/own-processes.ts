@@ -14,26 +14,29 @@ export const FAST = {
   AGENTBUS_LOG_LEVEL: 'warn',
 }
 
-/** Starts a real `agentbus worker` or `agentbus api` from the build. `started` rejects when it ends before it works. */
-export function spawnRole(role: 'worker' | 'api', env: Record<string, string>): { readonly child: ChildProcess; readonly started: Promise<void> } {
-  const id = `${role}-${randomBytes(3).toString('hex')}`
-  const child = spawn(process.execPath, [MAIN, role], { env: { AGENTBUS_WORKER_ID: id, ...env, AGENTBUS_LOG_LEVEL: 'info' }, stdio: ['ignore', 'ignore', 'pipe'] })
-  return { child, started: untilStarted(child) }
+/** What a process says is kept up to this many characters, the newest. */
+const KEPT = 6_000
+
+export interface OwnProcess {
+  readonly child: ChildProcess
+  /** Rejects when the process ends before it works. */
+  readonly started: Promise<void>
+  /** The end of its log so far. */
+  readonly said: () => string
 }
 
-/** Resolves when the process has logged that it works. */
-async function untilStarted(child: ChildProcess): Promise<void> {
+/** Starts a real `agentbus worker` or `agentbus api` from the build. */
+export function spawnRole(role: 'worker' | 'api', env: Record<string, string>): OwnProcess {
+  const id = `${role}-${randomBytes(3).toString('hex')}`
+  const child = spawn(process.execPath, [MAIN, role], { env: { AGENTBUS_WORKER_ID: id, ...env, AGENTBUS_LOG_LEVEL: 'info' }, stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
-  await new Promise<void>((resolve, reject) => {
-    const hear = (chunk: Buffer): void => {
-      said += chunk.toString()
-      if (!said.includes('"event":"started"')) return
-      // What it says later is nobody's: it is read, so that the pipe does not fill, and dropped.
-      child.stderr?.off('data', hear)
-      child.stderr?.resume()
-      resolve()
-    }
-    child.stderr?.on('data', hear)
+  const started = new Promise<void>((resolve, reject) => {
+    child.stderr.on('data', (chunk: Buffer) => {
+      said = (said + chunk.toString()).slice(-KEPT)
+      // It is the process's word that it works.
+      if (said.includes('"event":"started"')) resolve()
+    })
     child.on('exit', (code) => reject(new Error(`the process ended with ${code}: ${said}`)))
   })
+  return { child, started, said: () => said }
 }
