@@ -44,6 +44,8 @@ export interface Route {
   readonly tag: string
   readonly access: Access
   readonly status: number
+  /** Whether `If-Match` makes it conditional on a version. */
+  readonly isConditional: boolean
   /** A second success, with when it comes: the same body under another status. */
   readonly also?: { readonly status: number; readonly when: string }
   readonly spec: RouteSpec<z.ZodType, z.ZodType, z.ZodType>
@@ -59,6 +61,7 @@ export function defineRoute<P extends z.ZodType = z.ZodUndefined, Q extends z.Zo
   readonly tag: string
   readonly access?: Access
   readonly status?: number
+  readonly isConditional?: boolean
   readonly also?: { readonly status: number; readonly when: string }
   readonly spec: RouteSpec<P, Q, B>
   readonly handle: (input: RouteInput<z.infer<P>, z.infer<Q>, z.infer<B>>, deps: RouteDeps) => Promise<Reply>
@@ -67,6 +70,7 @@ export function defineRoute<P extends z.ZodType = z.ZodUndefined, Q extends z.Zo
     ...route,
     access: route.access ?? 'anyone with a token',
     status: route.status ?? 200,
+    isConditional: route.isConditional ?? false,
     handle: (input, deps) => route.handle(input as RouteInput<z.infer<P>, z.infer<Q>, z.infer<B>>, deps),
   }
 }

@@ -31,7 +31,7 @@ export function openApiOf(routes: readonly Route[], version: string): Json {
 }
 
 function operationOf(route: Route, schemas: Schemas): Json {
-  const parameters = [...parametersOf(route.spec.params, 'path'), ...parametersOf(route.spec.query, 'query')]
+  const parameters = [...schemas.parametersOf(route.spec.params, 'path'), ...schemas.parametersOf(route.spec.query, 'query')]
   if (route.method !== 'get') {
     parameters.push({
       name: 'Idempotency-Key',
@@ -39,6 +39,15 @@ function operationOf(route: Route, schemas: Schemas): Json {
       required: false,
       schema: { type: 'string', maxLength: 200 },
       description: 'The same key and request are carried out once, and answered alike.',
+    })
+  }
+  if (route.isConditional) {
+    parameters.push({
+      name: 'If-Match',
+      in: 'header',
+      required: false,
+      schema: { type: 'string', pattern: '^(\\*|"\\d{1,9}")$' },
+      description: 'The ETag of the version that is meant; with another version it is 412 and nothing changes.',
     })
   }
   return {
@@ -60,23 +69,12 @@ function success(description: string, route: Route, schemas: Schemas): Json {
   return { description, content: { 'application/json': { schema: schemas.ref(route.spec.response, 'output') } } }
 }
 
-function parametersOf(schema: z.ZodType | undefined, where: 'path' | 'query'): Json[] {
-  if (schema === undefined) return []
-  const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as { properties?: Record<string, Json>; required?: string[] }
-  return Object.entries(json.properties ?? {}).map(([name, property]) => ({
-    name,
-    in: where,
-    required: where === 'path' || (json.required ?? []).includes(name),
-    schema: property,
-  }))
-}
-
 /** Collects named schemas (`.meta({ id })`) as components; what has no name stands where it is used. */
 class Schemas {
   readonly components: Record<string, unknown> = {}
 
   ref(schema: z.ZodType, io: 'input' | 'output'): Json {
-    const json = z.toJSONSchema(schema, { io, unrepresentable: 'any', target: 'draft-2020-12' }) as Json & { $defs?: Record<string, Json> }
+    const json = toJson(schema, io)
     const { $defs, $schema: _dialect, ...root } = json
     for (const [name, definition] of Object.entries($defs ?? {})) this.components[componentName(name, io)] = relocate(definition, io)
     const name = schema.meta()?.id
@@ -85,6 +83,25 @@ class Schemas {
     if (root['$ref'] === undefined) this.components[componentName(name, io)] = relocate({ ...root, id: undefined }, io)
     return { $ref: `#/components/schemas/${componentName(name, io)}` }
   }
+
+  /** A parameter for each key of an object, whether or not the object has a name: it is no component itself. */
+  parametersOf(schema: z.ZodType | undefined, where: 'path' | 'query'): Json[] {
+    if (schema === undefined) return []
+    const json = toJson(schema, 'input')
+    const { [String(schema.meta()?.id)]: root = json, ...others } = json.$defs ?? {}
+    for (const [name, definition] of Object.entries(others)) this.components[componentName(name, 'input')] = relocate(definition, 'input')
+    const { properties = {}, required = [] } = root as { properties?: Record<string, Json>; required?: string[] }
+    return Object.entries(properties).map(([name, property]) => ({
+      name,
+      in: where,
+      required: where === 'path' || required.includes(name),
+      schema: relocate(property, 'input'),
+    }))
+  }
+}
+
+function toJson(schema: z.ZodType, io: 'input' | 'output'): Json & { $defs?: Record<string, Json> } {
+  return z.toJSONSchema(schema, { io, unrepresentable: 'any', target: 'draft-2020-12' }) as Json & { $defs?: Record<string, Json> }
 }
 
 /** An input may leave out what has a default; an output has everything. Both forms of one name would clash. */

@@ -131,10 +131,17 @@ export async function reportEndedWithoutClose(
   return { job: after, applied: true }
 }
 
-/** Past the attempt's own deadline, which the gateway's timeout does not bound. */
-export async function reportDeadline(tx: Tx, report: WorkerReport): Promise<Reported> {
+/**
+ * Past the attempt's own deadline, which the gateway's timeout does not bound. An agent may have moved it meanwhile.
+ * @returns with `leftMs`, milliseconds, while there is time left: then nothing was written
+ */
+export async function reportDeadline(tx: Tx, report: WorkerReport): Promise<Reported & { readonly leftMs?: number }> {
   const { job, holds } = await holding(tx, report)
   if (!holds) return { job, applied: false }
+  const { rows } = await tx.execute<{ left_ms: number }>(sql`
+    select extract(epoch from deadline_at - clock_timestamp())::float8 * 1000 as left_ms from job_attempts where id = ${report.attemptId}::uuid`)
+  const leftMs = rows[0]?.left_ms ?? 0
+  if (leftMs > 0) return { job, applied: false, leftMs }
   const after = await endAndRetry(tx, job, {
     actor: report.actor,
     reason: 'deadline_exceeded',
@@ -199,11 +206,14 @@ export async function extendLease(tx: Tx, report: WorkerReport, seconds: number)
   return rows.length > 0
 }
 
-/** What an agent learns when it asks for more time: the new end, after the fence. Moves the deadline if it must. */
+/**
+ * What an agent learns when it asks for more time: the new end, after the fence. Moves the deadline if it must, and takes no
+ * time away that the attempt already has.
+ */
 export async function renewLease(tx: Tx, job: LockedJob, attempt: Pick<AttemptRow, 'id'>, request: { readonly actor: Actor; readonly seconds: number }): Promise<AttemptRow> {
   const { rows } = await tx.execute(sql`
     update job_attempts set
-      leased_until = clock_timestamp() + make_interval(secs => ${request.seconds}),
+      leased_until = greatest(leased_until, clock_timestamp() + make_interval(secs => ${request.seconds})),
       deadline_at = greatest(deadline_at, clock_timestamp() + make_interval(secs => ${request.seconds}))
     where id = ${attempt.id}::uuid returning *`)
   await note(tx, job, { reason: 'lease_renewed', actor: request.actor, details: { seconds: request.seconds } })

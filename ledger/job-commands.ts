@@ -10,7 +10,6 @@ import type {
   EmitEventBody,
   EventView,
   FailJobBody,
-  GraphJob,
   JobView,
   MarkRunningBody,
   ProgressBody,
@@ -91,8 +90,7 @@ export class JobCommands {
 
   /** Creates many jobs, all or none. @throws what {@link create} throws */
   async createBatch(context: CommandContext, body: CreateBatchBody): Promise<{ items: { job: JobView; created: boolean }[]; replayed?: boolean }> {
-    const named: CreateJobBody[] = []
-    for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
+    const named = await this.#allInOwnName(context.caller, body.jobs)
     return this.#withRow(context.caller, {}, async () => {
       await this.#rate(context.caller, named)
       return this.#deps.run((tx) =>
@@ -107,9 +105,7 @@ export class JobCommands {
 
   /** Creates jobs that depend on each other, all or none. @throws AGENTBUS_DEPENDENCY_CYCLE, and what {@link create} throws */
   async createGraph(context: CommandContext, body: CreateGraphBody): Promise<{ items: { key: string; job: JobView; created: boolean }[]; replayed?: boolean }> {
-    const named: GraphJob[] = []
-    for (const job of body.jobs) named.push(await this.#inOwnName(context.caller, job))
-    for (const parent of new Set(named.map((job) => job.parent_job_id))) await this.#mayComeFrom(context.caller, parent)
+    const named = await this.#allInOwnName(context.caller, body.jobs)
     return this.#withRow(context.caller, {}, async () => {
       await this.#rate(context.caller, named)
       return this.#deps.run((tx) =>
@@ -327,6 +323,14 @@ export class JobCommands {
     )
     await this.#deps.refused(caller, error, caller.role === 'attempt' ? { jobId: caller.jobId, agentId: caller.agentId } : {})
     throw error
+  }
+
+  /** For many jobs what {@link create} asks of one: the caller's own name, and origins that it may read. */
+  async #allInOwnName<T extends CreateJobBody>(caller: Caller, jobs: readonly T[]): Promise<T[]> {
+    const named: T[] = []
+    for (const job of jobs) named.push(await this.#inOwnName(caller, job))
+    for (const parent of new Set(named.map((job) => job.parent_job_id))) await this.#mayComeFrom(caller, parent)
+    return named
   }
 
   /**

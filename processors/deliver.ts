@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../config/clock.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
-import { AgentbusError, assertNever } from '../contracts/errors.js'
+import { AgentbusError, assertNever, messageOf } from '../contracts/errors.js'
 import type { Actor } from '../contracts/actor.js'
 import {
   extendLease,
@@ -57,7 +57,8 @@ interface Delivery {
   readonly reattached: boolean
   readonly signal: AbortSignal
   readonly watch: Watch
-  readonly deadlineMs: number
+  /** When the attempt ends at the latest, by this process's clock. The agent can move it; {@link deadline} learns that. */
+  deadlineMs: number
 }
 
 type Step<T> = { readonly kind: 'go'; readonly value: T } | { readonly kind: 'end'; readonly end: DeliveryEnd }
@@ -262,7 +263,11 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
   const leaseMs = d.job.lease_seconds * 1_000
   for (;;) {
     const leftMs = d.deadlineMs - d.deps.clock.nowMs()
-    if (leftMs <= 0) return deadline(d)
+    if (leftMs <= 0) {
+      const over = await deadline(d)
+      if (over !== undefined) return over
+      continue
+    }
     const joinedAtMs = d.deps.clock.nowMs()
     const happened = await joinOnce(d, post, leftMs, leaseMs)
     if (happened.what === 'closed') return endFromLedger(d)
@@ -272,8 +277,11 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
       case 'completed':
         await noteReplacedRun(d, answer.runId)
         return ended(d, answer.completion)
-      case 'deadline':
-        return deadline(d)
+      case 'deadline': {
+        const over = await deadline(d)
+        if (over !== undefined) return over
+        break
+      }
       case 'aborted':
         return d.signal.aborted ? { kind: 'hand_back' } : endFromLedger(d)
       case 'no_completion':
@@ -295,7 +303,10 @@ async function joinOnce(d: Delivery, post: Post, leftMs: number, leaseMs: number
   const signal = AbortSignal.any([d.signal, stop.signal])
   const renewal = setInterval(
     () => {
-      void d.deps.ledger.run((tx) => extendLease(tx, d.report, d.job.lease_seconds)).catch(() => undefined)
+      // One that fails is no harm: the next one comes in a third of the lease, and the worker goes on in any case.
+      void d.deps.ledger
+        .run((tx) => extendLease(tx, d.report, d.job.lease_seconds))
+        .catch((error: unknown) => d.deps.log.warn({ event: 'lease.extend_failed', attempt_id: d.attempt.id, err: messageOf(error) }, 'a lease could not be extended'))
     },
     Math.max(1_000, leaseMs / 3),
   )
@@ -332,9 +343,13 @@ async function ended(d: Delivery, completion: { readonly status: string } & Reco
 
 /** A gateway without completions: only the agent's write or the lease can end this. */
 async function waitWithoutJoin(d: Delivery): Promise<DeliveryEnd> {
-  const waited = await waitFor(d, Math.max(0, d.deadlineMs - d.deps.clock.nowMs()))
-  if (waited === 'shutdown') return { kind: 'hand_back' }
-  return waited === 'timeout' ? deadline(d) : endFromLedger(d)
+  for (;;) {
+    const waited = await waitFor(d, Math.max(0, d.deadlineMs - d.deps.clock.nowMs()))
+    if (waited === 'shutdown') return { kind: 'hand_back' }
+    if (waited === 'closed') return endFromLedger(d)
+    const over = await deadline(d)
+    if (over !== undefined) return over
+  }
 }
 
 async function waitFor(d: Delivery, ms: number): Promise<'closed' | 'timeout' | 'shutdown'> {
@@ -361,20 +376,22 @@ async function afterBreak(d: Delivery, reason: string, joinedAtMs: number): Prom
   let wasAway = false
   for (;;) {
     const probe = await d.deps.hooks.probe({ baseUrl: d.target.baseUrl, deadlineMs: 3_000 })
+    await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }))
     if (probe.ready) {
       // Both times by this machine's clock: it was up when we joined, so a later boot is another life of it.
       const bootedSince = probe.bootedAtMs !== undefined && probe.bootedAtMs > joinedAtMs
       const restarted = probe.bootedAtMs === undefined ? wasAway : bootedSince || lostItsRuns(d.attempt, probe.bootedAtMs)
-      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }))
       if (restarted) return lost(d, `The gateway restarted in mid-run (${reason}).`)
     } else {
       wasAway = true
-      await d.deps.ledger.run((tx) => recordProbe(tx, d.target.gatewayId, probe, { actor: d.report.actor, threshold: d.deps.breakerFailures, nowMs: d.deps.ledger.nowMs() }))
     }
     const waited = await waitFor(d, 1_000)
     if (waited === 'closed') return endFromLedger(d)
     if (waited === 'shutdown') return { kind: 'hand_back' }
-    if (d.deps.clock.nowMs() >= d.deadlineMs) return deadline(d)
+    if (d.deps.clock.nowMs() >= d.deadlineMs) {
+      const over = await deadline(d)
+      if (over !== undefined) return over
+    }
     if (probe.ready) return undefined
   }
 }
@@ -384,9 +401,12 @@ async function lost(d: Delivery, reason: string): Promise<DeliveryEnd> {
   return endFromLedger(d)
 }
 
-async function deadline(d: Delivery): Promise<DeliveryEnd> {
-  await d.deps.ledger.run((tx) => reportDeadline(tx, d.report))
-  return endFromLedger(d)
+/** @returns undefined when the agent has asked for more time: the wait goes on */
+async function deadline(d: Delivery): Promise<DeliveryEnd | undefined> {
+  const { leftMs } = await d.deps.ledger.run((tx) => reportDeadline(tx, d.report))
+  if (leftMs === undefined) return endFromLedger(d)
+  d.deadlineMs = d.deps.clock.nowMs() + Math.ceil(leftMs)
+  return undefined
 }
 
 /** The attempt is over: the job's row says what the entry becomes. */

@@ -36,7 +36,8 @@ export const handOffRoutes = [
     path: '/v1/subscriptions/{name}',
     tag: 'subscriptions',
     access: 'operator',
-    summary: 'Bring one subscription to this definition; idempotent, with the difference; If-Match makes it conditional on a version',
+    summary: 'Bring one subscription to this definition; idempotent, with the difference',
+    isConditional: true,
     also: { status: 201, when: 'The subscription is new' },
     spec: { params: ByName, query: z.strictObject({ dry_run: z.enum(['true', 'false']).default('false') }), body: SetSubscriptionBody, response: SubscriptionChange },
     async handle({ params, query, body, context }, { ledger }) {
@@ -52,6 +53,7 @@ export const handOffRoutes = [
     tag: 'subscriptions',
     access: 'operator',
     summary: 'Disable one subscription; what it made stays explained',
+    isConditional: true,
     spec: { params: ByName, query: z.strictObject({ namespace: Namespace.default('default') }), response: SubscriptionChange },
     async handle({ params, query, context }, { ledger }) {
       const { replayed, ...changed } = await ledger.handOffs.disableSubscription(context, { ...params, ...query })

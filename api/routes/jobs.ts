@@ -267,7 +267,8 @@ export const jobRoutes = [
     path: '/v1/jobs/{id}/cancel',
     tag,
     access: 'operator',
-    summary: 'Cancel an open job; If-Match makes it conditional on a version',
+    isConditional: true,
+    summary: 'Cancel an open job',
     spec: { params: ById, body: ReasonBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {
       return jobReply(await ledger.jobs.cancel(context, params.id, body.reason))
@@ -279,6 +280,7 @@ export const jobRoutes = [
     path: '/v1/jobs/{id}/retry',
     tag,
     access: 'operator',
+    isConditional: true,
     summary: 'Queue a failed, dead, cancelled, blocked or waiting job again; with `force` also one that is queued or runs',
     spec: { params: ById, body: RetryBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {
@@ -291,6 +293,7 @@ export const jobRoutes = [
     path: '/v1/jobs/{id}/dead',
     tag,
     access: 'operator',
+    isConditional: true,
     summary: 'Make an open job a dead letter, whatever it is doing; what runs is cut off',
     spec: { params: ById, body: ReasonBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {
@@ -303,6 +306,7 @@ export const jobRoutes = [
     path: '/v1/jobs/{id}/bury',
     tag,
     access: 'operator',
+    isConditional: true,
     summary: 'Lay a dead letter to rest',
     spec: { params: ById, body: ReasonBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {
@@ -315,6 +319,7 @@ export const jobRoutes = [
     path: '/v1/jobs/{id}/promote',
     tag,
     access: 'operator',
+    isConditional: true,
     summary: 'Make a delayed job due now',
     spec: { params: ById, body: ReasonBody, response: JobView },
     async handle({ params, body, context }, { ledger }) {

@@ -68,7 +68,8 @@ export const projectRoutes = [
     method: 'put',
     path: '/v1/projects/{project}/status',
     tag,
-    summary: 'Write the status of a project, as a new version; for operators and the agents of authority.project_status; If-Match makes it conditional on a version',
+    summary: 'Write the status of a project, as a new version; for operators and the agents of authority.project_status',
+    isConditional: true,
     also: { status: 201, when: 'It is the first status of the project' },
     spec: { params: ByProject, body: SetProjectStatusBody, response: ProjectStatusView },
     async handle({ params, body, context }, { ledger }) {

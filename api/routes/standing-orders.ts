@@ -67,7 +67,8 @@ export const standingOrderRoutes = [
     path: '/v1/standing-orders/{agent}/{name}',
     tag,
     access: 'operator',
-    summary: 'Bring one standing order to this definition; idempotent, with the difference; If-Match makes it conditional on a version',
+    summary: 'Bring one standing order to this definition; idempotent, with the difference',
+    isConditional: true,
     also: { status: 201, when: 'The order is new' },
     spec: { params: ByName, query: z.strictObject({ dry_run: z.enum(['true', 'false']).default('false') }), body: SetStandingOrderBody, response: StandingOrderChange },
     async handle({ params, query, body, context }, { ledger }) {
@@ -85,7 +86,8 @@ export const standingOrderRoutes = [
     path: '/v1/standing-orders/{agent}/{name}',
     tag,
     access: 'operator',
-    summary: 'Disable one standing order; its history stays; If-Match makes it conditional on a version',
+    summary: 'Disable one standing order; its history stays',
+    isConditional: true,
     spec: { params: ByName, response: StandingOrderChange },
     async handle({ params, context }, { ledger }) {
       return changeReply(await ledger.orders.disable(context, params), 200)

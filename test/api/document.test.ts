@@ -104,6 +104,20 @@ describe('the OpenAPI document', () => {
     }
   })
 
+  test('declares every key that a query may have, and If-Match where a version may be named', () => {
+    const byId = new Map(operations().map(({ operation }) => [operation.operationId, operation.parameters ?? []]))
+    for (const route of routes) {
+      const namesIn = (where: string): string[] => (byId.get(route.id) ?? []).filter((parameter) => parameter.in === where).map(({ name }) => name)
+
+      const { query } = route.spec
+      const keys = query === undefined ? [] : Object.keys(query instanceof z.ZodObject ? query.shape : {})
+      expect(query === undefined || keys.length > 0, route.id).toBe(true)
+      expect([route.id, namesIn('query').sort()]).toEqual([route.id, keys.sort()])
+      expect([route.id, namesIn('header').includes('If-Match')]).toEqual([route.id, route.isConditional])
+    }
+    expect(routes.filter(({ isConditional }) => isConditional).map(({ id }) => id)).toContain('cancelJob')
+  })
+
   test('describes schemas with words of JSON Schema 2020-12 only', () => {
     const types = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null']
     const stray = objectsIn((document['components'] as Json)['schemas']).filter((one) => {

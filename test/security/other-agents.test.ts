@@ -36,6 +36,7 @@ async function asked(agent: string, more: Record<string, unknown> = {}): Promise
 describe('an agent that names a job of others as the origin of its own', () => {
   test.each([
     ['createJob', '/v1/jobs', (id: string) => aBody({ parent_job_id: id })],
+    ['createJobBatch', '/v1/job-batches', (id: string) => ({ jobs: [aBody({}), aBody({ parent_job_id: id })] })],
     ['createJobGraph', '/v1/job-graphs', (id: string) => ({ jobs: [{ key: 'a', ...aBody({ parent_job_id: id }) }] })],
     ['emitEvent', '/v1/events', (id: string) => ({ topic: 'a.fact', source_job_id: id })],
   ])('is refused with a row by %s, and learns none of its keys', async (_id, path, bodyOf) => {

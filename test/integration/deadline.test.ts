@@ -1,0 +1,57 @@
+import { afterEach, expect, test } from 'vitest'
+import { startTestBus, type TestBus } from '../support/bus.js'
+
+let t: TestBus
+afterEach(() => t.stop())
+
+/** An attempt may take two seconds: a second of its own and one of margin. */
+const TWO_SECONDS = { timeout_seconds: 1, lease_seconds: 5 }
+const start = (): Promise<TestBus> => startTestBus({ env: { AGENTBUS_WAIT_SECONDS_MARGIN: '1' } })
+
+test('a run that goes on past its deadline is given up, and the next attempt does the work', async () => {
+  t = await start()
+  t.behave(async (hands) => {
+    if (hands.attemptNo === 1) await hands.run.pause(60_000)
+    else await hands.complete()
+  })
+
+  const job = await t.enqueue(TWO_SECONDS)
+
+  await t.until(job.id, ({ status }) => status === 'succeeded')
+  const attempts = await t.ledger.jobAttempts(job.id)
+  expect(attempts.map(({ status, outcome_code }) => [status, outcome_code])).toEqual([
+    ['timed_out', 'deadline_exceeded'],
+    ['succeeded', 'completed_by_agent'],
+  ])
+})
+
+test('an agent that asks for more time has it: its run is attended past the first deadline', async () => {
+  t = await start()
+  t.behave(async ({ as, jobId, run, complete }) => {
+    const [before] = await t.ledger.jobAttempts(jobId)
+    await t.ledger.jobs.renew(as, jobId, { lease_seconds: 60 })
+    while (Date.now() < Date.parse(before?.deadline_at ?? '') + 500) await run.pause(50)
+    await complete()
+  })
+
+  const job = await t.enqueue(TWO_SECONDS)
+
+  await t.until(job.id, ({ status }) => status !== 'queued' && status !== 'leased' && status !== 'running')
+  const { transitions } = await t.ledger.jobHistory(job.id)
+  // An agent may ask before the worker has written down that the gateway admitted it.
+  expect(transitions.map(({ reason }) => reason).sort()).toEqual(['admitted', 'completed_by_agent', 'created', 'lease_renewed', 'leased'])
+})
+
+test('asking for less time than there is takes none away', async () => {
+  t = await start()
+  t.behave(async ({ as, jobId, complete }) => {
+    const [before] = await t.ledger.jobAttempts(jobId)
+    const after = await t.ledger.jobs.renew(as, jobId, { lease_seconds: 5 })
+    await complete({ result: { is_kept: after.leased_until >= (before?.leased_until ?? '') && after.deadline_at === before?.deadline_at } })
+  })
+
+  const job = await t.enqueue({ timeout_seconds: 900, lease_seconds: 600 })
+
+  const done = await t.until(job.id, ({ status }) => status === 'succeeded')
+  expect(done.result).toEqual({ is_kept: true })
+})
