@@ -93,6 +93,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
     nowMs: () => systemClock.nowMs(),
     random: () => Math.random(),
     render: (job, attempt, target) => renderPrompt(ledger, prompts, where.apiUrl, { job, attempt, target }),
+    onError: (error, what) => log.error({ event: 'ledger.row_lost', what, err: messageOf(error) }, 'a row beside a request could not be written'),
   })
   await assertSameSecret(ledger.db, ledger.attemptTokens)
   const hints = new HintRelay({ bus: ledger.hints, url: stores.databaseUrl, windowMs: 3, onError: (error) => reportError(error, 'hints') })
@@ -150,6 +151,9 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
     await workers.agents.start()
     undo.push(() => workers.agents.stop())
   }
+  const alerts = new AlertWatch({ ledger, log, workerId, readSecret: tokenReader({ env: options.env, simulatorToken: '', what: "secret of the alerts' webhook" }) })
+  alerts.start()
+  undo.push(() => alerts.close())
   readiness.started = true
   return { ledger, queues, url, workerId, sweepNow: () => reconciler.sweepNow(), stop }
 }
@@ -222,12 +226,6 @@ function buildWorkers(
     breakerFailures: settings.breakerFailures,
     checkpointSeconds: settings.checkpointSeconds,
     signer: settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, options.env)),
-    alerts: new AlertWatch({
-      ledger: parts.ledger,
-      log,
-      workerId: parts.workerId,
-      readSecret: tokenReader({ env: options.env, simulatorToken: '', what: "secret of the alerts' webhook" }),
-    }),
     load: () => agents.load(),
   })
   return { agents, maintenance, handOffs: new HandOffs({ ledger: parts.ledger, log }) }

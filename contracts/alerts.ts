@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ActorKind } from './actor.js'
 import { AgentId, JobId } from './ids.js'
 import { HttpUrl, SecretRef } from './references.js'
-import { storableText, Time } from './text.js'
+import { reasonText, storableText, Time } from './text.js'
 
 /** What a figure is counted for: one alert at a time for each of them. `fleet` is everything together. */
 export const ALERT_SUBJECTS = ['fleet', 'agent', 'lane', 'gateway', 'order'] as const
@@ -126,7 +126,7 @@ export type AlertId = z.infer<typeof AlertId>
 export const SilenceId = z.uuid().brand<'SilenceId'>()
 export type SilenceId = z.infer<typeof SilenceId>
 
-const reason = storableText({ min: 1, max: 4_000 })
+const reason = reasonText(4_000)
 const Subject = storableText({ min: 1, max: 200 })
 export const AcknowledgeAlertBody = z.strictObject({ reason }).meta({ id: 'AcknowledgeAlert' })
 export type AcknowledgeAlertBody = z.infer<typeof AcknowledgeAlertBody>

@@ -3,7 +3,7 @@ import { ActorKind } from './actor.js'
 import { JobId, Namespace } from './ids.js'
 import { JobStatus } from './job-states.js'
 import { LIMITS } from './jobs.js'
-import { storableText, Time } from './text.js'
+import { reasonText, storableText, Time } from './text.js'
 import { WorkflowRunId } from './workflows.js'
 
 /** What can be stopped. An order is named `agent/name`; `promotions` and `conversions` are switches that findings and opportunities obey. */
@@ -28,7 +28,7 @@ export type ControlChangeKind = z.infer<typeof ControlChangeKind>
 const WHOLE: ReadonlySet<ControlScope> = new Set(['everything', 'promotions', 'conversions'])
 const FREEZABLE: ReadonlySet<ControlScope> = new Set(['promotions', 'conversions'])
 
-const Reason = storableText({ min: 1, max: LIMITS.reason }).refine((text) => text.trim() !== '', 'must say something')
+const Reason = reasonText(LIMITS.reason)
 const target = storableText({ min: 1, max: 200 }).optional()
 
 const targetFits = (body: { readonly scope: ControlScope; readonly target?: string | undefined }, ctx: z.RefinementCtx): void => {

@@ -6,7 +6,7 @@ import { ActorKind } from './actor.js'
 import { askedApproval, ApprovalId } from './approvals.js'
 import { isBusTopic } from './bus-topics.js'
 import { Filter } from './filters.js'
-import { JsonObject, storableText, Time } from './text.js'
+import { JsonObject, reasonText, storableText, Time } from './text.js'
 import { Topic, TopicPattern } from './topics.js'
 
 /** Limits on what one request may carry. Sizes are in characters unless named otherwise. */
@@ -249,7 +249,7 @@ export type CompleteJobBody = z.infer<typeof CompleteJobBody>
 export const BlockJobBody = z
   .strictObject({
     ...runReference,
-    blocked_reason: storableText({ min: 1, max: LIMITS.reason }),
+    blocked_reason: reasonText(LIMITS.reason),
     /** Who can unblock it: an agent, a role, a person. */
     blocked_owner: storableText({ min: 1, max: 200 }).default('operator'),
     /** What would unblock it. */
@@ -286,12 +286,12 @@ export type MarkRunningBody = z.infer<typeof MarkRunningBody>
 export const RenewBody = z.strictObject({ lease_seconds: z.int().min(5).max(86_400).default(600) }).meta({ id: 'Renew' })
 export type RenewBody = z.infer<typeof RenewBody>
 
-export const ReasonBody = z.strictObject({ reason: storableText({ min: 1, max: LIMITS.reason }) }).meta({ id: 'Reason' })
+export const ReasonBody = z.strictObject({ reason: reasonText(LIMITS.reason) }).meta({ id: 'Reason' })
 export type ReasonBody = z.infer<typeof ReasonBody>
 
 export const UnblockBody = z
   .strictObject({
-    reason: storableText({ min: 1, max: LIMITS.reason }),
+    reason: reasonText(LIMITS.reason),
     /** What the next attempt is told. */
     answer: JsonObject.default({}),
   })
@@ -310,7 +310,7 @@ export type ListBlockedQuery = z.infer<typeof ListBlockedQuery>
 
 export const RetryBody = z
   .strictObject({
-    reason: storableText({ min: 1, max: LIMITS.reason }),
+    reason: reasonText(LIMITS.reason),
     /** Added to max_attempts, so that a dead job may run again. */
     extra_attempts: z.int().min(1).max(100).default(1),
     run_after: Time.optional(),

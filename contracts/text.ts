@@ -42,6 +42,11 @@ export function storableText({ min = 0, max }: { min?: number; max: number }) {
   return z.string().min(min).max(max).refine(isStorableText, 'contains U+0000 or a lone surrogate, which no store can hold; remove it and send again')
 }
 
+/** What a person gives as a reason: it has to say something, and blanks do not. At most `max` characters. */
+export function reasonText(max: number) {
+  return storableText({ min: 1, max }).refine((text) => text.trim() !== '', 'must say something')
+}
+
 export const JSON_LIMITS = { maxBytes: 131_072, maxDepth: 32, maxKeys: 5_000 } as const
 
 /** Says what is wrong with a JSON value, or undefined when it can be stored. */

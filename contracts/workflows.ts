@@ -5,7 +5,7 @@ import { Filter } from './filters.js'
 import { AgentId, JobId, Namespace } from './ids.js'
 import { Lane, OnLost } from './job-states.js'
 import { pathsOf } from './templates.js'
-import { JsonObject, storableText } from './text.js'
+import { JsonObject, reasonText, storableText } from './text.js'
 import { WORKFLOW_RUN_STATUSES, WORKFLOW_STEP_STATUSES } from './workflow-states.js'
 
 export const WorkflowRunStatus = z.enum(WORKFLOW_RUN_STATUSES)
@@ -169,7 +169,7 @@ export type StartWorkflowBody = z.infer<typeof StartWorkflowBody>
 
 export const CancelWorkflowBody = z
   .strictObject({
-    reason: storableText({ min: 1, max: 4_000 }),
+    reason: reasonText(4_000),
     /** What is running already is left to end, or cancelled as well. */
     running: z.enum(['leave', 'cancel']).default('leave'),
   })

@@ -30,9 +30,9 @@ export class AccessLog {
   #writing: Promise<void> | undefined
   #stopped = false
 
-  constructor(options: { readonly db: () => Db; readonly onError?: (error: unknown) => void }) {
+  constructor(options: { readonly db: () => Db; readonly onError: (error: unknown) => void }) {
     this.#db = options.db
-    this.#onError = options.onError ?? (() => undefined)
+    this.#onError = options.onError
   }
 
   note(access: Access): void {
@@ -56,19 +56,21 @@ export class AccessLog {
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.slice(0, BATCH)
+      // What is lost while this is written is for the next row.
+      const lost = this.#lost
       try {
-        await this.#insert(batch)
+        await this.#insert(batch, lost)
       } catch (error) {
         this.#onError(error)
         this.#timer ??= this.#stopped ? undefined : setTimeout(() => void this.flush(), FLUSH_MS)
         return
       }
       this.#waiting = this.#waiting.slice(batch.length)
-      this.#lost = 0
+      this.#lost -= lost
     }
   }
 
-  async #insert(batch: readonly Access[]): Promise<void> {
+  async #insert(batch: readonly Access[], lost: number): Promise<void> {
     const rows = batch.map(({ atMs, caller, route, target, jobId, status }) => {
       const { kind, id } = actorOf(caller)
       return {
@@ -84,8 +86,8 @@ export class AccessLog {
       }
     })
     const last = rows.at(-1)
-    if (this.#lost > 0 && last !== undefined) {
-      rows.push({ ...last, actor_kind: 'system', actor: 'agentbus', agent_id: null, attempt_id: null, job_id: null, route: 'lost', target: { reads: this.#lost }, status: 0 })
+    if (lost > 0 && last !== undefined) {
+      rows.push({ ...last, actor_kind: 'system', actor: 'agentbus', agent_id: null, attempt_id: null, job_id: null, route: 'lost', target: { reads: lost }, status: 0 })
     }
     await this.#db().execute(sql`
       insert into accesses (at, actor_kind, actor, agent_id, attempt_id, job_id, route, target, status)

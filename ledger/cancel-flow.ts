@@ -31,7 +31,8 @@ interface Named {
  */
 export async function cancelFlow(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, request: CancelFlow): Promise<CancelledFlow> {
   const { body } = request
-  await run((tx) => mustBeKnown(tx, body))
+  // A run of a workflow is known to whoever cancels it, and may have sent nobody anything yet.
+  if (body.workflow_run_id === undefined) await run((tx) => mustBeKnown(tx, body))
   const cancelled: Named[] = []
   let count = 0
   for (;;) {
@@ -68,8 +69,10 @@ async function cancelPage(tx: Tx, { body, actor }: CancelFlow, after: string): P
 }
 
 /** What the history row of each cancelled job says of the whole. */
-function flowOf({ correlation_key, flow_key, job_id }: CancelFlowBody): Record<string, unknown> {
-  return { flow: correlation_key === undefined ? (flow_key === undefined ? { descendants_of: job_id } : { flow_key }) : { correlation_key } }
+function flowOf({ correlation_key, flow_key, workflow_run_id, job_id }: CancelFlowBody): Record<string, unknown> {
+  if (correlation_key !== undefined) return { flow: { correlation_key } }
+  if (flow_key !== undefined) return { flow: { flow_key } }
+  return { flow: workflow_run_id === undefined ? { descendants_of: job_id } : { workflow_run_id } }
 }
 
 async function openOf(db: Db | Tx, body: CancelFlowBody, where: SQL, limit: number): Promise<Named[]> {
@@ -83,9 +86,13 @@ async function openOf(db: Db | Tx, body: CancelFlowBody, where: SQL, limit: numb
 function belongs(body: CancelFlowBody): SQL {
   if (body.correlation_key !== undefined) return sql`select id from jobs where correlation_key = ${body.correlation_key} and namespace = ${body.namespace}`
   if (body.flow_key !== undefined) return sql`select id from jobs where flow_key = ${body.flow_key} and namespace = ${body.namespace}`
+  const first =
+    body.workflow_run_id === undefined
+      ? sql`select ${body.job_id ?? null}::uuid as id`
+      : sql`select job_id as id from workflow_steps where run_id = ${body.workflow_run_id}::uuid and job_id is not null`
   return sql`
     with recursive family as (
-      select ${body.job_id ?? null}::uuid as id union select c.id from jobs c join family f on c.parent_job_id = f.id
+      ${first} union select c.id from jobs c join family f on c.parent_job_id = f.id
     ) select id from family`
 }
 

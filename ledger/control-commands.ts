@@ -1,5 +1,5 @@
-import type { CancelFlowBody, CancelledFlow, ControlAnswer, ControlScope, ResumeBody, SetControlBody } from '../contracts/controls.js'
-import type { ErrorCode } from '../contracts/errors.js'
+import { MOST_NAMED, type CancelFlowBody, type CancelledFlow, type ControlAnswer, type ControlScope, type ResumeBody, type SetControlBody } from '../contracts/controls.js'
+import { AgentbusError, isCode, type ErrorCode } from '../contracts/errors.js'
 import type { WorkflowRunId } from '../contracts/workflows.js'
 import { asCaller, type CallerDeps } from './as-caller.js'
 import { actorOf, type CommandContext } from './caller.js'
@@ -15,7 +15,11 @@ export interface ControlCommandDeps extends CallerDeps {
   /** Reads outside a transaction. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
   readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   /** Cancels a run of a workflow, and answers the jobs that still run. @throws AGENTBUS_WORKFLOW_OVER, AGENTBUS_WORKFLOW_NOT_FOUND */
-  readonly cancelWorkflow: (context: CommandContext, id: WorkflowRunId, body: { readonly reason: string; readonly running: 'leave' | 'cancel' }) => Promise<CancelledFlow>
+  readonly cancelWorkflow: (
+    context: CommandContext,
+    id: WorkflowRunId,
+    body: { readonly reason: string; readonly running: 'leave' | 'cancel' },
+  ) => Promise<CancelledFlow & { replayed?: boolean }>
 }
 
 const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_FORBIDDEN', 'AGENTBUS_UNAUTHORIZED', 'AGENTBUS_CONTROL_CONFLICT'])
@@ -72,7 +76,7 @@ export class ControlCommands {
 
   /** Cancels all jobs that belong together. @throws AGENTBUS_FORBIDDEN, AGENTBUS_JOB_NOT_FOUND, AGENTBUS_WORKFLOW_NOT_FOUND, AGENTBUS_WORKFLOW_OVER */
   async cancelFlow(context: CommandContext, body: CancelFlowBody): Promise<CancelledFlow & { replayed?: boolean }> {
-    if (body.workflow_run_id !== undefined) return this.#deps.cancelWorkflow(context, body.workflow_run_id, body)
+    if (body.workflow_run_id !== undefined) return this.#cancelRun(context, body.workflow_run_id, body)
     // Many transactions: the key is taken first, and answered when all are done. A repeat goes on where this one ended.
     const known = await asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
       await requireRight(tx, context.caller, 'control', 'cancel what belongs together')
@@ -82,6 +86,34 @@ export class ControlCommands {
     const answer = await cancelFlow(this.#deps.run, { body, actor: actorOf(context.caller) })
     await this.#deps.run((tx) => amendAnswer(tx, context, { answer }))
     return answer
+  }
+
+  /** The run and the jobs of its steps in one transaction; then what those jobs have made, of which the run knows nothing. */
+  async #cancelRun(context: CommandContext, id: WorkflowRunId, body: CancelFlowBody): Promise<CancelledFlow & { replayed?: boolean }> {
+    await this.#mayCancelFlows(context)
+    const run = await this.#deps.cancelWorkflow(context, id, body).catch((error: unknown) => {
+      if (isCode(error, 'AGENTBUS_WORKFLOW_OVER')) return undefined
+      throw error
+    })
+    const made = await cancelFlow(this.#deps.run, { body, actor: actorOf(context.caller) })
+    // A run that is over may have left work behind; one that has not is told so.
+    if (run === undefined && made.cancelled === 0) return this.#deps.cancelWorkflow(context, id, body)
+    const named = new Set(made.jobs.map((job) => job.id))
+    return {
+      cancelled: (run?.cancelled ?? 0) + made.cancelled,
+      left_running: made.left_running,
+      jobs: [...(run?.jobs ?? []).filter((job) => !named.has(job.id)), ...made.jobs].slice(0, MOST_NAMED),
+      ...(run?.replayed === true ? { replayed: true } : {}),
+    }
+  }
+
+  async #mayCancelFlows({ caller }: CommandContext): Promise<void> {
+    try {
+      await this.#deps.run((tx) => requireRight(tx, caller, 'control', 'cancel what belongs together'))
+    } catch (error) {
+      if (error instanceof AgentbusError) await this.#deps.refused(caller, error, {})
+      throw error
+    }
   }
 }
 

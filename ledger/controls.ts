@@ -44,10 +44,11 @@ export interface WantedControl {
 /**
  * Puts a control in force. From the commit on, no lease statement takes what is in its scope.
  * @returns the one in force, and whether this changed anything
- * @throws AGENTBUS_NOT_FOUND, AGENTBUS_ORDER_NOT_FOUND for a target that does not exist, AGENTBUS_CONTROL_CONFLICT
+ * @throws AGENTBUS_NOT_FOUND, AGENTBUS_ORDER_NOT_FOUND for a target that does not exist, AGENTBUS_CONTROL_CONFLICT, AGENTBUS_BAD_REQUEST for an end that is past
  */
 export async function setControl(tx: Tx, wanted: WantedControl): Promise<{ control: ControlRow; changed: boolean }> {
   await mustExist(tx, wanted.scope, wanted.target)
+  if (wanted.until !== undefined) await mustBeAhead(tx, wanted.until)
   const until = wanted.forSeconds === undefined ? sql`${wanted.until ?? null}::timestamptz` : sql`clock_timestamp() + make_interval(secs => ${wanted.forSeconds})`
   const known = await lockOpen(tx, wanted)
   if (known !== undefined) {
@@ -78,6 +79,12 @@ export async function setControl(tx: Tx, wanted: WantedControl): Promise<{ contr
 }
 
 const CODES = { pause: 'paused', drain: 'draining', freeze: 'frozen' } as const
+
+async function mustBeAhead(tx: Tx, until: string): Promise<void> {
+  const { rows } = await tx.execute<{ now: string; ahead: boolean }>(sql`select to_json(clock_timestamp()) #>> '{}' as now, ${until}::timestamptz > clock_timestamp() as ahead`)
+  if (rows[0]?.ahead === true) return
+  throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The end ${until} is not ahead: by the ledger's clock it is ${rows[0]?.now ?? ''}.`, { field: 'until' })
+}
 
 /** Lets work start again. @returns the control that was lifted; undefined when none was in force */
 export async function resumeControl(

@@ -1,5 +1,7 @@
 import { sql } from 'drizzle-orm'
-import type { Db } from './database.js'
+import type { Actor } from '../contracts/actor.js'
+import type { Db, Tx } from './database.js'
+import { observe } from './observe.js'
 
 export interface Heartbeat {
   readonly dispatcherId: string
@@ -23,4 +25,27 @@ export async function beat(db: Db, h: Heartbeat): Promise<void> {
 export async function stopBeating(db: Db, dispatcherId: string): Promise<void> {
   await db.execute(sql`
     update dispatcher_heartbeats set stopped_at = now(), last_seen = now(), leases_owned = 0, busy_agents = 0 where dispatcher_id = ${dispatcherId}`)
+}
+
+/** Silent for longer than this, a worker process is no longer one that might come back. */
+const GONE_AFTER = '1 hour'
+
+/**
+ * Takes out the heartbeats of processes that fell silent without a word and have been for an hour; each leaves a row that says
+ * when it was seen last. One that lives after all beats again. @returns their ids
+ */
+export async function forgetSilent(tx: Tx, actor: Actor): Promise<readonly string[]> {
+  const { rows } = await tx.execute<{ dispatcher_id: string; host: string; pid: number; last_seen: string }>(sql`
+    delete from dispatcher_heartbeats where stopped_at is null and last_seen < now() - ${GONE_AFTER}::interval
+    returning dispatcher_id, host, pid, to_json(last_seen) #>> '{}' as last_seen`)
+  for (const { dispatcher_id: id, host, pid, last_seen: lastSeen } of rows) {
+    await observe(tx, {
+      kind: 'mend',
+      code: 'worker_gone',
+      actor,
+      detail: `Worker process ${id} was last seen at ${lastSeen} and did not say that it stops.`,
+      details: { host, pid, last_seen: lastSeen },
+    })
+  }
+  return rows.map(({ dispatcher_id: id }) => id)
 }

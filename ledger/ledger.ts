@@ -88,6 +88,8 @@ export interface LedgerOptions {
   readonly random: () => number
   /** Renders what an attempt is sent; given by whoever builds the object graph, so that the ledger knows no gateway. */
   readonly render: LeaseRequest['render']
+  /** Told when a row beside a request could not be written: of a refusal, or of reads. The request itself has its answer. */
+  readonly onError?: (error: unknown, what: 'refusal' | 'reads') => void
 }
 
 /** The one entrance to the ledger for `api/`, `board/`, `queues/` and `processors/`. */
@@ -113,6 +115,7 @@ export class Ledger {
   readonly random: () => number
   readonly #database: Database
   readonly #hot: HotPath
+  readonly #onError: NonNullable<LedgerOptions['onError']>
   /** Questions under way: many requests with one token ask once. */
   readonly #signingIn = new Map<string, Promise<Caller | undefined>>()
   readonly #signedIn = new Map<string, { readonly caller: Caller; readonly untilMs: number }>()
@@ -126,7 +129,8 @@ export class Ledger {
     this.nowMs = options.nowMs
     this.random = options.random
     this.#hot = new HotPath(options.database)
-    this.accesses = new AccessLog({ db: () => this.db })
+    this.#onError = options.onError ?? (() => undefined)
+    this.accesses = new AccessLog({ db: () => this.db, onError: (error) => this.#onError(error, 'reads') })
     this.console = new ConsoleReads({ db: () => this.db, read: (work) => this.#read(work) })
     this.limits = new Limits({ nowMs: options.nowMs })
     this.waits = new JobWaits(this.hints, () => this.db)
@@ -184,7 +188,7 @@ export class Ledger {
       jobId: about.jobId,
       attemptId: caller.role === 'attempt' ? caller.attemptId : undefined,
       agentId,
-    }).catch(() => undefined)
+    }).catch((failure: unknown) => this.#onError(failure, 'refusal'))
   }
 
   /** The job as soon as it is over; as it stands when `ms` have passed, `signal` aborts or this process stops. @throws AGENTBUS_JOB_NOT_FOUND */

@@ -5,6 +5,7 @@ import { claimTurn } from '../ledger/turns.js'
 import { HookTransport } from '../openclaw/hook-transport.js'
 import { lookupWithoutCredentials } from '../openclaw/link-local.js'
 import { postNotice } from './alert-post.js'
+import { Rounds } from './rounds.js'
 
 export interface AlertWatchOptions {
   readonly ledger: Ledger
@@ -19,13 +20,23 @@ const TURN_SECONDS = 5
 const CLAIM_SECONDS = 45
 const AT_ONCE = 10
 
-/** Looks at the rules and sends what is owed. Holds nothing: all of it is in the ledger, and any process may go on. */
+/**
+ * Looks at the rules and sends what is owed. Holds nothing: all of it is in the ledger, and any process may go on. It runs
+ * beside the API as well as beside workers, since what it watches includes whether workers live.
+ */
 export class AlertWatch {
   readonly #options: AlertWatchOptions
   readonly #transport = new HookTransport({ lookup: lookupWithoutCredentials })
+  readonly #rounds: Rounds
 
   constructor(options: AlertWatchOptions) {
     this.#options = options
+    this.#rounds = new Rounds(options.log)
+  }
+
+  start(): void {
+    this.#rounds.every(2_000, 'alerts', () => this.look())
+    this.#rounds.every(1_000, 'alert_posts', () => this.send())
   }
 
   /** One look at the rules, in one process at a time. */
@@ -62,7 +73,9 @@ export class AlertWatch {
   }
 
   /** Cuts what is under way; it is sent again by whoever is next. */
-  close(): Promise<void> {
-    return this.#transport.close()
+  async close(): Promise<void> {
+    this.#rounds.halt()
+    await this.#transport.close()
+    await this.#rounds.settled()
   }
 }

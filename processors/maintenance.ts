@@ -1,19 +1,18 @@
 import { hostname } from 'node:os'
 import type { Logger } from 'pino'
 import type { Actor } from '../contracts/actor.js'
-import { messageOf } from '../contracts/errors.js'
 import type { Signer } from '../ledger/audit/signing.js'
 import { takeCheckpoint } from '../ledger/audit/take-checkpoint.js'
 import { resumeDue } from '../ledger/deliver-attempt.js'
 import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
-import { beat, stopBeating } from '../ledger/heartbeats.js'
+import { beat, forgetSilent, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
 import { forgetRates } from '../ledger/rate-limits.js'
 import { claimTurn } from '../ledger/turns.js'
 import type { HookClient } from '../openclaw/hook-client.js'
-import type { AlertWatch } from './alert-watch.js'
+import { Rounds } from './rounds.js'
 
 export interface MaintenanceOptions {
   readonly ledger: Ledger
@@ -26,7 +25,6 @@ export interface MaintenanceOptions {
   /** How often checkpoints are taken, 0 for never, and what signs them. */
   readonly checkpointSeconds: number
   readonly signer: Signer | undefined
-  readonly alerts: AlertWatch
   readonly load: () => { leasesOwned: number; agents: number }
 }
 
@@ -45,63 +43,38 @@ const MOST_CHECKPOINTS = 20
  */
 export class Maintenance {
   readonly #options: MaintenanceOptions
-  readonly #timers: NodeJS.Timeout[] = []
-  readonly #under = new Set<Promise<void>>()
+  readonly #rounds: Rounds
   #unlisten: () => void = () => undefined
   #keepingControls: Promise<void> | undefined
   #controlsAgain = false
-  #stopped = false
 
   constructor(options: MaintenanceOptions) {
     this.#options = options
+    this.#rounds = new Rounds(options.log)
   }
 
   async start(): Promise<void> {
     this.#unlisten = this.#options.ledger.hints.listen((hint) => {
       if (hint.fleet === true) void this.#controlsSoon()
     })
-    await this.#once('heartbeat', () => this.#beat())
-    await this.#once('presence', () => this.#noteWorkers())
-    this.#every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
-    this.#every(1_000, 'reaper', () => this.#reap())
-    this.#every(500, 'look_again', () => this.#resume())
-    this.#every(500, 'agent_states', () => this.#watchAgents())
-    this.#every(500, 'controls', () => this.#controlsSoon())
-    this.#every(500, 'prober', () => this.#probe())
-    this.#every(2_000, 'alerts', () => this.#options.alerts.look())
-    this.#every(500, 'alert_posts', () => this.#options.alerts.send())
-    this.#every(2_000, 'metrics', () => this.#countMetrics())
-    this.#every(2_000, 'inbox', () => this.#keepInbox())
-    this.#every(5_000, 'heartbeat', () => this.#beat())
+    await this.#rounds.once('heartbeat', () => this.#beat())
+    await this.#rounds.once('presence', () => this.#noteWorkers())
+    this.#rounds.every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
+    this.#rounds.every(1_000, 'reaper', () => this.#reap())
+    this.#rounds.every(500, 'look_again', () => this.#resume())
+    this.#rounds.every(500, 'agent_states', () => this.#watchAgents())
+    this.#rounds.every(500, 'controls', () => this.#controlsSoon())
+    this.#rounds.every(500, 'prober', () => this.#probe())
+    this.#rounds.every(2_000, 'metrics', () => this.#countMetrics())
+    this.#rounds.every(2_000, 'inbox', () => this.#keepInbox())
+    this.#rounds.every(5_000, 'heartbeat', () => this.#beat())
+    this.#rounds.every(60_000, 'silent_workers', () => this.#forgetSilent())
     const { checkpointSeconds } = this.#options
-    if (checkpointSeconds > 0) this.#every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
-    this.#every(600_000, 'idempotency', async () => {
+    if (checkpointSeconds > 0) this.#rounds.every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
+    this.#rounds.every(600_000, 'idempotency', async () => {
       await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
       await this.#options.ledger.run(forgetRates)
     })
-  }
-
-  #every(ms: number, what: string, work: () => Promise<void>): void {
-    let busy = false
-    this.#timers.push(
-      setInterval(() => {
-        if (busy || this.#stopped) return
-        busy = true
-        const run = this.#once(what, work).finally(() => {
-          busy = false
-          this.#under.delete(run)
-        })
-        this.#under.add(run)
-      }, ms),
-    )
-  }
-
-  async #once(what: string, work: () => Promise<void>): Promise<void> {
-    try {
-      await work()
-    } catch (error) {
-      if (!this.#stopped) this.#options.log.warn({ event: 'maintenance.failed', what, err: messageOf(error) }, 'maintenance failed; it will try again')
-    }
   }
 
   #actor(kind: Actor['kind']): Actor {
@@ -123,14 +96,16 @@ export class Maintenance {
   /** By the clock, and when a hint says that controls have changed: what they held is to start at once. One look at a time. */
   #controlsSoon(): Promise<void> {
     this.#controlsAgain = true
-    this.#keepingControls ??= this.#once('controls', async () => {
-      while (this.#controlsAgain && !this.#stopped) {
-        this.#controlsAgain = false
-        await this.#keepControls()
-      }
-    }).finally(() => {
-      this.#keepingControls = undefined
-    })
+    this.#keepingControls ??= this.#rounds
+      .once('controls', async () => {
+        while (this.#controlsAgain && !this.#rounds.isStopped) {
+          this.#controlsAgain = false
+          await this.#keepControls()
+        }
+      })
+      .finally(() => {
+        this.#keepingControls = undefined
+      })
     return this.#keepingControls
   }
 
@@ -178,7 +153,7 @@ export class Maintenance {
   async #takeCheckpoints(turnSeconds: number): Promise<void> {
     const { ledger, workerId, log, signer } = this.#options
     if (!(await claimTurn(ledger.db, { name: 'checkpoints', by: workerId, seconds: turnSeconds }))) return
-    for (let count = 0; count < MOST_CHECKPOINTS && !this.#stopped; count += 1) {
+    for (let count = 0; count < MOST_CHECKPOINTS && !this.#rounds.isStopped; count += 1) {
       const taken = await takeCheckpoint(ledger.db, { signer })
       if (taken.kind === 'behind')
         log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
@@ -200,17 +175,22 @@ export class Maintenance {
     })
   }
 
+  /** A process that was killed says no goodbye; another one has a name of its own, and would never take its row. */
+  async #forgetSilent(): Promise<void> {
+    const { ledger, log } = this.#options
+    const forgotten = await ledger.run((tx) => forgetSilent(tx, this.#actor('system')))
+    for (const id of forgotten) log.warn({ event: 'worker.forgotten', dispatcher_id: id }, 'a worker process has been silent for an hour and counts as gone')
+  }
+
   /** When workers were there tells later why a slot was missed. */
   async #noteWorkers(): Promise<void> {
     await seen(this.#options.ledger.db, 'workers', this.#options.ledger.nowMs())
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true
+    this.#rounds.halt()
     this.#unlisten()
-    for (const timer of this.#timers) clearInterval(timer)
-    await this.#options.alerts.close()
-    await Promise.allSettled([...this.#under, this.#keepingControls])
+    await Promise.allSettled([this.#rounds.settled(), this.#keepingControls])
     await stopBeating(this.#options.ledger.db, this.#options.workerId).catch(() => undefined)
   }
 }

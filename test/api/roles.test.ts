@@ -121,12 +121,6 @@ test('an attempt whose lease has run out reads nothing more, and what it sends i
   expect((await api.t.ledger.jobHistory(job.id)).observations.map((row) => row.code)).toEqual(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_LEASE_EXPIRED'])
 })
 
-test('a prompt is shown without the token that stood in it', async () => {
-  const answer = await api.operate('GET', pathOf('/v1/attempts/MINE/prompt'))
-
-  expect(answer.text).not.toContain('aat_')
-})
-
 test('a new token is shown once, with a view that never holds it again', async () => {
   const made = await api.operate('POST', '/v1/tokens', { body: { name: 'once', role: 'agent', agent_id: 'devops' } })
 

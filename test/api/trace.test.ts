@@ -125,11 +125,13 @@ test('each authenticated read is written down with who and what; writes, refusal
 test('while the ledger is away reads wait, and what is too much is counted in a row', async () => {
   let away = true
   const db = api.t.ledger.db
+  const told: string[] = []
   const log = new AccessLog({
     db: () => {
       if (away) throw new Error('away')
       return db
     },
+    onError: (error) => told.push(String(error)),
   })
   const before = (await accesses()).length
   const note = () => log.note({ atMs: Date.now(), caller: OPERATOR.caller, route: '/v1/storm', target: {}, status: 200 })
@@ -141,4 +143,33 @@ test('while the ledger is away reads wait, and what is too much is counted in a 
   const rows = (await accesses()).slice(before)
   expect(rows.filter(({ route }) => route === '/v1/storm')).toHaveLength(10_000)
   expect(rows.filter(({ route }) => route === 'lost')).toMatchObject([{ actor_kind: 'system', target: { reads: 250 } }])
+  expect(told).toEqual(['Error: away'])
+})
+
+test('reads that are too much while a batch is being written are counted as well', async () => {
+  const db = api.t.ledger.db
+  const noteMany = (): void => {
+    for (let n = 0; n < 10_100; n += 1) log.note({ atMs: Date.now(), caller: OPERATOR.caller, route: '/v1/flood', target: {}, status: 200 })
+  }
+  let isFirst = true
+  const log: AccessLog = new AccessLog({
+    db: () => {
+      if (isFirst) {
+        isFirst = false
+        noteMany()
+      }
+      return db
+    },
+    onError: (error) => {
+      throw error
+    },
+  })
+  const before = (await accesses()).length
+  noteMany()
+
+  await log.stop()
+
+  const rows = (await accesses()).slice(before)
+  const lost = rows.filter(({ route }) => route === 'lost').reduce((sum, { target }) => sum + (target as { reads: number }).reads, 0)
+  expect(rows.filter(({ route }) => route === '/v1/flood').length + lost).toBe(2 * 10_100)
 })

@@ -1,4 +1,6 @@
+import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TOKEN_PLACE } from '../../cli/hook-prompts.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
@@ -53,6 +55,27 @@ describe('over REST', () => {
     expect((history.body['transitions'] as { to_status: string }[]).at(-1)?.to_status).toBe('succeeded')
     expect(dead.status).toBe(401)
     expect([late.status, late.body['code']]).toEqual([409, 'AGENTBUS_ALREADY_CLOSED'])
+  })
+
+  test('a prompt is stored and shown without the token that stood in it', async () => {
+    let sent = ''
+    t.behave(async (hands) => {
+      sent = hands.run.message
+      await hands.complete()
+    })
+    const job = await t.enqueue()
+    await t.until(job.id, ({ status }) => status === 'succeeded')
+    const [attempt] = await t.ledger.jobAttempts(job.id)
+
+    const shown = await call('GET', `/v1/attempts/${attempt?.id}/prompt`, { token: operator })
+
+    const token = readOrder(sent)?.token ?? ''
+    expect(token).toMatch(/^aat_/)
+    expect(shown.status).toBe(200)
+    expect(String(shown.body['body'])).toContain(TOKEN_PLACE)
+    const { rows } = await t.ledger.db.execute(sql`select count(*)::int as n, count(*) filter (where body like '%aat\\_%')::int as with_token from prompts`)
+    expect(rows).toEqual([{ n: expect.any(Number), with_token: 0 }])
+    expect(JSON.stringify(shown.body)).not.toContain(token)
   })
 
   test('nothing but the probes answers without a token', async () => {

@@ -76,6 +76,23 @@ describe('cancelling what belongs together', () => {
     await expect(cancel({ workflow_run_id: run.run.id })).rejects.toMatchObject({ code: 'AGENTBUS_WORKFLOW_OVER' })
   })
 
+  test('of a workflow run reaches what the jobs of its steps have sent, also later and once the run is over', async () => {
+    const workflow = WorkflowDefinition.parse({ name: 'sender', steps: [{ id: 'a', agent: 'devops' }] })
+    await t.ledger.workflows.define(OPERATOR, workflow)
+    const { run } = await t.ledger.workflows.start(OPERATOR, workflow, StartWorkflowBody.parse({}))
+    const [step] = (await t.ledger.listJobs({ correlation_key: `workflow:${run.run.id}`, limit: 10 })).items
+    const sent = await aJob(t.ledger, 'queued', { parent_job_id: step?.id })
+    const running = await aJob(t.ledger, 'running', { parent_job_id: sent.id })
+
+    const first = await cancel({ workflow_run_id: run.run.id })
+    const second = await cancel({ workflow_run_id: run.run.id, running: 'cancel' })
+
+    expect(first).toMatchObject({ cancelled: 2, left_running: 1 })
+    expect(second).toMatchObject({ cancelled: 1, left_running: 0 })
+    expect([(await t.ledger.getJob(sent.id)).status, (await t.ledger.getJob(running.id)).status]).toEqual(['cancelled', 'cancelled'])
+    await expect(cancel({ workflow_run_id: run.run.id, running: 'cancel' })).rejects.toMatchObject({ code: 'AGENTBUS_WORKFLOW_OVER' })
+  })
+
   test('once per Idempotency-Key answers the same', async () => {
     await aJob(t.ledger, 'queued', { correlation_key: 'matter-3' })
     const context = { ...OPERATOR, idempotency: { key: 'k1', requestHash: 'h' } }

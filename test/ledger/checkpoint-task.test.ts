@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
 import { createLogger } from '../../config/logger.js'
 import { HookClient } from '../../openclaw/hook-client.js'
-import { AlertWatch } from '../../processors/alert-watch.js'
 import { Maintenance } from '../../processors/maintenance.js'
 import { aJob, freshLedger, type TestLedger } from '../support/ledger.js'
 
@@ -17,7 +16,6 @@ function maintenanceOf(t: TestLedger, workerId: string, checkpointSeconds: numbe
     breakerFailures: 3,
     checkpointSeconds,
     signer: undefined,
-    alerts: new AlertWatch({ ledger: t.ledger, log: createLogger({ level: 'silent' }), workerId, readSecret: () => '' }),
     load: () => ({ leasesOwned: 0, agents: 0 }),
   })
   return {

@@ -149,6 +149,14 @@ describe('what a pause holds', () => {
 })
 
 describe('a control', () => {
+  test('is refused when its end is past, and changes nothing', async () => {
+    const past = new Date(Date.now() - 60_000).toISOString()
+
+    expect(await refusedWith(set({ scope: 'lane', target: 'coding', until: past }))).toBe('AGENTBUS_BAD_REQUEST')
+    expect(await t.ledger.listControls()).toEqual([])
+    expect(SetControlBody.safeParse({ action: 'pause', scope: 'everything', reason: ' \n ' }).success).toBe(false)
+  })
+
   test('says who, when, why and until when, and every change of it is a row', async () => {
     const before = Date.now()
     const { control } = await set({ scope: 'lane', target: 'idle', for_seconds: 1_800 })

@@ -112,7 +112,12 @@ describe('among reads', () => {
   beforeEach(async () => {
     await t.addAgent('auditor', {})
     job = await aJob(t.ledger, 'running')
-    const log = new AccessLog({ db: () => t.database.db })
+    const log = new AccessLog({
+      db: () => t.database.db,
+      onError: (error) => {
+        throw error
+      },
+    })
     const read = { atMs: Date.now(), route: '/v1/jobs/{id}', target: { id: job.id }, jobId: job.id, status: 200 }
     log.note({ ...read, caller: job.as.caller })
     log.note({ ...read, caller: { role: 'agent', tokenId: 'x', name: 'x', agentId: 'devops' as never } })
