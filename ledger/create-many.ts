@@ -12,6 +12,8 @@ import type { JobRow } from './rows.js'
 export interface Creation {
   readonly body: CreateJobBody
   readonly by: Creator
+  /** Seconds for which the outbox row belongs to whoever creates the job and publishes it itself; 0 leaves it to any relay. */
+  readonly claimSeconds: number
   /** The trace that it belongs to. */
   readonly traceparent: string | undefined
 }
@@ -25,14 +27,14 @@ export async function createMany(tx: Tx, bodies: readonly CreateJobBody[], by: C
   const together = bodies.filter(isPlain)
   const written = await createTogether(
     tx,
-    together.map((body) => ({ body, by, traceparent: currentTraceparent() })),
+    together.map((body) => ({ body, by, claimSeconds: 0, traceparent: currentTraceparent() })),
   )
   const jobs = new Map(together.map((body, at) => [body, written[at]]))
   if (written.some((job) => job !== undefined)) hintAfterCommit(tx, { outbox: true })
   const results = []
   for (const body of bodies) {
-    const job = jobs.get(body)
-    results.push(job === undefined ? await createJob(tx, body, by) : { job, created: true })
+    const made = jobs.get(body)
+    results.push(made === undefined ? await createJob(tx, body, by) : { job: made.job, created: true })
   }
   return results
 }
@@ -42,12 +44,18 @@ export function isPlain(body: CreateJobBody): boolean {
   return body.depends_on.length === 0 && body.target_agent !== undefined
 }
 
+/** A job that was created, and its row in the outbox. */
+export interface Created {
+  readonly job: JobRow
+  readonly outboxId: number
+}
+
 /**
  * Creates jobs that are plain, with their first history rows and outbox rows, in one statement.
- * @returns for each its row; undefined where nothing was written, because an open job has its dedupe key or it may not be
+ * @returns for each its rows; undefined where nothing was written, because an open job has its dedupe key or it may not be
  * created: {@link createJob} then answers that one, or says why not
  */
-export async function createTogether(db: Db | Tx, creations: readonly Creation[]): Promise<(JobRow | undefined)[]> {
+export async function createTogether(db: Db | Tx, creations: readonly Creation[]): Promise<(Created | undefined)[]> {
   const keys = new Set<string>()
   const ids = creations.map(({ body, by }) => {
     // Of two with one key in the same statement, which one would win is anybody's guess.
@@ -56,11 +64,13 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
     if (key !== undefined) keys.add(key)
     return uuidv7(by.nowMs)
   })
-  const wanted = creations.flatMap(({ body, by, traceparent }, n) => {
+  const wanted = creations.flatMap(({ body, by, claimSeconds, traceparent }, n) => {
     const id = ids[n]
     if (id === undefined) return []
     const origin = { free: mayAnything(by), awaited: by.awaited === true, hops: by.chain?.hops, lineage: by.chain?.lineage, source_event_id: by.chain?.eventId }
-    return [{ ...body, ...origin, n, id, payload_hash: sha256(canonicalJson(body.payload)), actor_kind: by.actor.kind, actor: by.actor.id, traceparent }]
+    return [
+      { ...body, ...origin, n, id, payload_hash: sha256(canonicalJson(body.payload)), actor_kind: by.actor.kind, actor: by.actor.id, claim_seconds: claimSeconds, traceparent },
+    ]
   })
   if (wanted.length === 0) return []
   const { rows } = await db.execute(sql`
@@ -68,7 +78,8 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
       select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as w (n int, id uuid, namespace text, parent_job_id uuid, flow_key text, correlation_key text,
         source_agent text, target_agent text, job_type text, subject text, lane lane, priority int, dedupe_key text, payload jsonb, payload_hash text, state jsonb,
         run_after timestamptz, max_attempts int, timeout_seconds int, lease_seconds int, on_lost on_lost, on_dependency_death on_dependency_death,
-        awaited boolean, hops int, lineage uuid[], source_event_id bigint, free boolean, actor_kind actor_kind, actor text, traceparent text)
+        awaited boolean, hops int, lineage uuid[], source_event_id bigint, free boolean, actor_kind actor_kind, actor text, claim_seconds float8,
+        traceparent text)
     ), inserted as (
       insert into jobs (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload,
         payload_hash, state, status, last_seq, run_after, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, awaited, hops, lineage,
@@ -89,9 +100,18 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
           'event_id', i.source_event_id, 'traceparent', w.traceparent))
       from inserted i join wanted w on w.id = i.id order by w.n
     ), queued as (
-      insert into outbox (kind, job_id, agent_id, generation) select 'publish', i.id, i.target_agent, i.generation from inserted i join wanted w on w.id = i.id order by w.n
+      insert into outbox (kind, job_id, agent_id, generation, claimed_until)
+      select 'publish', i.id, i.target_agent, i.generation,
+        case when w.claim_seconds > 0 then clock_timestamp() + make_interval(secs => w.claim_seconds) else '-infinity'::timestamptz end
+      from inserted i join wanted w on w.id = i.id order by w.n
+      returning id, job_id
     )
-    select * from inserted`)
-  const written = new Map((rows as JobRow[]).map((row) => [row.id, row]))
+    select i.*, q.id as x_outbox_id from inserted i join queued q on q.job_id = i.id`)
+  const written = new Map(
+    rows.map((row): [string, Created] => {
+      const { x_outbox_id: outboxId, ...job } = row
+      return [String(job['id']), { job: job as unknown as JobRow, outboxId: Number(outboxId) }]
+    }),
+  )
   return ids.map((id) => (id === undefined ? undefined : written.get(id)))
 }

@@ -1,7 +1,7 @@
 import { currentTraceparent } from '../config/tracing.js'
 import type { JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
-import { createTogether, type Creation } from './create-many.js'
+import { createTogether, type Created, type Creation } from './create-many.js'
 import type { Creator } from './create-job.js'
 import { inOneStatement, isLockTimeout, type Database, type Db } from './database.js'
 import { Grouped } from './grouped.js'
@@ -19,7 +19,7 @@ const MOST = 64
  * transaction around it. Whatever is not common comes back undefined, and is decided under the job's lock.
  */
 export class HotPath {
-  readonly #creations: Grouped<Creation, JobRow | undefined>
+  readonly #creations: Grouped<Creation, Created | undefined>
   readonly #leases: Grouped<JobId, LeaseFacts | undefined>
   readonly #openings: Grouped<Opening, Opened>
   readonly #admissions: Grouped<Admission, Admitted>
@@ -59,8 +59,8 @@ export class HotPath {
   }
 
   /** Creates a job that is plain. @returns undefined when it was not, for a reason that createJob tells */
-  create(body: CreateJobBody, by: Creator): Promise<JobRow | undefined> {
-    return this.#ask(this.#creations, { body, by, traceparent: currentTraceparent() })
+  create(body: CreateJobBody, by: Creator, claimSeconds: number): Promise<Created | undefined> {
+    return this.#ask(this.#creations, { body, by, claimSeconds, traceparent: currentTraceparent() })
   }
 
   /** @returns undefined when the job or its agent is not in the commonest state */

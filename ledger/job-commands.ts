@@ -31,6 +31,7 @@ import type { Hint } from './hints.js'
 import type { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
 import { limitsOf, type Limits } from './limits.js'
+import { itemOf, type Publisher } from './outbox.js'
 import { buryJob, cancelJob, forceDead, promoteJob, retryJob } from './operate-job.js'
 import { limitsRates, takeFromRates } from './rate-limits.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
@@ -42,6 +43,8 @@ export interface CommandDeps {
   readonly hot: HotPath
   /** Says what the hot path has written. */
   readonly hint: (hint: Hint) => void
+  /** This process's relay; undefined where none runs. */
+  readonly publisher: () => Publisher | undefined
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly limits: Limits
   /** Reads outside a transaction. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
@@ -73,10 +76,12 @@ export class JobCommands {
 
   async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     if (context.idempotency === undefined && isPlain(named) && (await this.#deps.read((db) => this.#deps.limits.hasRoom(db, [named])))) {
-      const job = await this.#deps.hot.create(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
-      if (job !== undefined) {
-        this.#deps.hint({ outbox: true })
-        return { job: jobView(job), created: true }
+      const publisher = this.#deps.publisher()
+      const made = await this.#deps.hot.create(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }, publisher?.claimSeconds ?? 0)
+      if (made !== undefined) {
+        if (publisher === undefined) this.#deps.hint({ outbox: true })
+        else publisher.publish(itemOf(made, this.#deps.nowMs()))
+        return { job: jobView(made.job), created: true }
       }
     }
     return this.#deps.run((tx) =>

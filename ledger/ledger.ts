@@ -52,6 +52,7 @@ import { raiseDue } from './file-finding.js'
 import { settleAnswered, watchPendingResults } from './pending-results.js'
 import { seesAllOf } from './policies.js'
 import { ProjectCommands } from './project-commands.js'
+import type { Publisher } from './outbox.js'
 import { listProjectLog, listProjects, listProjectStatuses, projectStatus } from './projects.js'
 import {
   getAttempt,
@@ -116,6 +117,7 @@ export class Ledger {
   readonly #database: Database
   readonly #hot: HotPath
   readonly #onError: NonNullable<LedgerOptions['onError']>
+  #publisher: Publisher | undefined
   /** Questions under way: many requests with one token ask once. */
   readonly #signingIn = new Map<string, Promise<Caller | undefined>>()
   readonly #signedIn = new Map<string, { readonly caller: Caller; readonly untilMs: number }>()
@@ -143,6 +145,7 @@ export class Ledger {
       run: (work) => this.run(work),
       hot: this.#hot,
       hint: (hint) => this.hints.give(hint),
+      publisher: () => this.#publisher,
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
       limits: this.limits,
       read: (work) => this.#read(work),
@@ -175,6 +178,14 @@ export class Ledger {
     const hint = committed === undefined ? undefined : takeHints(committed)
     if (hint !== undefined) this.hints.give(hint)
     return result
+  }
+
+  /** From now on what is created here is handed to this process's relay at once. @returns a function that ends that */
+  publishBy(publisher: Publisher): () => void {
+    this.#publisher = publisher
+    return () => {
+      this.#publisher = undefined
+    }
   }
 
   /** The row that every refusal gets. Never fails the request that was refused. */

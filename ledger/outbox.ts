@@ -1,5 +1,7 @@
 import { sql } from 'drizzle-orm'
+import type { Created } from './create-many.js'
 import type { Db } from './database.js'
+import { iso } from './rows.js'
 
 /** One thing the queue store must be told. `delayMs` counts from now; `removeGeneration` is the entry to take out. */
 export interface OutboxItem {
@@ -15,6 +17,32 @@ export interface OutboxItem {
   readonly delayMs: number
   /** False when the job has moved on since: there is nothing left to publish. */
   readonly current: boolean
+}
+
+/**
+ * Publishes at once what this process has just committed, without asking the outbox for it. The rows belong to it for
+ * `claimSeconds`; when it dies in between, any relay finds them after that.
+ */
+export interface Publisher {
+  readonly claimSeconds: number
+  readonly publish: (item: OutboxItem) => void
+}
+
+/** What the queue store must be told of a job that was created a moment ago. */
+export function itemOf({ job, outboxId }: Created, nowMs: number): OutboxItem {
+  return {
+    id: outboxId,
+    kind: 'publish',
+    jobId: job.id,
+    agentId: job.target_agent ?? '',
+    generation: job.generation,
+    priority: job.priority,
+    jobType: job.job_type,
+    subject: job.subject,
+    maxAttempts: job.max_attempts,
+    delayMs: Math.max(0, Math.round(Date.parse(iso(job.run_after)) - nowMs)),
+    current: true,
+  }
 }
 
 /**

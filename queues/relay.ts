@@ -19,19 +19,26 @@ export interface RelayOptions {
 const BATCH = 500
 /** Longer than the store may take for a batch; after it another relay publishes the same rows again, harmlessly. */
 const CLAIM_SECONDS = 10
+/** The same for what this process has just created. It is what a job waits when the process dies right after its commit. */
+const FRESH_CLAIM_SECONDS = 2
+/** Held in memory while the store is away; what is created beyond that waits in the outbox alone. */
+const MOST_FRESH = 5_000
 
 /**
  * Publishes the outbox to the queue store. Runs in every process and elects nobody: rows are claimed with
- * SKIP LOCKED. A commit's hint wakes it at once; polling finds what a lost hint missed.
+ * SKIP LOCKED. What this process creates itself it is handed right after the commit, and need not look for. A commit's
+ * hint wakes it at once; polling finds what a lost hint missed.
  */
 export class Relay {
   readonly #options: RelayOptions
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
-  #again = false
+  /** Created by this process and not yet published; the rows are claimed for it. */
+  #fresh: OutboxItem[] = []
+  #shallLook = false
   #stopped = true
   #failures = 0
-  #unlisten: () => void = () => undefined
+  #detach: () => void = () => undefined
 
   constructor(options: RelayOptions) {
     this.#options = options
@@ -39,28 +46,40 @@ export class Relay {
 
   start(): void {
     this.#stopped = false
-    this.#unlisten = this.#options.ledger.hints.listen((hint, origin) => {
+    const { ledger } = this.#options
+    const unlisten = ledger.hints.listen((hint, origin) => {
       // A process leaves its own commits to itself, and looks after others' a moment later, so that not all race for each row.
       if (hint.outbox === true && origin === 'local') this.kick()
       else if (hint.outbox === true) this.#schedule(5)
     })
+    const withdraw = ledger.publishBy({
+      claimSeconds: FRESH_CLAIM_SECONDS,
+      publish: (item) => {
+        if (this.#fresh.length < MOST_FRESH) this.#fresh.push(item)
+        this.#run()
+      },
+    })
+    this.#detach = () => {
+      unlisten()
+      withdraw()
+    }
     this.kick()
   }
 
   /** Looks now. Safe to call at any rate: looks that come while one is under way are folded into one. */
   kick(): void {
-    if (this.#stopped) return
-    if (this.#running !== undefined) {
-      this.#again = true
-      return
-    }
+    this.#shallLook = true
+    this.#run()
+  }
+
+  #run(): void {
+    if (this.#stopped || this.#running !== undefined) return
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#running = this.#drain().finally(() => {
       this.#running = undefined
-      const again = this.#again
-      this.#again = false
-      if (again) this.kick()
+      // Something may have come between the last look at what is to be done and now; a failure waits for its time.
+      if (this.#failures === 0 && (this.#shallLook || this.#fresh.length > 0)) this.#run()
       else this.#schedule(this.#failures === 0 ? this.#options.pollMs : Math.min(100 * 2 ** this.#failures, 2_000))
     })
   }
@@ -73,16 +92,29 @@ export class Relay {
 
   async #drain(): Promise<void> {
     try {
-      for (;;) {
-        const items = await claimOutbox(this.#options.ledger.db, { limit: BATCH, leaseSeconds: CLAIM_SECONDS })
-        if (items.length > 0) await this.#publish(items)
+      while (!this.#stopped && (this.#fresh.length > 0 || this.#shallLook)) {
+        if (this.#fresh.length > 0) await this.#publish(this.#fresh.splice(0, BATCH))
+        else await this.#look()
         this.#failures = 0
-        if (items.length < BATCH || this.#stopped) return
       }
     } catch (error) {
       this.#failures = Math.min(this.#failures + 1, 6)
       if (!this.#stopped) this.#options.log.warn({ event: 'relay.failed', err: messageOf(error), failures: this.#failures }, 'relay failed; the outbox keeps the rows')
+      await this.#handBack()
     }
+  }
+
+  async #look(): Promise<void> {
+    this.#shallLook = false
+    const items = await claimOutbox(this.#options.ledger.db, { limit: BATCH, leaseSeconds: CLAIM_SECONDS })
+    if (items.length === BATCH) this.#shallLook = true
+    if (items.length > 0) await this.#publish(items)
+  }
+
+  /** What waits here is any relay's again. Where the ledger does not hear it, the claim runs out by itself. */
+  async #handBack(): Promise<void> {
+    const ids = this.#fresh.splice(0).map((item) => item.id)
+    await unclaimOutbox(this.#options.ledger.db, ids).catch(() => undefined)
   }
 
   async #publish(items: readonly OutboxItem[]): Promise<void> {
@@ -143,8 +175,9 @@ export class Relay {
   /** Ends after the look under way. */
   async stop(): Promise<void> {
     this.#stopped = true
-    this.#unlisten()
+    this.#detach()
     clearTimeout(this.#timer)
     await this.#running
+    await this.#handBack()
   }
 }

@@ -1,0 +1,42 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { CreateJobBody } from '../../contracts/jobs.js'
+import { claimOutbox, type OutboxItem } from '../../ledger/outbox.js'
+import { freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+
+let t: TestLedger
+beforeEach(async () => {
+  t = await freshLedger()
+})
+afterEach(() => t.close())
+
+const create = (more: Record<string, unknown> = {}) => t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job', ...more }))
+const claim = () => claimOutbox(t.ledger.db, { limit: 10, leaseSeconds: 10 })
+
+test('a process with a relay hands it what it has created, as the outbox would, and no other relay takes it meanwhile', async () => {
+  const handed: OutboxItem[] = []
+  t.ledger.publishBy({ claimSeconds: 60, publish: (item) => handed.push(item) })
+  const soon = await create({ priority: 700, max_attempts: 5 })
+  const later = await create({ run_after: new Date(Date.now() + 90_000).toISOString() })
+
+  const claimed = await claim()
+
+  expect(claimed).toEqual([])
+  expect(handed.map(({ jobId }) => jobId)).toEqual([soon.job.id, later.job.id])
+  expect(handed[0]).toMatchObject({ kind: 'publish', agentId: 'devops', generation: 1, priority: 700, subject: 'a job', maxAttempts: 5, delayMs: 0, current: true })
+  expect(handed[1]?.delayMs).toBeGreaterThan(80_000)
+  await t.database.pool.query(`update outbox set claimed_until = clock_timestamp() - interval '1 second'`)
+  // The process has died: what it held is anybody's, and the same.
+  expect((await claim()).map(({ id, jobId, priority, maxAttempts }) => ({ id, jobId, priority, maxAttempts }))).toEqual(
+    handed.map(({ id, jobId, priority, maxAttempts }) => ({ id, jobId, priority, maxAttempts })),
+  )
+})
+
+test('a process without a relay, or whose relay has stopped, leaves what it creates to any other', async () => {
+  const handed: OutboxItem[] = []
+  t.ledger.publishBy({ claimSeconds: 60, publish: (item) => handed.push(item) })()
+
+  const { job } = await create()
+
+  expect(handed).toEqual([])
+  expect((await claim()).map(({ jobId }) => jobId)).toEqual([job.id])
+})
