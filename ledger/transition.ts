@@ -85,8 +85,8 @@ export function adoptLocked(row: JobRow): LockedJob {
 const isHeld = (status: JobStatus): boolean => status === 'leased' || status === 'running'
 
 /**
- * The only writer of jobs.status, together with the grouped moves of the hot path (open-attempts, grouped-moves). Under the row lock it checks the table of legal moves
- * and, in one statement, updates the job, appends the history row, ends or admits the attempt, and writes the outbox row.
+ * Writes jobs.status, as beside it only the grouped moves of the hot path do (open-attempts, grouped-moves; test/architecture/state-writers.test.ts holds the
+ * list). Under the row lock it checks the table of legal moves and, in one statement, updates the job, appends the history row, ends or admits the attempt, and writes the outbox row.
  * The lock makes `seq` gapless and in commit order.
  * @throws AGENTBUS_ILLEGAL_TRANSITION
  */
