@@ -42,3 +42,16 @@ test('the statement and the rules of the page are valid', async () => {
   expect(statements).toHaveLength(1)
   expect(parsed).toMatchObject({ fleet: { retention: { prompts_days: 90, jobs_days: 180, attempts_days: 30, events_days: 90, accesses_days: 365, observations_days: 365 } } })
 })
+
+test('the copies that a prune leaves are columns that exist, and that no rule empties', async () => {
+  const section = /\*\*Copies that a prune leaves\.\*\*([^]*?)\nWhat must go/.exec(text)?.[1] ?? ''
+  const named = [...section.matchAll(/`(\w+)\.(\w+)`/g)].map(([, table = '', column = '']) => `${table}.${column}`)
+  const { rows } = await t.database.pool.query<{ name: string }>(`select table_name || '.' || column_name as name from information_schema.columns where table_schema = 'public'`)
+  const real = new Set(rows.map(({ name }) => name))
+  // What the rules empty; the table of rules in the page says the same in words.
+  const emptied = ['prompts.body', 'jobs.payload', 'jobs.state', 'jobs.result', 'jobs.answer', 'job_attempts.hook_response', 'job_attempts.openclaw_meta', 'events.payload']
+
+  expect(named.filter((name) => !real.has(name) || emptied.includes(name))).toEqual([])
+  expect(emptied.filter((name) => !real.has(name))).toEqual([])
+  for (const copy of ['workflow_steps.result', 'workflow_runs.inputs', 'workflow_runs.outputs', 'findings.data', 'findings.body', 'inbox_messages.text', 'approvals.details']) expect(named).toContain(copy)
+})
