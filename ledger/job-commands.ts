@@ -64,7 +64,11 @@ export class JobCommands {
     this.#deps = deps
   }
 
-  /** Creates a job, or answers the open one with its dedupe key. Agents always create in their own name. */
+  /**
+   * Creates a job, or answers the open one with its dedupe key. Agents always create in their own name.
+   * @throws AGENTBUS_FORBIDDEN, AGENTBUS_DELEGATION_REFUSED or AGENTBUS_LIMIT_REACHED, each with a row; AGENTBUS_UNKNOWN_AGENT, AGENTBUS_NO_ABLE_AGENT,
+   * AGENTBUS_UNKNOWN_DEPENDENCY, AGENTBUS_JOB_NOT_FOUND for an unknown parent, AGENTBUS_IDEMPOTENCY_MISMATCH
+   */
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
     await this.#mayComeFrom(context.caller, named.parent_job_id)
@@ -123,6 +127,11 @@ export class JobCommands {
     })
   }
 
+  /**
+   * Appends a fact, or answers the one with its dedupe key. In the same transaction those who wait for it wake, and subscriptions react.
+   * Agents always emit in their own name, and name only a job as its source that they may read.
+   * @throws AGENTBUS_FORBIDDEN, with a row, AGENTBUS_JOB_NOT_FOUND for an unknown source_job_id, AGENTBUS_IDEMPOTENCY_MISMATCH
+   */
   async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
     await this.#mayComeFrom(context.caller, named.source_job_id)
@@ -135,14 +144,28 @@ export class JobCommands {
     )
   }
 
+  /**
+   * Closes the job as succeeded. Events, follow-ups and findings of the body are written in the same transaction, or nothing is.
+   * @throws AGENTBUS_FORBIDDEN without the attempt's own token; AGENTBUS_STALE_ATTEMPT, AGENTBUS_LEASE_EXPIRED or AGENTBUS_ALREADY_CLOSED when the
+   * attempt does not hold the job, each with a row; for follow-ups what {@link create} throws, for findings AGENTBUS_NO_COORDINATOR; AGENTBUS_IDEMPOTENCY_MISMATCH
+   */
   complete(context: CommandContext, id: JobId, body: CompleteJobBody): Promise<JobView> {
     return this.#close(context, id, { kind: 'complete', body })
   }
 
+  /**
+   * Closes the attempt and leaves the job blocked until what it waits for arrives; when that has happened already it is queued again at once.
+   * @throws what {@link complete} throws; AGENTBUS_BAD_REQUEST for a wait for a time without look_again_at; AGENTBUS_JOB_NOT_FOUND, AGENTBUS_UNKNOWN_AGENT or
+   * AGENTBUS_APPROVAL_NOT_FOUND when there is nothing of that name to wait for; AGENTBUS_DEPENDENCY_CYCLE when it would wait for itself
+   */
   block(context: CommandContext, id: JobId, body: BlockJobBody): Promise<JobView> {
     return this.#close(context, id, { kind: 'block', body })
   }
 
+  /**
+   * Closes the job as failed, for good. With `retry_seconds` it is queued again after so many seconds, or dead when its attempts are used up.
+   * @throws what {@link complete} throws
+   */
   fail(context: CommandContext, id: JobId, body: FailJobBody): Promise<JobView> {
     return this.#close(context, id, { kind: 'fail', body })
   }
@@ -186,22 +209,41 @@ export class JobCommands {
     })
   }
 
+  /**
+   * Cancels an open job. A run that is under way goes on in its gateway; its late answer is refused.
+   * @throws AGENTBUS_FORBIDDEN unless an operator asks; AGENTBUS_JOB_NOT_FOUND; AGENTBUS_VERSION_MISMATCH when it is not at `ifVersion`;
+   * AGENTBUS_ILLEGAL_TRANSITION when it is over; AGENTBUS_IDEMPOTENCY_MISMATCH. All but the second and the last leave a row
+   */
   async cancel(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => cancelJob(tx, job, { actor: actorOf(context.caller), reason }))
   }
 
+  /**
+   * Queues a failed, dead, cancelled, blocked or waiting job again, with room for more attempts; with `force` also one that is queued or held by an
+   * attempt, which is cut off.
+   * @throws what {@link cancel} throws, AGENTBUS_ILLEGAL_TRANSITION for one that succeeded, was pruned, or whose dedupe key is in use by an open job
+   */
   async retry(context: CommandContext, id: JobId, body: RetryBody): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => retryJob(tx, job, { actor: actorOf(context.caller), body }))
   }
 
+  /**
+   * Lays a failed or dead job to rest; an open one that no attempt holds becomes dead first. One that is buried stays as it is.
+   * @throws what {@link cancel} throws, AGENTBUS_ILLEGAL_TRANSITION for one that an attempt holds, succeeded or was cancelled
+   */
   async bury(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => buryJob(tx, job, { actor: actorOf(context.caller), reason }))
   }
 
+  /**
+   * Makes an open job a dead letter, whatever it is doing: an attempt that holds it is cut off. One that is dead stays as it is.
+   * @throws what {@link cancel} throws
+   */
   async forceDead(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => forceDead(tx, job, { actor: actorOf(context.caller), reason }))
   }
 
+  /** Makes a queued job due now. @throws what {@link cancel} throws, AGENTBUS_ILLEGAL_TRANSITION unless it is queued */
   async promote(context: CommandContext, id: JobId, reason: string): Promise<JobView> {
     return this.#operate(context, id, (tx, job) => promoteJob(tx, job, { actor: actorOf(context.caller), reason }))
   }

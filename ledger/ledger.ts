@@ -358,6 +358,10 @@ export class Ledger {
     return { token, view }
   }
 
+  /**
+   * Revokes a token; one that is revoked stays so, with its first time. A hint tells the other processes, which remember who signed in for a second at most.
+   * @throws AGENTBUS_FORBIDDEN unless an operator asks, with a row; AGENTBUS_NOT_FOUND; AGENTBUS_IDEMPOTENCY_MISMATCH
+   */
   async revokeToken(context: CommandContext, id: TokenId): Promise<TokenView> {
     await this.#operatorOnly(context.caller)
     const { revoked } = await this.run((tx) =>
@@ -396,6 +400,10 @@ export class Ledger {
     return { items: reaped }
   }
 
+  /**
+   * Ends the attempts whose lease has run out, at most `limit` of them, and queues their jobs again at once, or leaves them dead when their attempts
+   * are used up. What another process reaps at the same moment is skipped. @returns the jobs as they are then
+   */
   async reap(request: { readonly actor: Actor; readonly limit: number; readonly namespace?: string | undefined }): Promise<JobView[]> {
     const reaped = await this.run((tx) => reapExpired(tx, { ...request, random: this.random, retryBaseSeconds: this.retryBaseSeconds }))
     return reaped.map(jobView)

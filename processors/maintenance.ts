@@ -128,39 +128,49 @@ export class Maintenance {
     )
   }
 
-  /** In one process at a time, so that each change is told once. */
-  async #watchAgents(): Promise<void> {
+  /**
+   * Work for one process at a time: whoever has the turn keeps it as long as it comes again within `seconds`, and the others do nothing.
+   */
+  async #inTurn(name: string, seconds: number, work: () => Promise<void>): Promise<void> {
     const { ledger, workerId } = this.#options
-    if (!(await claimTurn(ledger.db, { name: 'agent_states', by: workerId, seconds: WATCH_TURN_SECONDS }))) return
-    await ledger.watchAgents()
+    if (await claimTurn(ledger.db, { name, by: workerId, seconds })) await work()
   }
 
-  /** In one process at a time. What is left of a long range is counted at the next look. */
-  async #countMetrics(): Promise<void> {
-    const { ledger, workerId } = this.#options
-    if (await claimTurn(ledger.db, { name: 'metrics', by: workerId, seconds: METRICS_TURN_SECONDS })) await ledger.countMetrics()
+  /** In turn, so that each change is told once. */
+  #watchAgents(): Promise<void> {
+    return this.#inTurn('agent_states', WATCH_TURN_SECONDS, async () => {
+      await this.#options.ledger.watchAgents()
+    })
   }
 
-  /** In one process at a time: the others would only find that it is done. */
-  async #keepInbox(): Promise<void> {
-    const { ledger, workerId, log } = this.#options
-    if (!(await claimTurn(ledger.db, { name: 'inbox', by: workerId, seconds: INBOX_TURN_SECONDS }))) return
-    const kept = await ledger.keepInbox(BATCH)
-    if (kept.overdue > 0) log.warn({ event: 'results.overdue', overdue: kept.overdue }, 'work that was handed over has no result yet')
+  /** What is left of a long range is counted at the next look. */
+  #countMetrics(): Promise<void> {
+    return this.#inTurn('metrics', METRICS_TURN_SECONDS, async () => {
+      await this.#options.ledger.countMetrics()
+    })
   }
 
-  /** In one process at a time; what it takes is told, so that the log keeps a copy of each hash. */
-  async #takeCheckpoints(turnSeconds: number): Promise<void> {
-    const { ledger, workerId, log, signer } = this.#options
-    if (!(await claimTurn(ledger.db, { name: 'checkpoints', by: workerId, seconds: turnSeconds }))) return
-    for (let count = 0; count < MOST_CHECKPOINTS && !this.#rounds.isStopped; count += 1) {
-      const taken = await takeCheckpoint(ledger.db, { signer })
-      if (taken.kind === 'behind')
-        log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
-      if (taken.kind !== 'taken') return
-      const { seq, hash, rows, xact_to } = taken.checkpoint
-      log.info({ event: 'checkpoint.taken', seq, hash, rows, xact_to }, 'a checkpoint was taken')
-    }
+  #keepInbox(): Promise<void> {
+    const { ledger, log } = this.#options
+    return this.#inTurn('inbox', INBOX_TURN_SECONDS, async () => {
+      const kept = await ledger.keepInbox(BATCH)
+      if (kept.overdue > 0) log.warn({ event: 'results.overdue', overdue: kept.overdue }, 'work that was handed over has no result yet')
+    })
+  }
+
+  /** What it takes is told, so that the log keeps a copy of each hash. */
+  #takeCheckpoints(turnSeconds: number): Promise<void> {
+    const { ledger, log, signer } = this.#options
+    return this.#inTurn('checkpoints', turnSeconds, async () => {
+      for (let count = 0; count < MOST_CHECKPOINTS && !this.#rounds.isStopped; count += 1) {
+        const taken = await takeCheckpoint(ledger.db, { signer })
+        if (taken.kind === 'behind')
+          log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
+        if (taken.kind !== 'taken') return
+        const { seq, hash, rows, xact_to } = taken.checkpoint
+        log.info({ event: 'checkpoint.taken', seq, hash, rows, xact_to }, 'a checkpoint was taken')
+      }
+    })
   }
 
   async #beat(): Promise<void> {
