@@ -1,8 +1,11 @@
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 
-/** Fewer modules than this means that the tool did not read the sources: seen once, with exit code 0 and a violation in place. */
-const FLOOR = 90
+/**
+ * Fewer modules than this means that the tool did not read the sources, or only some of them: seen once, with exit code 0 and a violation
+ * in place. Nine tenths of what there is; raise it as that grows.
+ */
+const FLOOR = 335
 
 const FOLDERS = ['contracts', 'config', 'ledger', 'openclaw', 'queues', 'processors', 'api', 'board', 'embedded', 'cli']
 
