@@ -45,8 +45,14 @@ export function exitCodeOf(status: number): number {
   return EXIT.usage
 }
 
+/** Each exit code with its meaning, in the order of the codes. */
+export function exitCodeMeanings(): { readonly code: number; readonly meaning: string }[] {
+  return (Object.keys(EXIT) as Exit[]).map((name) => ({ code: EXIT[name], meaning: EXIT_MEANINGS[name] }))
+}
+
 /** The table as `agentbus --help` shows it. */
 export function exitCodeHelp(): string {
-  const rows = (Object.keys(EXIT) as Exit[]).map((name) => `  ${EXIT[name]}  ${EXIT_MEANINGS[name]}`)
-  return `\nExit codes:\n${rows.join('\n')}\n`
+  return `\nExit codes:\n${exitCodeMeanings()
+    .map(({ code, meaning }) => `  ${code}  ${meaning}`)
+    .join('\n')}\n`
 }

@@ -3,8 +3,7 @@ import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { EXIT, exitCodeHelp, exitCodeOf } from './exit-codes.js'
 import { CliError, type Io } from './io.js'
 import { jsonText, oneLine, printable, withoutTokens } from './printable.js'
-
-const SERVER_COMMANDS = new Set(['up', 'api', 'worker', 'migrate', 'demo', 'operator-token', 'verify', 'checkpoint', 'audit', 'backup', 'restore', 'prune'])
+import { halvesFor, registerCommands } from './program.js'
 
 /** Runs one command line. @returns the exit code; nothing is thrown */
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {
@@ -25,25 +24,13 @@ export async function runCli(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-/** Only what the command needs is loaded: an agent's `complete-job` must not wait for queues and servers. */
 async function programFor(argv: readonly string[], io: Io, help: (text: string) => void): Promise<Command> {
   const program = new Command('agentbus')
     .description('The durable work bus for fleets of OpenClaw agents')
     .exitOverride()
     .configureOutput({ writeOut: (text) => void io.stdout.write(text), writeErr: help, outputError: () => undefined })
     .addHelpText('after', exitCodeHelp())
-  const first = argv[0]
-  const isServer = first !== undefined && SERVER_COMMANDS.has(first)
-  if (!isServer) {
-    const { registerClientCommands } = await import('./client/register.js')
-    registerClientCommands(program, io)
-  }
-  if (isServer || first === undefined || first === 'help' || first.startsWith('-')) {
-    const { registerServerCommands } = await import('./server-commands.js')
-    registerServerCommands(program, io)
-    const { registerAuditCommands } = await import('./audit-commands.js')
-    registerAuditCommands(program, io)
-  }
+  await registerCommands(program, io, halvesFor(argv[0]))
   return program
 }
 

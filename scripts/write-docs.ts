@@ -2,15 +2,15 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { API_VERSION } from '../api/app.js'
 import { openApiOf } from '../api/openapi.js'
 import { routes } from '../api/routes/index.js'
-import { COMMANDS } from '../cli/client/command-table.js'
-import { EXIT } from '../cli/exit-codes.js'
+import { exitCodeMeanings } from '../cli/exit-codes.js'
 import { ERRORS } from '../contracts/errors.js'
+import { documentedCommands, type DocumentedCommand, type DocumentedOption } from './commands.js'
 
 type Json = Record<string, unknown>
 
 /** The pages that are made from code: file name to text. `--check` compares instead of writing. */
-export function generatedDocs(): Record<string, string> {
-  return { 'docs/errors.md': errors(), 'docs/cli.md': commandLine(), 'docs/api.md': api() }
+export async function generatedDocs(): Promise<Record<string, string>> {
+  return { 'docs/errors.md': errors(), 'docs/cli.md': await commandLine(), 'docs/api.md': api() }
 }
 
 function errors(): string {
@@ -18,18 +18,47 @@ function errors(): string {
   return `# Errors\n\nMade from \`contracts/errors.ts\`. Over REST each is a problem document (RFC 9457) with \`code\`, \`detail\`, \`next\` and, for bad input, \`errors\`.\n\n| code | HTTP | meaning | what to do |\n|---|---|---|---|\n${rows.join('\n')}\n`
 }
 
-function commandLine(): string {
-  const groups = [...new Set(COMMANDS.map((command) => command.group))]
-  const parts = groups.map((group) => {
-    const commands = COMMANDS.filter((command) => command.group === group).map((command) => {
-      const options = command.options.map((option) => `| \`--${option.flag}\` | ${option.required === true ? 'required; ' : ''}${option.help.replaceAll('|', '\\|')} |`)
-      const table = options.length === 0 ? '' : `\n\n| option | |\n|---|---|\n${options.join('\n')}`
-      return `### ${command.name}${command.argument === undefined ? '' : ` <${command.argument}>`}\n\n${command.help}. \`${command.method} ${command.path}\`${table}`
-    })
-    return `## ${group}\n\n${commands.join('\n\n')}`
-  })
-  const exits = Object.entries(EXIT).map(([name, code]) => `| ${code} | ${name} |`)
-  return `# Command line\n\nMade from \`cli/client/command-table.ts\`. Every client command takes \`--url\`, \`--token\` and \`--json\`; JSON options take text, \`@file\` or \`-\`. Beside them: \`delegate <agent> "<instruction>" --wait 60s\`, \`apply\`, \`set-standing-order\`, \`token\`, \`workspace\`, and the server commands \`up\`, \`api\`, \`worker\`, \`migrate\`, \`operator-token\`, \`verify\`, \`checkpoint\` and \`audit export\` ([audit.md](audit.md)), \`demo\` (\`--fast\` plays it without its pauses).\n\n| exit code | |\n|---|---|\n${exits.join('\n')}\n\n${parts.join('\n\n')}\n`
+async function commandLine(): Promise<string> {
+  const commands = await documentedCommands()
+  const groups = [...new Set(commands.map((command) => command.group))]
+  const parts = groups.map(
+    (group) =>
+      `## ${group}\n\n${commands
+        .filter((command) => command.group === group)
+        .map(commandPart)
+        .join('\n\n')}`,
+  )
+  const exits = exitCodeMeanings().map(({ code, meaning }) => `| ${code} | ${meaning} |`)
+  return `# Command line
+
+Made from the program itself; \`agentbus <command> --help\` says the same. Every command that calls the API takes \`--url\` (default: \`AGENTBUS_URL\`),
+\`--token\` (\`AGENTBUS_TOKEN\`) and \`--json\` (JSON on stdout and nothing else), which are not repeated below. Options with JSON take it as text, from \`@file\`, or
+from stdin with \`-\`. Many commands are one request, which stands beside them.
+
+| exit code | meaning |
+|---|---|
+${exits.join('\n')}
+
+${parts.join('\n\n')}
+`
+}
+
+function commandPart(command: DocumentedCommand): string {
+  const shown = command.options.filter((option) => !command.callsApi || !option.isConnection)
+  const rows = shown.map(optionRow)
+  const table = rows.length === 0 ? '' : `\n\n| option | |\n|---|---|\n${rows.join('\n')}`
+  const request = command.request === undefined ? '' : ` \`${command.request}\``
+  return `### \`${[command.name, ...command.args].join(' ')}\`\n\n${command.help}.${request}${table}`
+}
+
+function optionRow({ flags, required, help, defaultValue }: DocumentedOption): string {
+  const end = defaultValue === undefined ? '' : ` (default: ${cell(defaultValue)})`
+  return `| \`${cell(flags)}\` | ${required ? 'required; ' : ''}${cell(help)}${end} |`
+}
+
+/** A bar ends a cell of a table, even between backticks. */
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|')
 }
 
 function api(): string {
@@ -58,7 +87,7 @@ ${lines.join('\n')}
 }
 
 if (process.argv[1]?.endsWith('write-docs.ts') === true) {
-  for (const [file, text] of Object.entries(generatedDocs())) {
+  for (const [file, text] of Object.entries(await generatedDocs())) {
     if (!process.argv.includes('--check')) await writeFile(file, text)
     else if ((await readFile(file, 'utf8')) !== text) throw new Error(`${file} is out of date: run npm run docs`)
   }
