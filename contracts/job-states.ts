@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-/** Every state a job can be in. The prose and the diagram in docs/lifecycle.md are tested against this file. */
+/** Every state a job can be in. docs/lifecycle.md says what each means; its diagram is tested against this file. */
 export const JOB_STATUSES = ['waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'dead', 'cancelled'] as const
 export const JobStatus = z.enum(JOB_STATUSES)
 export type JobStatus = z.infer<typeof JobStatus>
@@ -10,16 +10,17 @@ export type JobStatus = z.infer<typeof JobStatus>
  *
  * waiting → queued: the last dependency succeeded, or an operator overrode the wait
  * waiting → blocked: a dependency ended without success
+ * queued → blocked: allowed by the table; nothing writes it today
  * queued → leased: a worker took the job and opened an attempt
- * leased → queued: undelivered (no attempt burned), released at shutdown, or retried
+ * leased → queued: undelivered (no attempt burned), given back, retried, or forced by an operator
  * leased → running: the gateway admitted the run
- * leased → succeeded | blocked | failed | dead: a fast agent closed before the admission was written
- * running → queued: the attempt failed, was lost or timed out, and another may follow
+ * leased → succeeded | blocked | failed | dead: a fast agent closed before the admission was written, or as below
+ * leased | running → blocked: also when the gateway refused the hook (3xx, or a 4xx that helps nobody to send again), or a lost run is not to be repeated
+ * running → queued: the attempt failed, was lost or timed out, and another may follow; or forced by an operator
  * running → succeeded | blocked | failed | dead: closed by the agent, or attempts used up
- * queued → blocked: our mistake (400, 401, 404, 413 from the gateway) seen before a run
- * any open state but leased and running → dead: an operator buried it, or its attempts were used up
- * blocked → queued: what it waited for arrived
- * any open state → cancelled
+ * any open state → dead: an operator gave it up; an attempt that holds it is cut off by `force-dead`, and by nothing else
+ * blocked → queued: what it waited for arrived, somebody answered, or an operator retried
+ * any open state → cancelled: by an operator, or by a dependency that ended without success
  * failed | dead | cancelled → queued: an operator retried
  */
 export const LEGAL_MOVES: Readonly<Record<JobStatus, readonly JobStatus[]>> = {

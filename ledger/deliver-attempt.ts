@@ -88,7 +88,7 @@ export async function reportDeliveryUnclear(tx: Tx, report: WorkerReport, reason
   return { job: noted, applied: true }
 }
 
-/** Our mistake (400, 401, 404, 413): the job is blocked with the gateway's words. Burns no attempt, hammers nothing. */
+/** Our mistake (every 3xx, every 4xx but 408, 409, 425 and 429): the job is blocked with the gateway's words. Burns no attempt, hammers nothing. */
 export async function reportRefused(tx: Tx, report: WorkerReport, why: { readonly reason: string; readonly httpStatus?: number | undefined }): Promise<Reported> {
   const { job, holds } = await holding(tx, report)
   if (!holds) return { job, applied: false }

@@ -5,7 +5,7 @@ import { parseFleet } from '../../config/fleet-file.js'
 import { LEGAL_MOVES } from '../../contracts/job-states.js'
 import { generatedDocs } from '../../scripts/write-docs.js'
 import type { CommandContext } from '../../ledger/caller.js'
-import { CreateJobBody } from '../../contracts/jobs.js'
+import { CreateJobBody, WaitsFor } from '../../contracts/jobs.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { AppendProjectLogBody, ProjectName, SetProjectStatusBody } from '../../contracts/projects.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
@@ -22,6 +22,16 @@ test('the diagram of the life cycle has exactly the legal moves', async () => {
 
   const legal = Object.entries(LEGAL_MOVES).flatMap(([from, tos]) => tos.map((to) => `${from} → ${to}`))
   expect(drawn.sort()).toEqual(legal.sort())
+})
+
+test.each(['docs/lifecycle.md', 'docs/handoffs.md'])('%s names exactly what a blocked job can wait for', async (file) => {
+  const text = await readFile(file, 'utf8')
+
+  const named = [...(/\n\| waits for \|[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)/.exec(text)?.[1] ?? '').matchAll(/^\| `(\w+)`/gm)].map((match) => match[1])
+
+  const real = WaitsFor.options.map((option) => option.shape.kind.value)
+  expect(named.sort()).toEqual(real.sort())
+  expect(real.length).toBeGreaterThan(1)
 })
 
 test('every dependency has its line, and every line its dependency', async () => {
