@@ -4,7 +4,9 @@ import { ALERTS } from './alert-checks.js'
 import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
 import { CONTROLS } from './control-checks.js'
+import { checkDefinitions } from './definitions.js'
 import { HAND_OFF_CHECKS } from './hand-off-checks.js'
+import { walkPayloads } from './payloads.js'
 import { walkPrompts } from './prompts.js'
 import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
@@ -33,7 +35,7 @@ export interface VerifyOptions extends Bounds {
 }
 
 /** Raised when the positions or the checks become others than those that an older build wrote down. */
-export const STATE_VERSION = 3
+export const STATE_VERSION = 4
 
 /** What is written down between two pages. */
 export interface VerifyState {
@@ -122,6 +124,13 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
       },
     },
+    {
+      name: 'payloads',
+      run: async (walk) => {
+        await walkPayloads(reader.client, { from: walk.from as string | undefined, since, findings: walk.findings, onPage: walk.onPage })
+        return resultOf('payloads', walk.examined(), walk.findings)
+      },
+    },
     ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, CONTROLS, ALERTS, ORPHANS].map((check) => ({
       name: check.name,
       run: () => runStatements(reader.client, check, options),
@@ -133,6 +142,7 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('slots', walk.examined(), walk.findings, `counted anew from ${from}`)
       },
     },
+    { name: 'definitions', run: async (walk) => resultOf('definitions', await checkDefinitions(reader.client, walk.findings), walk.findings) },
     { name: 'prunes', run: async (walk) => resultOf('prunes', await checkPrunes(reader.client, walk.findings), walk.findings) },
     {
       name: 'prompts',
