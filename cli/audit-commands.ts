@@ -56,7 +56,8 @@ function registerKeepingCommands(program: Command, io: ServerIo): void {
     .requiredOption('--from <folder>', 'what `agentbus backup` wrote')
     .option('--drill', 'into a scratch database, with queues under a scratch prefix; both are removed at the end')
     .option('--replace', 'drop the ledger that is in the database; without it, only an empty one is taken')
-    .action(async (values: { from: string; drill?: true; replace?: true }) => {
+    .option('--public-key <file>', 'check the signatures of checkpoints with the public keys in this PEM file (default: that of AGENTBUS_SIGNING_KEY)')
+    .action(async (values: { from: string; drill?: true; replace?: true; publicKey?: string }) => {
       const { restore } = await import('./restore.js')
       await restore(io, values)
     })

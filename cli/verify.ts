@@ -1,9 +1,7 @@
 import { readFile, unlink } from 'node:fs/promises'
 import { systemClock } from '../config/clock.js'
 import { loadSettings, type Settings } from '../config/settings.js'
-import { readSigningKey } from '../config/signing-key.js'
 import { messageOf } from '../contracts/errors.js'
-import { signatureChecks, signerOf, type SignatureCheck } from '../ledger/audit/signing.js'
 import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader, type Reader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
@@ -13,6 +11,7 @@ import { EXIT } from './exit-codes.js'
 import { TOKEN_PLACE } from './hook-prompts.js'
 import { CliError } from './io.js'
 import { jsonText, oneLine } from './printable.js'
+import { publicKeys } from './public-keys.js'
 import { resultLines } from './result-lines.js'
 import type { ServerIo } from './server-commands.js'
 import { lookAtStores, requireMigrated, writePrivate, type LookedAt } from './stores.js'
@@ -65,7 +64,7 @@ async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, 
       outboxSeconds: OUTBOX_SECONDS,
       nowMs: systemClock.nowMs(),
       exactBody: await bodiesWith(stores, reader),
-      keys: await keysOf(flags, settings, io.env),
+      keys: await publicKeys(settings, io.env, flags.publicKey),
       anchors: (flags.anchor ?? []).map(anchorOf),
       resume: flags.resume === undefined ? undefined : await stateIn(flags.resume, { ledger: await nameOf(reader), since: since ?? null }),
       save: async (state) => {
@@ -91,12 +90,6 @@ async function bodiesWith(stores: LookedAt, reader: Reader): Promise<VerifyOptio
   const tokens = new AttemptTokens(stores.secret)
   if (!(await knowsSecret(reader.db, tokens))) return undefined
   return (body, attemptId) => body.replaceAll(TOKEN_PLACE, tokens.issue(attemptId))
-}
-
-/** The public keys that were given, and the one of this process's own signing key. */
-async function keysOf(flags: VerifyFlags, settings: Settings, env: ServerIo['env']): Promise<SignatureCheck[]> {
-  const own = settings.signingKey === undefined ? [] : signatureChecks(signerOf(readSigningKey(settings.signingKey, env)).publicKeyPem)
-  return flags.publicKey === undefined ? own : [...own, ...signatureChecks(await readFile(flags.publicKey, 'utf8'))]
 }
 
 function anchorOf(text: string): Anchor {

@@ -26,6 +26,8 @@ export interface VerifyOptions extends Bounds {
   readonly keys: readonly SignatureCheck[]
   /** Checkpoints that were kept elsewhere. */
   readonly anchors: readonly Anchor[]
+  /** The newest checkpoint that a backup brought along: with a key, it has to be signed, and not only what the restore added to it. */
+  readonly newestKept?: number | undefined
   /** Where an earlier run was stopped. */
   readonly resume: VerifyState | undefined
   /** Called after each page and each check with all that a later run needs to go on from there. */
@@ -119,8 +121,9 @@ function stepsOf(options: VerifyOptions): Step[] {
     {
       name: 'checkpoints',
       run: async (walk) => {
-        const { keys, anchors } = options
-        const note = await walkCheckpoints(reader.client, { from: walk.from as CheckpointPosition | undefined, since, keys, anchors, findings: walk.findings, onPage: walk.onPage })
+        const { keys, anchors, newestKept } = options
+        const { findings, onPage } = walk
+        const note = await walkCheckpoints(reader.client, { from: walk.from as CheckpointPosition | undefined, since, keys, anchors, newestKept, findings, onPage })
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
       },
     },
