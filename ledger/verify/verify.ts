@@ -12,10 +12,11 @@ import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
 import { RECORD_CHECKS } from './record-checks.js'
 import { ORPHANS } from './reference-check.js'
-import { Findings, resultOf, type CheckResult, type Violation } from './report.js'
+import { Findings, resultOf, type CheckResult } from './report.js'
 import { walkSlots, type SlotPosition } from './slots.js'
 import { STATE_CHECKS } from './state-checks.js'
 import { runStatements, type Bounds } from './statements.js'
+import { inputsOf, STATE_VERSION, type VerifyState } from './verify-state.js'
 
 export interface VerifyOptions extends Bounds {
   readonly reader: Reader
@@ -34,19 +35,6 @@ export interface VerifyOptions extends Bounds {
   readonly save: (state: VerifyState) => Promise<void>
   /** Called with each result as soon as there is one; at once for those of an earlier run. */
   readonly onResult: (result: CheckResult) => void
-}
-
-/** Raised when the positions or the checks become others than those that an older build wrote down. */
-export const STATE_VERSION = 4
-
-/** What is written down between two pages. */
-export interface VerifyState {
-  readonly version: typeof STATE_VERSION
-  /** Which ledger, and from when on; a run goes on only with the same. */
-  readonly ledger: string
-  readonly since: string | null
-  readonly done: readonly CheckResult[]
-  readonly open: { readonly check: string; readonly position: unknown; readonly examined: number; readonly violations: readonly Violation[] } | null
 }
 
 /** One check under way: what it found, and how it says where it stands. */
@@ -76,7 +64,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<readonly Che
     const result = await step.run(walkOf(options, { ledger, done, check: step.name }))
     done.push(result)
     options.onResult(result)
-    await options.save({ version: STATE_VERSION, ledger, since: options.since ?? null, done, open: null })
+    await options.save({ ...headOf(options, ledger), done, open: null })
   }
   return done
 }
@@ -85,6 +73,11 @@ export async function verifyLedger(options: VerifyOptions): Promise<readonly Che
 export async function nameOf(reader: Reader): Promise<string> {
   const { rows } = await reader.client.query<{ name: string }>(`select datname || ':' || oid as name from pg_database where datname = current_database()`)
   return rows[0]?.name ?? ''
+}
+
+/** What says which run a state belongs to. */
+function headOf(options: VerifyOptions, ledger: string): Pick<VerifyState, 'version' | 'ledger' | 'since' | 'inputs'> {
+  return { version: STATE_VERSION, ledger, since: options.since ?? null, inputs: inputsOf(options) }
 }
 
 function walkOf(options: VerifyOptions, at: { readonly ledger: string; readonly done: readonly CheckResult[]; readonly check: string }): Walk {
@@ -98,9 +91,7 @@ function walkOf(options: VerifyOptions, at: { readonly ledger: string; readonly 
     onPage: async (position, rows) => {
       examined += rows
       await options.save({
-        version: STATE_VERSION,
-        ledger: at.ledger,
-        since: options.since ?? null,
+        ...headOf(options, at.ledger),
         done: at.done,
         open: { check: at.check, position, examined, violations: findings.list() },
       })

@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseWorkflow } from '../../config/fleet-file.js'
 import type { JobStatus } from '../../contracts/job-states.js'
-import { ClaimJobsBody, CompleteJobBody, CreateBatchBody, CreateGraphBody, CreateJobBody, FailJobBody } from '../../contracts/jobs.js'
+import { BlockJobBody, ClaimJobsBody, CompleteJobBody, CreateBatchBody, CreateGraphBody, CreateJobBody, FailJobBody } from '../../contracts/jobs.js'
 import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { StartWorkflowBody } from '../../contracts/workflows.js'
 import type { Tx } from '../../ledger/database.js'
 import { reportDeadline, reportEndedWithoutClose, reportLost, reportRefused, reportReleased, reportUndelivered, type WorkerReport } from '../../ledger/deliver-attempt.js'
-import type { VerifyState } from '../../ledger/verify/verify.js'
+import { parseState, type VerifyState } from '../../ledger/verify/verify-state.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
-import { found, kindsOf, tamper, verifyNow } from '../support/verify.js'
+import { coverAll, found, kindsOf, tamper, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -180,4 +180,22 @@ describe('what became of an attempt', () => {
     expect(kindsOf(results)).toEqual(['attempts/attempt_without_lease'])
     expect(found(results, 'attempt_without_lease')).toMatchObject({ row: { job_id: id, attempt_no: 2 }, count: 1 })
   })
+})
+
+test('every state that a run writes down is one that a run can go on from', async () => {
+  await aSlot(t.ledger)
+  const { id } = await aJob(t.ledger, 'blocked')
+  await t.ledger.jobs.retry(OPERATOR, id, { reason: 'go on', extra_attempts: 1 })
+  const asked = await aJob(t.ledger, 'running')
+  await t.ledger.jobs.block(asked.as, asked.id, BlockJobBody.parse({ blocked_reason: 'needs a yes', waits_for: { kind: 'approval', subject: 'Deploy?' } }))
+  await coverAll(t)
+  // The link of the very last row is broken, so that the page ends with a row of which nothing is known yet.
+  await tamper(t.url, `update job_transitions set prev_hash = sha256('x') where id = (select id from job_transitions order by job_id desc, seq desc limit 1)`)
+  const states: unknown[] = []
+
+  await verifyNow(t.url, { anchors: [{ seq: 1, hash: '0'.repeat(64) }], save: async (state) => void states.push(JSON.parse(JSON.stringify(state))) })
+
+  expect(JSON.stringify(states)).toContain('"suspect"')
+  for (const check of ['chains', 'checkpoints', 'payloads', 'slots', 'prompts']) expect(JSON.stringify(states)).toContain(`"open":{"check":"${check}"`)
+  for (const state of states) expect(parseState(state)).toEqual({ state })
 })
