@@ -36,14 +36,15 @@ async function fill(client: pg.Client): Promise<void> {
         set session_replication_role = replica;
         create temp table made on commit drop as select gen_random_uuid() as id, gen_random_uuid() as attempt from generate_series(1, least(per, jobs - (batch - 1) * per));
         insert into jobs (id, target_agent, job_type, subject, payload_hash, status, timeout_seconds, lease_seconds, last_seq, created_by, run_after, finished_at)
-          select id, 'devops', 'bench', 'bench', '', 'succeeded', 60, 60, 4, 'bench', now(), now() from made;
+          select id, 'devops', 'bench', 'bench', encode(sha256('{}'), 'hex'), 'succeeded', 60, 60, 4, 'bench', now(), now() from made;
         insert into prompts (hash, body, bytes) select encode(sha256(convert_to(attempt::text, 'UTF8')), 'hex'), attempt::text, 36 from made;
         insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, status, lease_owner, leased_until, deadline_at, finished_at, outcome_code, prompt_hash, contract_version, payload_hash)
-          select attempt, id, 1, 'devops', 'g', 1, 'succeeded', 'w', now(), now(), now(), 'completed_by_agent', encode(sha256(convert_to(attempt::text, 'UTF8')), 'hex'), 'bench', '' from made;
+          select attempt, id, 1, 'devops', 'g', 1, 'succeeded', 'w', now(), now(), now(), 'completed_by_agent', encode(sha256(convert_to(attempt::text, 'UTF8')), 'hex'), 'bench', encode(sha256('{}'), 'hex') from made;
         set session_replication_role = origin;
         insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, attempt_id, actor_kind, actor, details)
           select m.id, s.seq, 'move', s.was::job_status, s.became::job_status, s.reason::transition_reason, case when s.seq > 1 then m.attempt end, 'worker', 'worker-1',
-            jsonb_build_object('attempt_no', 1, 'run_id', m.attempt)
+            case when s.seq = 1 then jsonb_build_object('payload_hash', encode(sha256('{}'), 'hex'), 'target_agent', 'devops', 'job_type', 'bench', 'priority', 100)
+              else jsonb_build_object('attempt_no', 1, 'run_id', m.attempt) end
           from made m, (values (1, null, 'queued', 'created'), (2, 'queued', 'leased', 'leased'), (3, 'leased', 'running', 'admitted'), (4, 'running', 'succeeded', 'completed_by_agent')) s (seq, was, became, reason)
           order by m.id, s.seq;
         commit;

@@ -7,7 +7,7 @@ export function registerAuditCommands(program: Command, io: ServerIo): void {
     .command('verify')
     .description('check every rule of the ledger against its rows; says what is broken, where, and what to do')
     .option('--since <time>', 'only histories, prompts and slots that changed since (ISO 8601); what is open is checked in any case')
-    .option('--resume <file>', 'write down after each page where it stands, and go on from there when the file exists')
+    .option('--resume <file>', 'write down after each page where it stands, and go on from there when the file exists; needs the same anchors, keys and secret')
     .option('--no-queues', 'leave the queue store alone')
     .option('--public-key <file>', 'check the signatures of checkpoints with the public keys in this PEM file (default: that of AGENTBUS_SIGNING_KEY)')
     .option('--anchor <seq:hash>', 'a checkpoint that was kept elsewhere; may be repeated', (one: string, all: string[]) => [...all, one], [])
@@ -56,7 +56,8 @@ function registerKeepingCommands(program: Command, io: ServerIo): void {
     .requiredOption('--from <folder>', 'what `agentbus backup` wrote')
     .option('--drill', 'into a scratch database, with queues under a scratch prefix; both are removed at the end')
     .option('--replace', 'drop the ledger that is in the database; without it, only an empty one is taken')
-    .action(async (values: { from: string; drill?: true; replace?: true }) => {
+    .option('--public-key <file>', 'check the signatures of checkpoints with the public keys in this PEM file (default: that of AGENTBUS_SIGNING_KEY)')
+    .action(async (values: { from: string; drill?: true; replace?: true; publicKey?: string }) => {
       const { restore } = await import('./restore.js')
       await restore(io, values)
     })

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { createLogger, type Logger } from '../config/logger.js'
 import { loadSettings, type Settings } from '../config/settings.js'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
+import type { SignatureCheck } from '../ledger/audit/signing.js'
 import { checkBackup } from '../ledger/backup/check-backup.js'
 import type { Manifest } from '../ledger/backup/manifest.js'
 import { restoreBackup } from '../ledger/backup/restore-backup.js'
@@ -12,16 +13,18 @@ import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import { withLedgerServer } from './ledger-server.js'
 import { oneLine } from './printable.js'
+import { publicKeys } from './public-keys.js'
 import { rebuildScratch } from './rebuild-scratch.js'
 import { resultLines } from './result-lines.js'
 import type { ServerIo } from './server-commands.js'
 import type { LookedAt } from './stores.js'
-import { verifyRestored } from './verify-restored.js'
+import { newestCheckpoint, verifyRestored } from './verify-restored.js'
 
 export interface RestoreFlags {
   readonly from: string
   readonly drill?: true
   readonly replace?: true
+  readonly publicKey?: string
 }
 
 interface Run {
@@ -31,6 +34,7 @@ interface Run {
   readonly stores: LookedAt
   readonly folder: string
   readonly manifest: Manifest
+  readonly keys: readonly SignatureCheck[]
 }
 
 /**
@@ -41,10 +45,11 @@ interface Run {
 export async function restore(io: ServerIo, flags: RestoreFlags): Promise<void> {
   const settings = loadSettings(io.env)
   const log = createLogger({ level: 'error', pretty: settings.logPretty })
+  const keys = await publicKeys(settings, io.env, flags.publicKey)
   const manifest = await checkBackup(flags.from)
   io.stdout.write(`The backup of ${manifest.made_at} is whole: ${manifest.tables.length} tables, each with the hash it was written with.\n`)
   await withLedgerServer(settings, log, async (stores) => {
-    const run = { io, settings, log, stores, folder: flags.from, manifest }
+    const run = { io, settings, log, stores, folder: flags.from, manifest, keys }
     if (flags.drill === true) await drill(run)
     else await restoreForGood(run, flags.replace === true)
   })
@@ -58,7 +63,7 @@ async function restoreForGood(run: Run, replace: boolean): Promise<void> {
 }
 
 /** @returns what the checks say */
-async function restoreInto({ io, settings, stores, folder, manifest }: Run, url: string, replace: boolean): Promise<readonly CheckResult[]> {
+async function restoreInto({ io, settings, stores, folder, manifest, keys }: Run, url: string, replace: boolean): Promise<readonly CheckResult[]> {
   const { rows, countsAnew } = await restoreBackup({
     url,
     folder,
@@ -67,8 +72,9 @@ async function restoreInto({ io, settings, stores, folder, manifest }: Run, url:
     onTable: (table) => void (table.rows > 0 && io.stdout.write(`${table.name.padEnd(32)} ${table.rows.toLocaleString('en')} rows\n`)),
   })
   io.stdout.write(`${rows.toLocaleString('en')} rows are in the database.\n`)
+  const newestKept = await newestCheckpoint(url)
   if (countsAnew) io.stdout.write(await endEra(url, settings, io.env))
-  return verifyRestored({ url, secret: stores.secret, madeAt: manifest.made_at, onResult: (result) => io.stdout.write(resultLines(result)) })
+  return verifyRestored({ url, secret: stores.secret, madeAt: manifest.made_at, keys, newestKept, onResult: (result) => io.stdout.write(resultLines(result)) })
 }
 
 async function drill(run: Run): Promise<void> {

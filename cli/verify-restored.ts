@@ -1,4 +1,5 @@
 import { systemClock } from '../config/clock.js'
+import type { SignatureCheck } from '../ledger/audit/signing.js'
 import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
@@ -15,6 +16,10 @@ export async function verifyRestored(request: {
   readonly url: string
   readonly secret: string | undefined
   readonly madeAt: string
+  /** Public keys for the signatures of checkpoints; none: they are not checked. */
+  readonly keys: readonly SignatureCheck[]
+  /** The newest checkpoint that the backup brought along, before the restore added its own. */
+  readonly newestKept: number | undefined
   readonly onResult: (result: CheckResult) => void
 }): Promise<readonly CheckResult[]> {
   const reader = await openReader(request.url)
@@ -29,12 +34,24 @@ export async function verifyRestored(request: {
       outboxSeconds: GRACE_SECONDS,
       nowMs: madeMs,
       exactBody: known === undefined ? undefined : (body, attemptId) => body.replaceAll(TOKEN_PLACE, known.issue(attemptId)),
-      keys: [],
+      keys: request.keys,
       anchors: [],
+      newestKept: request.newestKept,
       resume: undefined,
       save: async () => undefined,
       onResult: request.onResult,
     })
+  } finally {
+    await reader.close()
+  }
+}
+
+/** The number of the newest checkpoint; undefined when there is none. */
+export async function newestCheckpoint(url: string): Promise<number | undefined> {
+  const reader = await openReader(url)
+  try {
+    const { rows } = await reader.client.query<{ seq: number | null }>('select max(seq) as seq from audit_checkpoints')
+    return rows[0]?.seq ?? undefined
   } finally {
     await reader.close()
   }

@@ -1,19 +1,20 @@
-import { readFile, unlink } from 'node:fs/promises'
+import { unlink } from 'node:fs/promises'
 import { systemClock } from '../config/clock.js'
 import { loadSettings, type Settings } from '../config/settings.js'
-import { readSigningKey } from '../config/signing-key.js'
 import { messageOf } from '../contracts/errors.js'
-import { signatureChecks, signerOf, type SignatureCheck } from '../ledger/audit/signing.js'
 import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader, type Reader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
 import type { Anchor } from '../ledger/verify/checkpoints.js'
-import { nameOf, STATE_VERSION, verifyLedger, type VerifyOptions, type VerifyState } from '../ledger/verify/verify.js'
+import { inputsOf } from '../ledger/verify/verify-state.js'
+import { nameOf, verifyLedger, type VerifyOptions } from '../ledger/verify/verify.js'
 import { EXIT } from './exit-codes.js'
 import { TOKEN_PLACE } from './hook-prompts.js'
 import { CliError } from './io.js'
 import { jsonText, oneLine } from './printable.js'
+import { publicKeys } from './public-keys.js'
 import { resultLines } from './result-lines.js'
+import { readState } from './resume-file.js'
 import type { ServerIo } from './server-commands.js'
 import { lookAtStores, requireMigrated, writePrivate, type LookedAt } from './stores.js'
 import { timeOption } from './time-option.js'
@@ -51,6 +52,8 @@ export async function verify(io: ServerIo, flags: VerifyFlags): Promise<void> {
 }
 
 async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, since: string | undefined): Promise<readonly CheckResult[]> {
+  const anchors = (flags.anchor ?? []).map(anchorOf)
+  const keys = await publicKeys(settings, io.env, flags.publicKey)
   const stores = await lookAtStores(settings)
   await requireMigrated(stores.databaseUrl)
   const reader = await openReader(stores.databaseUrl)
@@ -58,16 +61,18 @@ async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, 
     if (flags.json !== true) io.stdout.write(resultLines(result))
   }
   try {
+    const exactBody = await bodiesWith(stores, reader)
+    const next = { ledger: await nameOf(reader), since: since ?? null, inputs: inputsOf({ anchors, keys, exactBody }) }
     const ledger = await verifyLedger({
       reader,
       since,
       graceSeconds: GRACE_SECONDS,
       outboxSeconds: OUTBOX_SECONDS,
       nowMs: systemClock.nowMs(),
-      exactBody: await bodiesWith(stores, reader),
-      keys: await keysOf(flags, settings, io.env),
-      anchors: (flags.anchor ?? []).map(anchorOf),
-      resume: flags.resume === undefined ? undefined : await stateIn(flags.resume, { ledger: await nameOf(reader), since: since ?? null }),
+      exactBody,
+      keys,
+      anchors,
+      resume: flags.resume === undefined ? undefined : await readState(flags.resume, next),
       save: async (state) => {
         if (flags.resume !== undefined) await writePrivate(flags.resume, JSON.stringify(state))
       },
@@ -93,32 +98,9 @@ async function bodiesWith(stores: LookedAt, reader: Reader): Promise<VerifyOptio
   return (body, attemptId) => body.replaceAll(TOKEN_PLACE, tokens.issue(attemptId))
 }
 
-/** The public keys that were given, and the one of this process's own signing key. */
-async function keysOf(flags: VerifyFlags, settings: Settings, env: ServerIo['env']): Promise<SignatureCheck[]> {
-  const own = settings.signingKey === undefined ? [] : signatureChecks(signerOf(readSigningKey(settings.signingKey, env)).publicKeyPem)
-  return flags.publicKey === undefined ? own : [...own, ...signatureChecks(await readFile(flags.publicKey, 'utf8'))]
-}
-
 function anchorOf(text: string): Anchor {
   const match = /^([1-9][0-9]{0,8}):([0-9a-f]{64})$/.exec(text)
   if (match?.[1] === undefined || match[2] === undefined)
     throw new CliError('--anchor is the number and the hash of a checkpoint, as `agentbus checkpoint` prints them: 17:<64 hex digits>.', EXIT.usage)
   return { seq: Number(match[1]), hash: match[2] }
-}
-
-/** What an earlier run wrote down; undefined when there is none. */
-async function stateIn(file: string, now: { readonly ledger: string; readonly since: string | null }): Promise<VerifyState | undefined> {
-  const text = await readFile(file, 'utf8').catch(() => undefined)
-  if (text === undefined) return undefined
-  const refuse = (why: string): CliError => new CliError(`${file} cannot be resumed: ${why}. Remove it to begin anew.`, EXIT.usage)
-  let state: VerifyState
-  try {
-    state = JSON.parse(text) as VerifyState
-  } catch {
-    throw refuse('it is not JSON')
-  }
-  if (state.version !== STATE_VERSION) throw refuse('another version of agentbus wrote it')
-  if (state.ledger !== now.ledger) throw refuse('it belongs to another ledger')
-  if (state.since !== now.since) throw refuse('it was begun with another --since')
-  return state
 }

@@ -57,6 +57,9 @@ async function readCheckpoints(keys) {
     if (key !== undefined && !verify(null, hex(c.hash), key, hex(c.signature))) fault(`the signature of checkpoint ${c.seq} is wrong`)
     all.push({ ...c, restored, tree: new Tree(), expected: new Map(), listed: createHash('sha256') })
   }
+  // A key that was given has to have signed the newest one, which vouches for those before it. An unsigned one after a signed one is told above.
+  if (keyFile !== undefined && all.length === 0) fault('there is no checkpoint, so that the key proves nothing')
+  else if (keyFile !== undefined && all.every(({ key_id }) => !key_id)) fault(`checkpoint ${all.at(-1).seq}, the newest, is not signed, and neither is one before it`)
   // Rows above the id up to which the next restore reaches belong to the eras after it.
   let until
   for (const c of all.toReversed()) {

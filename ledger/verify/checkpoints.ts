@@ -31,6 +31,8 @@ export interface CheckpointWalk {
   /** None: signatures are not checked. */
   readonly keys: readonly SignatureCheck[]
   readonly anchors: readonly Anchor[]
+  /** With keys, one more that has to be signed beside the newest. */
+  readonly newestKept: number | undefined
   readonly findings: Findings
   readonly onPage: (position: CheckpointPosition, rows: number) => Promise<void>
 }
@@ -50,6 +52,7 @@ export async function walkCheckpoints(client: pg.Client, walk: CheckpointWalk): 
     }
     if (rows.length < PAGE) break
   }
+  checkNewest(position, walk)
   await checkAnchors(client, walk)
   return coverage(client, position, eras, walk)
 }
@@ -82,7 +85,7 @@ function checkLink(checkpoint: Checkpoint, before: CheckpointPosition, findings:
   }
 }
 
-function checkSignature(checkpoint: Checkpoint, before: CheckpointPosition, { keys, findings }: CheckpointWalk): void {
+function checkSignature(checkpoint: Checkpoint, before: CheckpointPosition, { keys, newestKept, findings }: CheckpointWalk): void {
   const row = { checkpoint: checkpoint.seq, key_id: checkpoint.key_id }
   if (checkpoint.key_id === null) {
     if (before.signed)
@@ -92,6 +95,14 @@ function checkSignature(checkpoint: Checkpoint, before: CheckpointPosition, { ke
         row,
         next: 'Find out whether a process ran without AGENTBUS_SIGNING_KEY.',
       })
+    else if (keys.length > 0 && checkpoint.seq === newestKept) {
+      findings.add({
+        kind: 'signature_missing',
+        what: `Checkpoint ${checkpoint.seq}, the newest of the backup, is not signed, and neither is one before it.`,
+        row,
+        next: SIGNED_NOW,
+      })
+    }
     return
   }
   if (keys.length === 0) return
@@ -106,6 +117,20 @@ function checkSignature(checkpoint: Checkpoint, before: CheckpointPosition, { ke
   } else if (!key.verify(Buffer.from(checkpoint.hash, 'hex'), Buffer.from(checkpoint.signature ?? '', 'hex'))) {
     findings.add({ kind: 'signature_wrong', what: `The signature of checkpoint ${checkpoint.seq} is not one over its hash.`, row, next: COMPARE })
   }
+}
+
+const SIGNED_NOW =
+  'Signatures may have been taken off: compare with copies kept elsewhere. If signing has only begun, take a checkpoint where AGENTBUS_SIGNING_KEY is set (`agentbus checkpoint`, once there is history that none covers), and verify again.'
+
+/**
+ * With a key at hand the newest checkpoint has to be signed, for its signature vouches for all before it. Those before the first
+ * signed one may lack theirs: people begin to sign later. Without this, taking all signatures off would pass for never having signed.
+ */
+function checkNewest(newest: CheckpointPosition, { keys, newestKept, findings }: CheckpointWalk): void {
+  // An unsigned one after a signed one, and the newest of a backup, were told when they were looked at.
+  if (keys.length === 0 || newest.seq === 0 || newest.signed || newest.seq === newestKept) return
+  const row = { checkpoint: newest.seq, key_id: null }
+  findings.add({ kind: 'signature_missing', what: `Checkpoint ${newest.seq}, the newest, is not signed, and neither is one before it.`, row, next: SIGNED_NOW })
 }
 
 /** @param covers the rows that it is to cover, as a condition */

@@ -1,13 +1,12 @@
-import { sinceOn, type Bounds, type SqlCheck } from './statements.js'
+import { openOrSince, sinceOn, type SqlCheck } from './statements.js'
 
 const text = (value: unknown): string => (value === null || value === undefined ? 'nothing' : String(value))
-
-/** What is open is looked at in any case. */
-const openOrSince = (column: string, bounds: Bounds): string => (bounds.since === undefined ? '' : `and (${column} is null or (true ${sinceOn(column, bounds)}))`)
 
 /** A change of the fleet file and a decision at the same moment: both may be right. */
 const OVERLAP = `interval '60 seconds'`
 const COMPARE = 'Compare it with a backup or an export, and with the history of the job that it is about.'
+/** Of what is older, the payload of the event may have been pruned; the event and what came of it are written at about the same time. */
+const TOLD_SINCE = `coalesce((select max(p.before) from prunes p where p.kind = 'events') + ${OVERLAP}, '-infinity')`
 
 /** Each decision against who may decide, what was told of it, and what the histories of jobs say came of it. */
 const approvals: SqlCheck = {
@@ -56,7 +55,7 @@ const approvals: SqlCheck = {
         bounds,
       ) => `select case when a.id is null then 'approval_deleted' else 'approval_contradicts_event' end as kind, e.id as event_id, e.topic, e.payload ->> 'approval_id' as approval_id, a.status
         from events e left join approvals a on a.id::text = e.payload ->> 'approval_id'
-        where e.topic in ('approvals.asked', 'approvals.approved', 'approvals.rejected', 'approvals.expired') ${sinceOn('e.created_at', bounds)}
+        where e.topic in ('approvals.asked', 'approvals.approved', 'approvals.rejected', 'approvals.expired') and e.pruned_by is null ${sinceOn('e.created_at', bounds)}
           and (a.id is null or (e.topic <> 'approvals.asked' and e.topic <> 'approvals.' || a.status))`,
       what: (row) => `Event ${text(row['event_id'])} (${text(row['topic'])}) is about approval ${text(row['approval_id'])}, which is ${text(row['status'])}.`,
       next: COMPARE,
@@ -65,9 +64,19 @@ const approvals: SqlCheck = {
       sql: (bounds) => `select 'approval_untold' as kind, a.id as approval_id, a.status, a.decided_by, a.decided_at
         from approvals a left join (select distinct topic, payload ->> 'approval_id' as approval_id from events where topic in ('approvals.approved', 'approvals.rejected', 'approvals.expired')) e
           on e.approval_id = a.id::text and e.topic = 'approvals.' || a.status
-        where a.status in ('approved', 'rejected', 'expired') and e.topic is null ${sinceOn('a.decided_at', bounds)}`,
+        where a.status in ('approved', 'rejected', 'expired') and e.topic is null and a.decided_at > ${TOLD_SINCE} ${sinceOn('a.decided_at', bounds)}`,
       what: (row) => `Approval ${text(row['approval_id'])} is ${text(row['status'])} by ${text(row['decided_by'])}, and no event tells of it.`,
       next: 'The ledger writes both at once: the decision was written past it, or the event was deleted.',
+    },
+    {
+      sql: (bounds) => `select 'approval_question_changed' as kind, a.id as approval_id, a.subject, e.id as event_id, e.payload ->> 'subject' as event_says
+        from events e join approvals a on a.id::text = e.payload ->> 'approval_id'
+        where e.topic = 'approvals.asked' and e.pruned_by is null ${sinceOn('e.created_at', bounds)}
+          and (a.subject, a.job_id::text, a.workflow_run_id::text, a.step)
+            is distinct from (e.payload ->> 'subject', e.payload ->> 'job_id', e.payload ->> 'workflow_run_id', e.payload ->> 'step')`,
+      what: (row) =>
+        `Approval ${text(row['approval_id'])} asks "${text(row['subject'])}"; event ${text(row['event_id'])}, by which it was asked, says "${text(row['event_says'])}", or for another job or step.`,
+      next: 'Find out what was approved: the question or the event was changed. Compare both with a backup.',
     },
   ],
 }
@@ -111,7 +120,7 @@ const workflows: SqlCheck = {
             when 'pending' then true
             when 'skipped' then true
             when 'running' then j.finished_at is not null
-            when 'succeeded' then j.status <> 'succeeded' or coalesce(s.result, '{}') <> coalesce(j.result, '{}')
+            when 'succeeded' then j.status <> 'succeeded' or (j.pruned_by is null and coalesce(s.result, '{}') <> coalesce(j.result, '{}'))
             when 'failed' then not exists (select from job_transitions t where t.job_id = j.id and t.to_status in ('failed', 'dead') and t.kind = 'move')
             else r.status <> 'cancelled' and not exists (select from job_transitions t where t.job_id = j.id and t.to_status = 'cancelled' and t.kind = 'move')
           end) ${openOrSince('s.finished_at', bounds)}`,

@@ -5,6 +5,8 @@ const text = (value: unknown): string => (value === null || value === undefined 
 /** Reads are timed by the API's clock, attempts by the database's; and one that waits for a job takes its minutes. */
 const CLOCKS = `interval '10 minutes'`
 const COMPARE = 'Compare it with a backup or an export, and with the history of the job.'
+/** Observations up to here may have been pruned; a reaction and what tells of it are written at about the same time. */
+const TOLD_SINCE = `coalesce((select max(p.before) from prunes p where p.kind = 'observations') + ${CLOCKS}, '-infinity')`
 
 /** What became of events against the jobs that came of them, and against the observations that tell why none did. */
 const reactions: SqlCheck = {
@@ -37,7 +39,7 @@ const reactions: SqlCheck = {
         from reactions r join subscriptions s on s.id = r.subscription_id
           left join (select distinct code, details ->> 'event_id' as event_id, details ->> 'subscription' as name from observations where code in ('reaction_cut', 'reaction_refused', 'reaction_failed')) o
             on o.code = 'reaction_' || r.status and o.event_id = r.event_id::text and o.name = s.name
-        where r.status in ('cut', 'refused', 'failed') and o.code is null ${sinceOn('r.done_at', bounds)}`,
+        where r.status in ('cut', 'refused', 'failed') and o.code is null and r.done_at > ${TOLD_SINCE} ${sinceOn('r.done_at', bounds)}`,
       what: (row) => `The reaction of subscription ${text(row['name'])} to event ${text(row['event_id'])} is ${text(row['status'])}, and no observation tells why.`,
       next: 'The ledger writes both at once: the outcome was changed, or the observation was deleted.',
     },

@@ -1,73 +1,8 @@
+import { ATTEMPTS } from './attempt-checks.js'
+import { GUARD_CHECK } from './guards.js'
 import { sinceOn, type SqlCheck } from './statements.js'
 
 const text = (value: unknown): string => (value === null || value === undefined ? 'nothing' : String(value))
-
-/** Triggers without which the rest of this ledger proves little. */
-export const GUARDS = [
-  'job_transitions_append_only',
-  'job_transitions_no_truncate',
-  'job_transitions_chain',
-  'jobs_insert_has_history',
-  'jobs_update_has_history',
-  'jobs_attempt_is_open',
-  'jobs_no_delete',
-  'job_attempts_hold_their_job',
-  'job_attempts_closed_are_final',
-  'job_attempts_no_delete',
-  'events_append_only',
-  'observations_append_only',
-  'prompts_append_only',
-  'fleet_versions_append_only',
-  'standing_order_runs_have_history',
-  'approvals_have_history',
-  'workflow_runs_have_history',
-  'findings_have_history',
-  'audit_checkpoints_append_only',
-  'audit_checkpoints_no_truncate',
-  'audit_checkpoint_jobs_append_only',
-  'audit_checkpoints_chain',
-  'prunes_append_only',
-  'prunes_no_truncate',
-  'prunes_chain',
-  'prunes_name_their_rows',
-  'jobs_pruned_by_a_prune',
-  'jobs_pruned_are_final',
-  'control_changes_append_only',
-  'control_changes_no_truncate',
-  'controls_no_delete',
-  'controls_lifted_are_final',
-  'controls_begin_stays',
-  'controls_have_history',
-  'alert_history_append_only',
-  'alert_history_no_truncate',
-  'alert_attempts_append_only',
-  'alert_attempts_no_truncate',
-  'alerts_no_delete',
-  'alerts_resolved_are_final',
-  'alerts_have_history',
-  'alert_deliveries_no_delete',
-  'alert_deliveries_done_are_final',
-  'alert_silences_no_delete',
-  'alert_silences_lifted_are_final',
-] as const
-
-const guards: SqlCheck = {
-  name: 'guards',
-  statements: [
-    {
-      sql: () => `select case when t.tgname is null then 'guard_missing' else 'guard_disabled' end as kind, g.name as trigger, t.tgrelid::regclass::text as "table"
-        from unnest(array[${GUARDS.map((name) => `'${name}'`).join(', ')}]) as g (name)
-          left join pg_trigger t on t.tgname = g.name and t.tgrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace)
-        where t.tgname is null or t.tgenabled not in ('O', 'A')
-        union all
-        select 'guard_disabled', t.tgname, t.tgrelid::regclass::text from pg_trigger t join pg_class c on c.oid = t.tgrelid
-        where c.relnamespace = 'public'::regnamespace and t.tgenabled = 'D' and t.tgname <> all (array[${GUARDS.map((name) => `'${name}'`).join(', ')}])`,
-      what: (row) =>
-        `Trigger ${text(row['trigger'])}${row['table'] === null ? '' : ` of ${text(row['table'])}`} does not guard: it is ${row['table'] === null ? 'missing' : 'switched off'}.`,
-      next: 'Switch it on again (alter table … enable trigger), and find out what was written meanwhile.',
-    },
-  ],
-}
 
 const state: SqlCheck = {
   name: 'state',
@@ -83,27 +18,6 @@ const state: SqlCheck = {
           ? `Job ${text(row['job_id'])} is ${text(row['status'])} and has no history.`
           : `Job ${text(row['job_id'])} is ${text(row['status'])} at row ${text(row['last_seq'])}; its history ends at row ${text(row['history_ends_at'])} with ${text(row['history_says'])}.`,
       next: 'Compare the job with a backup or an export: the ledger itself refuses to commit this.',
-    },
-  ],
-}
-
-const attempts: SqlCheck = {
-  name: 'attempts',
-  statements: [
-    {
-      sql: () => `select 'two_open_attempts' as kind, a.job_id, count(*)::int as open, array_agg(a.id order by a.id) as attempts
-        from job_attempts a where a.finished_at is null group by a.job_id having count(*) > 1`,
-      what: (row) => `Job ${text(row['job_id'])} has ${text(row['open'])} open attempts.`,
-      next: 'Find out which run is real, cancel the job, and restore the index job_attempts_one_open_idx.',
-    },
-    {
-      sql: () => `select 'attempt_disagrees' as kind, j.id as job_id, j.status, j.current_attempt_id, a.id as attempt_id, a.status as attempt_status
-        from jobs j full join (select id, job_id, status from job_attempts where finished_at is null) a on a.job_id = j.id
-        where (a.id is not null and j.current_attempt_id is distinct from a.id) or (j.finished_at is null and j.current_attempt_id is not null and a.id is null)
-          or (j.current_attempt_id = a.id and a.status::text <> j.status::text)`,
-      what: (row) =>
-        `Job ${text(row['job_id'])} is ${text(row['status'])} with attempt ${text(row['current_attempt_id'])}; open is ${text(row['attempt_id'])} (${text(row['attempt_status'])}).`,
-      next: 'Read the history of the job: its last rows tell which attempt holds it.',
     },
   ],
 }
@@ -204,7 +118,7 @@ const findings: SqlCheck = {
 }
 
 /** Every state in the ledger against what its history says. */
-export const STATE_CHECKS: readonly SqlCheck[] = [guards, state, attempts, leases, outbox, waits, handOffs, findings]
+export const STATE_CHECKS: readonly SqlCheck[] = [GUARD_CHECK, state, ATTEMPTS, leases, outbox, waits, handOffs, findings]
 
 /** The state of slots against their histories; their number is counted elsewhere. */
 export const SLOT_STATEMENTS: SqlCheck = {

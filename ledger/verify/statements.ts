@@ -14,6 +14,7 @@ export interface Bounds {
 /** A fault that one statement finds: it selects `kind` and the columns that name the row. */
 export interface Statement {
   readonly sql: (bounds: Bounds) => string
+  /** @param row the columns of the first one, and `kind` */
   readonly what: (row: Readonly<Record<string, unknown>>) => string
   readonly next: string
 }
@@ -28,6 +29,11 @@ export function sinceOn(column: string, { since }: Bounds): string {
   return since === undefined ? '' : `and ${column} >= '${new Date(since).toISOString()}'::timestamptz`
 }
 
+/** The same for rows that end: what is open is looked at in any case. */
+export function openOrSince(column: string, bounds: Bounds): string {
+  return bounds.since === undefined ? '' : `and (${column} is null or (true ${sinceOn(column, bounds)}))`
+}
+
 /** Runs the statements of a check. PostgreSQL sends one row for each kind of fault, however many there are. */
 export async function runStatements(client: pg.Client, check: SqlCheck, bounds: Bounds): Promise<CheckResult> {
   const findings = new Findings()
@@ -35,7 +41,7 @@ export async function runStatements(client: pg.Client, check: SqlCheck, bounds: 
     const { rows } = await client.query<{ kind: string; row: Record<string, unknown>; count: number }>(`
       select distinct on (v.kind) v.kind, to_jsonb(v) - 'kind' as row, (count(*) over (partition by v.kind))::int as count
       from (${statement.sql(bounds)}) v order by v.kind, to_jsonb(v)::text`)
-    for (const { kind, row, count } of rows) findings.add({ kind, row, what: statement.what(row), next: statement.next }, count)
+    for (const { kind, row, count } of rows) findings.add({ kind, row, what: statement.what({ kind, ...row }), next: statement.next }, count)
   }
   return resultOf(check.name, 0, findings)
 }

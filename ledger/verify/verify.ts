@@ -4,16 +4,19 @@ import { ALERTS } from './alert-checks.js'
 import { walkChains, type ChainPosition } from './chains.js'
 import { walkCheckpoints, type Anchor, type CheckpointPosition } from './checkpoints.js'
 import { CONTROLS } from './control-checks.js'
+import { checkDefinitions } from './definitions.js'
 import { HAND_OFF_CHECKS } from './hand-off-checks.js'
+import { walkPayloads } from './payloads.js'
 import { walkPrompts } from './prompts.js'
 import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
 import { RECORD_CHECKS } from './record-checks.js'
 import { ORPHANS } from './reference-check.js'
-import { Findings, resultOf, type CheckResult, type Violation } from './report.js'
+import { Findings, resultOf, type CheckResult } from './report.js'
 import { walkSlots, type SlotPosition } from './slots.js'
 import { STATE_CHECKS } from './state-checks.js'
 import { runStatements, type Bounds } from './statements.js'
+import { inputsOf, STATE_VERSION, type VerifyState } from './verify-state.js'
 
 export interface VerifyOptions extends Bounds {
   readonly reader: Reader
@@ -24,25 +27,14 @@ export interface VerifyOptions extends Bounds {
   readonly keys: readonly SignatureCheck[]
   /** Checkpoints that were kept elsewhere. */
   readonly anchors: readonly Anchor[]
+  /** The newest checkpoint that a backup brought along: with a key, it has to be signed, and not only what the restore added to it. */
+  readonly newestKept?: number | undefined
   /** Where an earlier run was stopped. */
   readonly resume: VerifyState | undefined
   /** Called after each page and each check with all that a later run needs to go on from there. */
   readonly save: (state: VerifyState) => Promise<void>
   /** Called with each result as soon as there is one; at once for those of an earlier run. */
   readonly onResult: (result: CheckResult) => void
-}
-
-/** Raised when the positions or the checks become others than those that an older build wrote down. */
-export const STATE_VERSION = 3
-
-/** What is written down between two pages. */
-export interface VerifyState {
-  readonly version: typeof STATE_VERSION
-  /** Which ledger, and from when on; a run goes on only with the same. */
-  readonly ledger: string
-  readonly since: string | null
-  readonly done: readonly CheckResult[]
-  readonly open: { readonly check: string; readonly position: unknown; readonly examined: number; readonly violations: readonly Violation[] } | null
 }
 
 /** One check under way: what it found, and how it says where it stands. */
@@ -72,7 +64,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<readonly Che
     const result = await step.run(walkOf(options, { ledger, done, check: step.name }))
     done.push(result)
     options.onResult(result)
-    await options.save({ version: STATE_VERSION, ledger, since: options.since ?? null, done, open: null })
+    await options.save({ ...headOf(options, ledger), done, open: null })
   }
   return done
 }
@@ -81,6 +73,11 @@ export async function verifyLedger(options: VerifyOptions): Promise<readonly Che
 export async function nameOf(reader: Reader): Promise<string> {
   const { rows } = await reader.client.query<{ name: string }>(`select datname || ':' || oid as name from pg_database where datname = current_database()`)
   return rows[0]?.name ?? ''
+}
+
+/** What says which run a state belongs to. */
+function headOf(options: VerifyOptions, ledger: string): Pick<VerifyState, 'version' | 'ledger' | 'since' | 'inputs'> {
+  return { version: STATE_VERSION, ledger, since: options.since ?? null, inputs: inputsOf(options) }
 }
 
 function walkOf(options: VerifyOptions, at: { readonly ledger: string; readonly done: readonly CheckResult[]; readonly check: string }): Walk {
@@ -94,9 +91,7 @@ function walkOf(options: VerifyOptions, at: { readonly ledger: string; readonly 
     onPage: async (position, rows) => {
       examined += rows
       await options.save({
-        version: STATE_VERSION,
-        ledger: at.ledger,
-        since: options.since ?? null,
+        ...headOf(options, at.ledger),
         done: at.done,
         open: { check: at.check, position, examined, violations: findings.list() },
       })
@@ -117,9 +112,17 @@ function stepsOf(options: VerifyOptions): Step[] {
     {
       name: 'checkpoints',
       run: async (walk) => {
-        const { keys, anchors } = options
-        const note = await walkCheckpoints(reader.client, { from: walk.from as CheckpointPosition | undefined, since, keys, anchors, findings: walk.findings, onPage: walk.onPage })
+        const { keys, anchors, newestKept } = options
+        const { findings, onPage } = walk
+        const note = await walkCheckpoints(reader.client, { from: walk.from as CheckpointPosition | undefined, since, keys, anchors, newestKept, findings, onPage })
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
+      },
+    },
+    {
+      name: 'payloads',
+      run: async (walk) => {
+        await walkPayloads(reader.client, { from: walk.from as string | undefined, since, findings: walk.findings, onPage: walk.onPage })
+        return resultOf('payloads', walk.examined(), walk.findings)
       },
     },
     ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, CONTROLS, ALERTS, ORPHANS].map((check) => ({
@@ -133,6 +136,7 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('slots', walk.examined(), walk.findings, `counted anew from ${from}`)
       },
     },
+    { name: 'definitions', run: async (walk) => resultOf('definitions', await checkDefinitions(reader.client, walk.findings), walk.findings) },
     { name: 'prunes', run: async (walk) => resultOf('prunes', await checkPrunes(reader.client, walk.findings), walk.findings) },
     {
       name: 'prompts',

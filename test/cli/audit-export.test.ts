@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runCli } from '../../cli/run.js'
 import { signerOf } from '../../ledger/audit/signing.js'
 import { aJob, freshLedger, OPERATOR, TEST_SECRET, type TestJob, type TestLedger } from '../support/ledger.js'
-import { coverAll, REHASH, tamper } from '../support/verify.js'
+import { coverAll, REHASH, tamper, UNSIGN } from '../support/verify.js'
 
 const PEM = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 
@@ -115,6 +115,33 @@ test('the key of the auditor counts, not the one in the bundle', async () => {
 
   expect(await check('b', '--key', path.join(folder, 'b', 'public-key.pem'))).toMatchObject({ code: 0 })
   expect(await check('b', '--key', other)).toMatchObject({ code: 1, said: expect.stringContaining('which was not given') as string })
+})
+
+test('a key that was given has to have signed the newest checkpoint: signatures that were all taken off are found, and checkpoints that are gone', async () => {
+  const key = path.join(folder, 'key.pem')
+  await writeFile(key, signerOf(PEM).publicKeyPem)
+  await tamper(t.url, UNSIGN)
+  await audit('b')
+  await audit('c')
+  for (const file of ['checkpoints.jsonl', 'checkpoint-jobs.jsonl']) await edit('c', file, () => [])
+
+  const [unsigned, gone] = [await check('b', '--key', key), await check('c', '--key', key)]
+
+  expect(unsigned.code).toBe(1)
+  expect(unsigned.said.match(/^FAULT .*$/gm)).toEqual([expect.stringMatching(/^FAULT checkpoint [0-9]+, the newest, is not signed/)])
+  expect(gone).toMatchObject({ code: 1, said: expect.stringContaining('FAULT there is no checkpoint') as string })
+  expect(await check('b')).toMatchObject({ code: 0 })
+})
+
+test('checkpoints from before somebody began to sign are no fault of a bundle', async () => {
+  const key = path.join(folder, 'key.pem')
+  await writeFile(key, signerOf(PEM).publicKeyPem)
+  await tamper(t.url, UNSIGN)
+  await aJob(t.ledger, 'cancelled')
+  await coverAll(t, { signer: signerOf(PEM) })
+  await audit('b')
+
+  expect(await check('b', '--key', key)).toMatchObject({ code: 0, said: expect.stringMatching(/^14 rows, [0-9]+ checkpoints, [1-9] signed/) as string })
 })
 
 test('a folder with something in it is refused', async () => {

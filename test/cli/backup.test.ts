@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,6 +9,7 @@ import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { checkBackup } from '../../ledger/backup/check-backup.js'
 import { manifestText, readManifest } from '../../ledger/backup/manifest.js'
+import { signerOf } from '../../ledger/audit/signing.js'
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
 import { restoreBackup } from '../../ledger/backup/restore-backup.js'
 import { emptyDatabase, runServerCli, type Ran } from '../support/server-cli.js'
@@ -330,6 +332,46 @@ test('a ledger restored into another cluster, whose transactions count from lowe
   } finally {
     await cluster.stop()
   }
+})
+
+describe('with the key that checkpoints are signed with,', () => {
+  const aKey = (): string => generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  const [ours, theirs] = [aKey(), aKey()]
+  const env = { AGENTBUS_SIGNING_KEY: 'env:THE_KEY', THE_KEY: ours }
+
+  test('a restore and a drill find that somebody else has signed, unless that key is named too', async () => {
+    await aJob(t.ledger, 'succeeded')
+    await coverAll(t, { signer: signerOf(theirs) })
+    await backUp()
+    const file = path.join(folder, 'theirs.pem')
+    await writeFile(file, signerOf(theirs).publicKeyPem)
+
+    const foreign = await cli(['restore', '--from', out()], { ...env, DATABASE_URL: target })
+    const drilled = await cli(['restore', '--from', out(), '--drill'], env)
+    const named = await cli(['restore', '--from', out(), '--replace', '--public-key', file], { ...env, DATABASE_URL: target })
+    const missing = await cli(['restore', '--from', out(), '--replace', '--public-key', path.join(folder, 'none.pem')], { ...env, DATABASE_URL: target })
+
+    for (const ran of [foreign, drilled]) expect(ran).toMatchObject({ code: 8, stdout: expect.stringContaining('signature_of_unknown_key') as string })
+    expect(named).toMatchObject({ code: 0, stdout: expect.stringContaining('signatures checked') as string })
+    expect(missing).toMatchObject({ code: 2, stdout: '' })
+  })
+
+  test('a restore into another cluster, which signs its own record, finds that the backup is not signed', async () => {
+    const cluster = await ownPostgres()
+    try {
+      await advanceTransactions(t.url, (await transactionOf(cluster.url)) + 5_000n)
+      await aJob(t.ledger, 'succeeded')
+      await coverAll(t)
+      await backUp()
+
+      const restored = await cli(['restore', '--from', out()], { ...env, DATABASE_URL: cluster.url })
+
+      expect(restored.stdout).toMatch(/^\d+:[0-9a-f]{64} .*after a restore$/m)
+      expect(restored).toMatchObject({ code: 8, stdout: expect.stringMatching(/signature_missing: Checkpoint [0-9]+, the newest of the backup, is not signed/) as string })
+    } finally {
+      await cluster.stop()
+    }
+  })
 })
 
 describe('a drill', () => {

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runCli } from '../../cli/run.js'
 import { createPostgresBackend } from '../../queues/postgres-backend.js'
-import { STATE_VERSION } from '../../ledger/verify/verify.js'
+import { STATE_VERSION } from '../../ledger/verify/verify-state.js'
 import { entryId } from '../../queues/catalogue.js'
 import { aJob, freshLedger, TEST_SECRET, type TestLedger } from '../support/ledger.js'
 import { tamper } from '../support/verify.js'
@@ -127,18 +127,69 @@ describe('--resume', () => {
     await expect(readFile(file)).rejects.toThrow('ENOENT')
   })
 
-  test('takes results of an earlier run from the file, and refuses that of another ledger', async () => {
+  /** A state of this ledger, at whose beginning chains were found to hold. */
+  async function aState(more: Record<string, unknown> = {}): Promise<string> {
     const { rows } = await t.database.pool.query<{ name: string }>(`select datname || ':' || oid as name from pg_database where datname = current_database()`)
-    const file = path.join(folder, 'state.json')
     const done = [{ check: 'chains', verdict: 'ok', examined: 123_456, violations: [] }]
-    await writeFile(file, JSON.stringify({ version: STATE_VERSION, ledger: rows[0]?.name, since: null, done, open: null }))
+    const file = path.join(folder, 'state.json')
+    const state = { version: STATE_VERSION, ledger: rows[0]?.name, since: null, inputs: { anchors: [], keys: [], secret: true }, done, open: null, ...more }
+    await writeFile(file, JSON.stringify(state))
+    return file
+  }
 
-    const resumed = await cli(['verify', '--no-queues', '--resume', file])
-    await writeFile(file, JSON.stringify({ version: STATE_VERSION, ledger: 'another:1', since: null, done, open: null }))
+  test('takes results of an earlier run from the file, and refuses that of another ledger', async () => {
+    const resumed = await cli(['verify', '--no-queues', '--resume', await aState()])
+    const file = await aState({ ledger: 'another:1' })
     const refused = await cli(['verify', '--no-queues', '--resume', file])
 
     expect(resumed.stdout).toContain('123,456 rows')
     expect(refused).toMatchObject({ code: 2, stderr: `agentbus: ${file} cannot be resumed: it belongs to another ledger. Remove it to begin anew.\n` })
+  })
+
+  test.each([
+    ['of another version', { version: STATE_VERSION - 1 }, 'another version of agentbus wrote it'],
+    ['with a verdict that is none', { done: [{ check: 'chains', verdict: 'fine', examined: 1, violations: [] }] }, 'it is not what agentbus verify wrote (done.0.verdict:'],
+    [
+      'with a position that is none',
+      { open: { check: 'chains', position: { job: 'x' }, examined: 1, violations: [] } },
+      'it is not what agentbus verify wrote (open.position.job:',
+    ],
+    ['with a check that has no position', { open: { check: 'guards', position: null, examined: 1, violations: [] } }, 'it is not what agentbus verify wrote (open.check:'],
+    ['begun with an anchor', { inputs: { anchors: ['1:ab'], keys: [], secret: true } }, 'it was begun with --anchor 1:ab; this run is not. Give it the same again'],
+    ['begun with a key', { inputs: { anchors: [], keys: ['0123456789abcdef'], secret: true } }, 'it was begun with the public key 0123456789abcdef; this run is not'],
+    ['begun without the secret', { inputs: { anchors: [], keys: [], secret: false } }, 'it was begun without the secret of this ledger (AGENTBUS_SECRET); this run is not'],
+  ])('refuses a file %s, says what to do, and leaves it as it is', async (_what, more, why) => {
+    const file = await aState(more)
+    const before = await readFile(file, 'utf8')
+
+    const refused = await cli(['verify', '--no-queues', '--resume', file])
+
+    expect(refused).toMatchObject({ code: 2, stdout: '' })
+    expect(refused.stderr).toContain(`${file} cannot be resumed: ${why}`)
+    expect(refused.stderr).toContain('Remove it to begin anew.')
+    expect(await readFile(file, 'utf8')).toBe(before)
+  })
+
+  test('refuses what is no state at all, and a file that is there and cannot be read', async () => {
+    const file = path.join(folder, 'state.json')
+    await writeFile(file, '"a note"')
+    const text = await cli(['verify', '--no-queues', '--resume', file])
+    const directory = await cli(['verify', '--no-queues', '--resume', folder])
+
+    expect(text).toMatchObject({ code: 2, stderr: expect.stringContaining('it is no state of agentbus verify') as string })
+    expect(directory).toMatchObject({ code: 2, stdout: '' })
+    expect(directory.stderr).toContain(`${folder} cannot be read, so nothing was checked: EISDIR`)
+  })
+
+  test('goes on with the same anchors and keys as before', async () => {
+    const anchor = `1:${'0'.repeat(64)}`
+    const file = await aState({ inputs: { anchors: [anchor], keys: [], secret: true } })
+
+    const resumed = await cli(['verify', '--no-queues', '--resume', file, '--anchor', anchor])
+
+    expect(resumed.stdout).toContain('123,456 rows')
+    expect(resumed.stdout).toContain('checkpoint_not_as_kept')
+    expect(resumed.code).toBe(8)
   })
 })
 

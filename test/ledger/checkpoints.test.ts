@@ -6,7 +6,7 @@ import { signatureChecks, signerOf, type Signer } from '../../ledger/audit/signi
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
 import { createJob } from '../../ledger/create-job.js'
 import { aJob, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
-import { coverAll, found, kindsOf, REHASH, tamper, verifyNow } from '../support/verify.js'
+import { coverAll, found, kindsOf, REHASH, tamper, UNSIGN, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -253,6 +253,38 @@ describe('a checkpoint that was tampered with', () => {
     await tamper(t.url, `update audit_checkpoints set signature = null, key_id = null where seq = 3`)
     expect(kindsOf(await verifyNow(t.url, { keys }))).toEqual(expect.arrayContaining(['checkpoints/signature_missing', 'checkpoints/checkpoint_changed']))
   })
+
+  test('is found by whoever has the key when all signatures were taken off and every hash made to fit', async () => {
+    const newest = (await checkpoints()).at(-1)?.seq
+    await tamper(t.url, UNSIGN)
+
+    const results = await verifyNow(t.url, { keys })
+
+    expect(kindsOf(results)).toEqual(['checkpoints/signature_missing'])
+    expect(found(results, 'signature_missing')).toMatchObject({ row: { checkpoint: newest, key_id: null }, count: 1 })
+    expect(found(await verifyNow(t.url, { keys, since: new Date(Date.now() + 3_600_000).toISOString() }), 'signature_missing')).toMatchObject({
+      row: { checkpoint: newest },
+      count: 1,
+    })
+    expect(kindsOf(await verifyNow(t.url))).toEqual([])
+  })
+})
+
+test('checkpoints from before somebody began to sign are no fault, as long as the newest is signed', async () => {
+  const signer = aSigner()
+  const keys = signatureChecks(signer.publicKeyPem)
+  const none = await verifyNow(t.url, { keys })
+  await aJob(t.ledger, 'cancelled')
+  await coverAll(t)
+  const unsigned = await verifyNow(t.url, { keys })
+  await aJob(t.ledger, 'cancelled')
+  await coverAll(t, { signer })
+
+  const signed = await verifyNow(t.url, { keys })
+
+  expect(kindsOf(none)).toEqual([])
+  expect(kindsOf(unsigned)).toEqual(['checkpoints/signature_missing'])
+  expect(kindsOf(signed)).toEqual([])
 })
 
 test('transactions that are numbered below the last checkpoint are told, and nothing is taken', async () => {

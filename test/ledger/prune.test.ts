@@ -1,13 +1,17 @@
 import pg from 'pg'
 import { sql } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { CompleteJobBody, CreateJobBody } from '../../contracts/jobs.js'
+import { parseWorkflow } from '../../config/fleet-file.js'
+import type { ApprovalId } from '../../contracts/approvals.js'
+import { CompleteJobBody, CreateJobBody, EmitEventBody } from '../../contracts/jobs.js'
 import type { AttemptId, JobId } from '../../contracts/ids.js'
 import type { RetentionConfig } from '../../contracts/retention.js'
+import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { TraceQuery } from '../../contracts/trace.js'
+import { StartWorkflowBody } from '../../contracts/workflows.js'
 import { pruneLedger, type Pruned } from '../../ledger/prune/prune.js'
 import { runServerCli } from '../support/server-cli.js'
-import { aJob, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { aJob, attemptCaller, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
 import { coverAll, found, kindsOf, tamper, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
@@ -35,6 +39,13 @@ const counts = (pruned: readonly Pruned[]): Record<string, number> => Object.fro
 
 const rows = async (text: string): Promise<Record<string, unknown>[]> => (await t.database.pool.query<Record<string, unknown>>(text)).rows
 
+const FLOW = `
+name: flow
+steps:
+  - { id: build, agent: devops, payload: { what: all } }
+  - { id: gate, needs: [build], approval: { subject: "Ship?" } }
+`
+
 /** Something of everything that can be pruned: two jobs with all they had, an event, a read, a refusal. */
 async function aPast(): Promise<void> {
   for (const subject of ['one', 'two']) {
@@ -60,6 +71,34 @@ describe('pruning', () => {
     expect(await rows('select distinct payload from events')).toEqual([{ payload: {} }])
     expect(await rows('select 1 from accesses union all select 1 from observations')).toEqual([])
     expect(await rows('select count(*)::int as n from job_transitions')).toEqual([{ n: 8 }])
+    expect(kindsOf(await verifyNow(t.url))).toEqual([])
+  })
+
+  test('leaves verify nothing to complain of where hand-offs were: what a step answered, what was asked and decided, why a reaction was refused', async () => {
+    const parsed = parseWorkflow(FLOW)
+    if ('faults' in parsed) throw new Error(JSON.stringify(parsed.faults))
+    await t.ledger.workflows.define(OPERATOR, parsed.workflow)
+    const { run } = await t.ledger.workflows.start(OPERATOR, { namespace: 'default', name: 'flow' }, StartWorkflowBody.parse({}))
+    const step = async (name: string) => (await t.ledger.runHistory(run.run.id)).steps.find((one) => one.step === name)
+    const build = (await step('build'))?.job_id as JobId
+    const leased = await leaseAs(t.ledger, build, 1)
+    if (leased.kind !== 'start') throw new Error(leased.kind)
+    await t.ledger.jobs.complete({ caller: attemptCaller(leased.attempt.id as AttemptId, build, 'devops') }, build, CompleteJobBody.parse({ result: { n: 7 } }))
+    await t.ledger.handOffs.decide(OPERATOR, (await step('gate'))?.approval_id as ApprovalId, 'approved', 'fine')
+    const broken = SubscriptionConfig.parse({ name: 'broken', agent: 'devops', topic: 'odd.*', subject: '{{payload.nothing}}', dedupe: '{{payload.nothing}}' })
+    await t.ledger.applyFleet(OPERATOR, { version: 1, gateways: [], agents: [], subscriptions: [broken] }, { dryRun: false, prune: false })
+    await t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic: 'odd.one', payload: { a: 1 } }))
+    await keep(ALL)
+    const before = kindsOf(await verifyNow(t.url))
+
+    const pruned = await prune()
+
+    const reactions = await rows(`select status::text as status from reactions`)
+    expect(reactions).toEqual([{ status: 'failed' }])
+    expect(counts(pruned)).toMatchObject({ jobs: 1, events: expect.any(Number) as number, observations: expect.any(Number) as number })
+    expect(await rows(`select 1 from events where pruned_by is null and topic like 'approvals.%'`)).toEqual([])
+    expect(await rows('select 1 from observations')).toEqual([])
+    expect(before).toEqual([])
     expect(kindsOf(await verifyNow(t.url))).toEqual([])
   })
 
@@ -241,6 +280,7 @@ describe('after pruning, verify finds', () => {
       `update jobs set payload = '{}', pruned_by = 2, pruned_hash = sha256('x') where pruned_by is null`,
     ],
     ['a prune that never was', 'prunes/pruned_without_prune', `update jobs set payload = '{}', pruned_by = 99, pruned_hash = sha256('x') where pruned_by is null`],
+    ['the hash of a payload that is gone, changed', 'payloads/payload_hash_changed', `update jobs set payload_hash = repeat('0', 64) where pruned_by is not null`],
     ['the hash of what was pruned, changed', 'prunes/pruned_rows_differ', `update jobs set pruned_hash = sha256('forged') where pruned_by is not null`],
     ['a result put into a pruned job', 'prunes/pruned_row_filled', `update jobs set result = '{"forged": true}' where pruned_by is not null`],
     ['a pruned row taken off its prune', 'prunes/pruned_rows_differ', `update events set pruned_by = null where pruned_by is not null`],

@@ -89,6 +89,8 @@ describe('among approvals', () => {
         ),
       ['approval_decided_by_asker'],
     ],
+    ['another question', change('subject', `'Have lunch?'`), ['approval_question_changed']],
+    ['another job that it was asked for', change('job_id', '(select j.id from jobs j where j.id <> approvals.job_id limit 1)'), ['approval_question_changed']],
     ['an answer past its time', change('expires_at', `decided_at - interval '1 hour'`), ['approval_decided_late']],
   ])('%s is found and named', async (_what, change, kinds) => {
     const { id } = await decided()
@@ -233,6 +235,18 @@ describe('among workflow runs', () => {
     const results = await verifyNow(t.url)
     for (const kind of kinds) expect(found(results, kind)).toMatchObject({ count: 1 })
     for (const kind of kinds) expect(JSON.stringify(found(results, kind))).toContain(run)
+  })
+
+  test('a definition that was changed is found and named, and one that is as it was put in force holds', async () => {
+    await start()
+    const holds = await verifyNow(t.url)
+    await tamper(t.url, `update workflows set definition = jsonb_set(definition, '{steps,2,approval,subject}', '"Have lunch?"')`)
+
+    const results = await verifyNow(t.url)
+
+    expect(kindsOf(holds)).toEqual([])
+    expect(kindsOf(results)).toEqual(['definitions/definition_changed'])
+    expect(found(results, 'definition_changed')).toMatchObject({ row: { namespace: 'default', workflow: 'flow', version: 1 }, count: 1 })
   })
 
   test('--since looks at runs that ended since, and at all that are open', async () => {

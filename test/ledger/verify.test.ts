@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CANONICAL } from '../../ledger/verify/chains.js'
+import { GUARDS } from '../../ledger/verify/guards.js'
 import { REFERENCES } from '../../ledger/verify/reference-check.js'
-import { GUARDS } from '../../ledger/verify/state-checks.js'
-import type { VerifyState } from '../../ledger/verify/verify.js'
+import type { VerifyState } from '../../ledger/verify/verify-state.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
@@ -36,14 +36,20 @@ test('the text that is hashed is the text that the ledger hashes', async () => {
   expect(rows).toEqual([])
 })
 
-test('every guard that is asked for is a trigger of the schema, and every pointer that a foreign key guards is followed', async () => {
-  const triggers = await t.database.pool.query<{ tgname: string }>('select tgname from pg_trigger where not tgisinternal')
+test('the guards that are asked for are the triggers of the schema, all of them, each on its table', async () => {
+  const { rows } = await t.database.pool.query<{ guard: string }>(`
+    select c.relname || '.' || g.tgname as guard from pg_trigger g join pg_class c on c.oid = g.tgrelid where not g.tgisinternal and c.relnamespace = 'public'::regnamespace`)
+
+  expect(GUARDS.map(({ table, trigger }) => `${table}.${trigger}`).toSorted()).toEqual(rows.map(({ guard }) => guard).toSorted())
+  expect(rows.length).toBeGreaterThan(100)
+})
+
+test('every pointer that a foreign key guards is followed', async () => {
   const keys = await t.database.pool.query<{ name: string }>(`
     select c.conrelid::regclass || '.' || a.attname as name from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
     where c.contype = 'f' and c.confrelid in ('jobs'::regclass, 'job_attempts'::regclass, 'events'::regclass, 'findings'::regclass, 'approvals'::regclass, 'workflow_runs'::regclass)
       and not (c.conrelid = 'job_transitions'::regclass and c.confrelid = 'jobs'::regclass)`)
 
-  expect(triggers.rows.map(({ tgname }) => tgname)).toEqual(expect.arrayContaining([...GUARDS]))
   const followed = REFERENCES.map(([table, , column]) => `${table}.${column}`)
   expect(keys.rows.length).toBeGreaterThan(10)
   for (const { name } of keys.rows) expect(followed).toContain(name)
@@ -234,6 +240,21 @@ describe('in the state of the ledger', () => {
 
     expect(found(results, 'guard_disabled').row).toMatchObject({ trigger: 'job_transitions_append_only' })
     expect(found(results, 'guard_missing').row).toMatchObject({ trigger: 'jobs_no_delete' })
+  })
+
+  test('a guard that is on another table than its own is found', async () => {
+    await t.database.pool.query(`
+      drop trigger project_log_append_only on project_log;
+      create table decoy (n int);
+      create trigger project_log_append_only before update or delete on decoy for each row execute function refuse_change()`)
+
+    const results = await verifyNow(t.url)
+
+    expect(kindsOf(results)).toEqual(['guards/guard_missing'])
+    expect(found(results, 'guard_missing')).toMatchObject({
+      row: { table: 'project_log', trigger: 'project_log_append_only' },
+      what: expect.stringContaining('is missing') as string,
+    })
   })
 
   test('a finding with a history that is cut is found', async () => {

@@ -62,6 +62,13 @@ export const REHASH = `do $$ declare r record; before bytea; begin
       where job_id = r.job_id and seq = r.seq returning hash into before;
   end loop; end $$`
 
+/** Takes the signatures off all checkpoints, with hashes and links made to fit, as if nobody had ever signed. */
+export const UNSIGN = `do $$ declare r record; before bytea; begin
+  for r in select c.seq from audit_checkpoints c order by c.seq loop
+    update audit_checkpoints c set key_id = null, signature = null, prev_hash = coalesce(before, c.prev_hash) where c.seq = r.seq;
+    update audit_checkpoints c set hash = sha256(c.prev_hash || convert_to(audit_checkpoint_canonical(c), 'UTF8')) where c.seq = r.seq returning c.hash into before;
+  end loop; end $$`
+
 /** Takes checkpoints until every row is covered. Transactions of other tests on the same server can hold the newest back for a moment. */
 export async function coverAll(t: Pick<TestLedger, 'database'>, options: { readonly signer?: Signer; readonly mostTransactions?: number } = {}): Promise<void> {
   await expect
