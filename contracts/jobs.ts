@@ -30,7 +30,7 @@ const Capabilities = z
   .min(1)
   .max(20)
   .refine((list) => new Set(list).size === list.length, 'names one twice')
-const JobType = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits, dot, underscore, colon and hyphen; at most 100')
+export const JobType = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, 'letters, digits, dot, underscore, colon and hyphen; at most 100')
 
 /** The body of `POST /v1/jobs`. Field names are those of the source thread. */
 export const CreateJobBody = z

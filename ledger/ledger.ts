@@ -118,6 +118,7 @@ export class Ledger {
   readonly #hot: HotPath
   readonly #onError: NonNullable<LedgerOptions['onError']>
   #publisher: Publisher | undefined
+  readonly #recorded = new WeakSet<AgentbusError>()
   /** Questions under way: many requests with one token ask once. */
   readonly #signingIn = new Map<string, Promise<Caller | undefined>>()
   readonly #signedIn = new Map<string, { readonly caller: Caller; readonly untilMs: number }>()
@@ -190,6 +191,7 @@ export class Ledger {
 
   /** The row that every refusal gets. Never fails the request that was refused. */
   async recordRefusal(caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }): Promise<void> {
+    this.#recorded.add(error)
     const agentId = about.agentId ?? (caller.role === 'agent' || caller.role === 'attempt' ? caller.agentId : undefined)
     await observe(this.db, {
       kind: 'refusal',
@@ -200,6 +202,11 @@ export class Ledger {
       attemptId: caller.role === 'attempt' ? caller.attemptId : undefined,
       agentId,
     }).catch((failure: unknown) => this.#onError(failure, 'refusal'))
+  }
+
+  /** The same for whoever passes on what a command threw: nothing when the command has written that down itself. */
+  async recordRefusalOnce(caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }): Promise<void> {
+    if (!this.#recorded.has(error)) await this.recordRefusal(caller, error, about)
   }
 
   /** The job as soon as it is over; as it stands when `ms` have passed, `signal` aborts or this process stops. @throws AGENTBUS_JOB_NOT_FOUND */

@@ -13,12 +13,20 @@ export interface ActionDeps {
 }
 
 export interface Action {
+  /** The `id` of its form is a job's. */
+  readonly isOnJob: boolean
+  /** @throws AgentbusError for what the form or the command does not allow; whoever calls it writes that down */
   readonly run: (body: unknown, deps: ActionDeps) => Promise<Told>
 }
 
 /** A change that a page can ask for, with the form that asks for it. */
 export function action<S extends z.ZodType>(schema: S, run: (input: z.infer<S>, deps: ActionDeps) => Promise<Told>): Action {
-  return { run: (body, deps) => run(parsed(schema, body), deps) }
+  return { isOnJob: false, run: async (body, deps) => run(parsed(schema, body), deps) }
+}
+
+/** The same, of one job, which its form names by `id`. */
+export function jobAction<S extends z.ZodType>(schema: S, run: (input: z.infer<S>, deps: ActionDeps) => Promise<Told>): Action {
+  return { ...action(schema, run), isOnJob: true }
 }
 
 /** @throws AGENTBUS_BAD_REQUEST naming the fields */

@@ -9,7 +9,7 @@ import { canonicalJson, sha256 } from '../../ledger/canonical.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import type { Ledger } from '../../ledger/ledger.js'
 import { ALERT_ACTIONS } from './alert-actions.js'
-import { action, parsed, type Action, type ActionDeps, type Told } from './action.js'
+import { action, jobAction, parsed, type Action, type ActionDeps, type Told } from './action.js'
 import { nameOf } from './control-parts.js'
 
 /** Jobs that one click may change. */
@@ -17,6 +17,7 @@ export const BULK_LIMIT = 500
 
 const reason = storableText({ min: 1, max: LIMITS.reason })
 const aJob = z.object({ id: JobId, reason })
+const again = aJob.extend({ extra_attempts: z.coerce.number().int().min(1).max(100).default(1) })
 const short = (id: string): string => id.slice(0, 8)
 
 const StopForm = z.object({
@@ -49,35 +50,49 @@ async function stop({ what, target, for_seconds: seconds, replace, ...rest }: z.
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
   [
     'retry',
-    action(aJob.extend({ extra_attempts: z.coerce.number().int().min(1).max(100).default(1) }), async ({ id, ...body }, { ledger, context }) => {
-      await recorded(ledger, context, id, () => ledger.jobs.retry(context, id, body))
+    jobAction(again, async ({ id, ...body }, { ledger, context }) => {
+      await ledger.jobs.retry(context, id, body)
       return { message: `Job ${short(id)} is queued again.` }
     }),
   ],
   [
+    'force-retry',
+    jobAction(again, async ({ id, ...body }, { ledger, context }) => {
+      await ledger.jobs.retry(context, id, { ...body, force: true })
+      return { message: `Job ${short(id)} is queued again, whatever it was doing.` }
+    }),
+  ],
+  [
+    'force-dead',
+    jobAction(aJob, async ({ id, reason }, { ledger, context }) => {
+      await ledger.jobs.forceDead(context, id, reason)
+      return { message: `Job ${short(id)} is a dead letter.` }
+    }),
+  ],
+  [
     'cancel',
-    action(aJob, async ({ id, reason }, { ledger, context }) => {
-      await recorded(ledger, context, id, () => ledger.jobs.cancel(context, id, reason))
+    jobAction(aJob, async ({ id, reason }, { ledger, context }) => {
+      await ledger.jobs.cancel(context, id, reason)
       return { message: `Job ${short(id)} is cancelled.` }
     }),
   ],
   [
     'bury',
-    action(aJob, async ({ id, reason }, { ledger, context }) => {
-      await recorded(ledger, context, id, () => ledger.jobs.bury(context, id, reason))
+    jobAction(aJob, async ({ id, reason }, { ledger, context }) => {
+      await ledger.jobs.bury(context, id, reason)
       return { message: `Job ${short(id)} is buried.` }
     }),
   ],
   [
     'promote',
-    action(aJob, async ({ id, reason }, { ledger, context }) => {
-      await recorded(ledger, context, id, () => ledger.jobs.promote(context, id, reason))
+    jobAction(aJob, async ({ id, reason }, { ledger, context }) => {
+      await ledger.jobs.promote(context, id, reason)
       return { message: `Job ${short(id)} is due now.` }
     }),
   ],
   [
     'unblock',
-    action(aJob.extend({ answer: z.string().max(131_072).default('') }), async ({ id, reason, answer }, { ledger, context }) => {
+    jobAction(aJob.extend({ answer: z.string().max(131_072).default('') }), async ({ id, reason, answer }, { ledger, context }) => {
       await ledger.handOffs.unblock(context, id, { reason, answer: answerOf(answer) })
       return { message: `Job ${short(id)} is answered and queued again.` }
     }),
@@ -108,16 +123,30 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map([
   [
     'cancel-flow',
     action(
-      z.object({ by: z.enum(['correlation_key', 'flow_key', 'workflow_run_id', 'job_id']), value: z.string(), running: z.string(), reason }),
-      async ({ by, value, ...body }, { ledger, context }) => {
-        const { cancelled, left_running: left } = await ledger.controls.cancelFlow(context, parsed(CancelFlowBody, { ...body, [by]: value.trim() }))
+      z.object({ by: z.enum(['correlation_key', 'flow_key', 'workflow_run_id', 'job_id']), value: z.string(), namespace: z.string().default(''), running: z.string(), reason }),
+      async ({ by, value, namespace, ...body }, { ledger, context }) => {
+        const where = namespace.trim() === '' ? {} : { namespace: namespace.trim() }
+        const { cancelled, left_running: left } = await ledger.controls.cancelFlow(context, parsed(CancelFlowBody, { ...body, ...where, [by]: value.trim() }))
         return { message: `${cancelled} ${cancelled === 1 ? 'job is' : 'jobs are'} cancelled${left > 0 ? `, ${left} left to run` : ''}.` }
       },
     ),
   ],
   [
     'dead-letters',
-    action(z.object({ what: z.enum(['retry', 'bury']), ids: manyIds(), cause: z.string().max(400).optional(), agent: z.string().max(100).optional(), reason }), inBulk),
+    action(
+      z.object({
+        what: z.enum(['retry', 'bury']),
+        ids: manyIds(),
+        /** The key of a cause: all its letters, as they are now. */
+        cause: z
+          .string()
+          .regex(/^[0-9a-f]{64}$/)
+          .optional(),
+        agent: z.string().max(100).optional(),
+        reason,
+      }),
+      inBulk,
+    ),
   ],
 ])
 
@@ -138,12 +167,13 @@ async function inBulk(
   for (const id of ids) {
     const one: CommandContext = context.idempotency === undefined ? context : { ...context, idempotency: { ...context.idempotency, key: `${context.idempotency.key}:${id}` } }
     try {
-      await recorded(ledger, one, id, () =>
-        input.what === 'retry' ? ledger.jobs.retry(one, id, { reason: input.reason, extra_attempts: 1 }) : ledger.jobs.bury(one, id, input.reason),
-      )
+      if (input.what === 'retry') await ledger.jobs.retry(one, id, { reason: input.reason, extra_attempts: 1 })
+      else await ledger.jobs.bury(one, id, input.reason)
       done += 1
     } catch (error) {
       if (!(error instanceof AgentbusError) || error.status >= 500) throw error
+      // Each beside its job; the others go on.
+      await ledger.recordRefusalOnce(one.caller, error, { jobId: id })
       refused = error
     }
   }
@@ -152,9 +182,9 @@ async function inBulk(
   return { message: `${done} ${done === 1 ? 'job is' : 'jobs are'} ${input.what === 'retry' ? 'queued again' : 'buried'}.${left}` }
 }
 
-async function idsOf(ledger: Ledger, cause: string, agent: string | undefined): Promise<JobId[]> {
+async function idsOf(ledger: Ledger, key: string, agent: string | undefined): Promise<JobId[]> {
   const { causes } = await ledger.console.deadLetters({ agent: agent === '' ? undefined : agent })
-  return (causes.find((one) => one.cause === cause)?.letters ?? []).slice(0, BULK_LIMIT).map((letter) => letter.id)
+  return (causes.find((one) => one.key === key)?.letters ?? []).slice(0, BULK_LIMIT).map((letter) => letter.id)
 }
 
 function answerOf(text: string): Record<string, unknown> {
@@ -167,16 +197,6 @@ function answerOf(text: string): Record<string, unknown> {
   } catch (error) {
     if (error instanceof AgentbusError) throw error
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The answer begins like a JSON object and is none.')
-  }
-}
-
-/** What the commands on jobs refuse to the process itself has its row here, with the click that asked for it. */
-async function recorded<T>(ledger: Ledger, context: CommandContext, jobId: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (error instanceof AgentbusError && error.status < 500) await ledger.recordRefusal(context.caller, error, { jobId })
-    throw error
   }
 }
 

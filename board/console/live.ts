@@ -4,6 +4,7 @@ import { AgentbusError, messageOf } from '../../contracts/errors.js'
 import type { EventView } from '../../contracts/jobs.js'
 import type { Pulse } from '../../ledger/console/pulse.js'
 import type { Ledger } from '../../ledger/ledger.js'
+import { keyOf, markOf, marksOf } from './marks.js'
 
 export interface LiveOptions {
   readonly ledger: Ledger
@@ -181,17 +182,8 @@ export class LiveStreams {
   }
 
   #idLine(): string {
-    return this.#pulse === undefined ? '' : `id: ${keyOf(this.#pulse)}.${this.#floor ?? '0'}\n`
+    return this.#pulse === undefined ? '' : `id: ${markOf({ pulse: this.#pulse, floor: this.#floor ?? '0' })}\n`
   }
-}
-
-const keyOf = (one: Pulse): string => [one.moves, one.events, one.observed, one.agents, one.controls, one.alerts].join('.')
-
-/** What a browser that comes again has seen. Anything else than what was given out counts as nothing. */
-function marksOf(last: string | undefined): { readonly pulse: Pulse; readonly floor: string } | undefined {
-  if (!/^\d{1,18}(\.\d{1,18}){6}$/.test(last ?? '')) return undefined
-  const [moves = '', events = '', observed = '', agents = '', controls = '', alerts = '', floor = ''] = last?.split('.') ?? []
-  return { pulse: { moves, events, observed, agents, controls, alerts }, floor }
 }
 
 function isAbout(topic: string, pattern: string): boolean {

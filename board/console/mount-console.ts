@@ -2,14 +2,18 @@ import express, { type Express, type NextFunction, type Request, type RequestHan
 import { z } from 'zod'
 import type { Logger } from '../../config/logger.js'
 import { AgentbusError, ERRORS, messageOf } from '../../contracts/errors.js'
+import { JobId } from '../../contracts/ids.js'
 import { TopicPattern } from '../../contracts/topics.js'
+import { canonicalJson } from '../../ledger/canonical.js'
 import type { Ledger } from '../../ledger/ledger.js'
-import type { Told } from './action.js'
+import type { Action, Told } from './action.js'
 import { ACTIONS, contextOf } from './actions.js'
 import { readAssets } from './assets.js'
 import { queryOf, type PageHandler } from './deps.js'
 import { html } from './html.js'
 import { LiveStreams } from './live.js'
+import { LONGEST_MARK } from './marks.js'
+import { MinuteMarks } from './minute-marks.js'
 import { documentOf, type Page } from './page.js'
 import { eventRow } from './pages/events.js'
 import { PAGES } from './pages/pages.js'
@@ -28,6 +32,7 @@ export function mountConsole(options: { readonly app: Express; readonly requireO
   const { app, requireOperator, ledger, log } = options
   const assets = readAssets()
   const live = new LiveStreams({ ledger, log, renderEvent: (event) => eventRow(event).text })
+  const reads: ShowDeps = { ledger, noted: new MinuteMarks() }
   const guard: RequestHandler[] = [requireOperator, secured]
   const router = express.Router({ caseSensitive: true, strict: true })
 
@@ -46,7 +51,7 @@ export function mountConsole(options: { readonly app: Express; readonly requireO
       .open(request, response, { person: personOf(response), topic: query.tail === undefined ? undefined : (query.topic ?? ''), last: typeof last === 'string' ? last : undefined })
       .catch(next)
   })
-  for (const [path, handler] of PAGES) if (path !== '/') router.get(path.replace(/^\/console/, ''), show(ledger, path, handler))
+  for (const [path, handler] of PAGES) if (path !== '/') router.get(path.replace(/^\/console/, ''), show(reads, path, handler))
   router.post('/actions/:name', express.urlencoded({ extended: false, limit: FORM_BYTES, parameterLimit: 2_000, inflate: false }), (request, response, next) => {
     response.locals['route'] = '/console/actions/:name'
     act(ledger, request, response).catch(next)
@@ -56,12 +61,12 @@ export function mountConsole(options: { readonly app: Express; readonly requireO
 
   const home = PAGES.get('/')
   if (home === undefined) throw new Error('there is a page at /')
-  app.get('/', ...guard, show(ledger, '/', home), answerError(log))
+  app.get('/', ...guard, show(reads, '/', home), answerError(log))
   app.use('/console', ...guard, router)
   return { stop: () => live.stop() }
 }
 
-const LiveQuery = z.object({ tail: z.literal('1').optional(), topic: TopicPattern.optional(), last: z.string().max(100).optional() })
+const LiveQuery = z.object({ tail: z.literal('1').optional(), topic: TopicPattern.optional(), last: z.string().max(LONGEST_MARK).optional() })
 
 function secured(_request: Request, response: Response, next: NextFunction): void {
   response.setHeader('Content-Security-Policy', CSP)
@@ -72,22 +77,37 @@ function secured(_request: Request, response: Response, next: NextFunction): voi
 
 const personOf = (response: Response): string => (typeof response.locals['person'] === 'string' ? response.locals['person'] : 'operator')
 
-function show(ledger: Ledger, route: string, handler: PageHandler): RequestHandler {
+interface ShowDeps {
+  readonly ledger: Ledger
+  /** Reads of this minute that have their row. */
+  readonly noted: MinuteMarks
+}
+
+function show({ ledger, noted }: ShowDeps, route: string, handler: PageHandler): RequestHandler {
   return (request, response, next) => {
     response.locals['route'] = route
     const params = request.params as Readonly<Record<string, string | undefined>>
     const answer = async (): Promise<void> => {
       const page = await handler({ params, query: request.query }, { ledger, nowMs: ledger.nowMs() })
       const person = personOf(response)
-      // A page that reads itself anew is the same look.
-      if (request.headers['x-console'] === undefined) {
-        const caller = { role: 'internal', actor: { kind: 'board', id: person } } as const
-        ledger.accesses.note({ atMs: ledger.nowMs(), caller, route, target: { ...params }, jobId: route.startsWith('/console/jobs/') ? params['id'] : undefined, status: 200 })
-      }
+      noteRead({ ledger, noted }, { person, route, params, attempt: request.query['attempt'] })
       send(response, 200, documentOf(page, { path: request.originalUrl.split('?')[0] ?? '/', person, attention: await ledger.console.attention() }))
     }
     answer().catch(next)
   }
+}
+
+/** Who looked at what, once a minute: a page that reads itself anew is the same look for so long, and says nothing about itself that is believed. */
+function noteRead(
+  { ledger, noted }: ShowDeps,
+  read: { readonly person: string; readonly route: string; readonly params: Readonly<Record<string, string | undefined>>; readonly attempt: unknown },
+): void {
+  const isJob = read.route === '/console/jobs/:id'
+  const target = { ...read.params, ...(isJob && typeof read.attempt === 'string' && read.attempt !== '' ? { attempt: Number(read.attempt) } : {}) }
+  const atMs = ledger.nowMs()
+  if (!noted.isFirst(canonicalJson([read.person, read.route, target]), atMs)) return
+  const caller = { role: 'internal', actor: { kind: 'board', id: read.person } } as const
+  ledger.accesses.note({ atMs, caller, route: read.route, target, jobId: isJob ? read.params['id'] : undefined, status: 200 })
 }
 
 async function act(ledger: Ledger, request: Request, response: Response): Promise<void> {
@@ -98,9 +118,19 @@ async function act(ledger: Ledger, request: Request, response: Response): Promis
   // Express's parser leaves the body out when the connection has ended in the meantime.
   if (request.body === undefined) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The form did not arrive whole.')
   const { key, ...body } = request.body as Record<string, unknown>
-  const told = await action.run(body, { ledger, context: contextOf(personOf(response), name, { key, ...body }) })
+  const context = contextOf(personOf(response), name, { key, ...body })
+  const told = await action.run(body, { ledger, context }).catch(async (error: unknown) => {
+    // Commands write down some of what they refuse, and none of what they refuse to the board about jobs: here all has its row.
+    if (error instanceof AgentbusError && error.status < 500) await ledger.recordRefusalOnce(context.caller, error, aboutOf(action, body))
+    throw error
+  })
   if (wantsJson(request)) response.json(told)
   else send(response, 200, documentOf(toldPage(told), { path: '', person: personOf(response), attention: undefined }))
+}
+
+function aboutOf(action: Action, body: Readonly<Record<string, unknown>>): { jobId?: string } {
+  const jobId = JobId.safeParse(body['id'])
+  return action.isOnJob && jobId.success ? { jobId: jobId.data } : {}
 }
 
 function toldPage(told: Told): Page {

@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { AgentId, JobId } from '../../contracts/ids.js'
 import type { JobStatus, Lane } from '../../contracts/job-states.js'
+import { sha256 } from '../canonical.js'
 import type { Tx } from '../database.js'
 import { iso } from '../rows.js'
 
@@ -23,6 +24,8 @@ export interface DeadLetter {
 
 export interface DeadLetterCause {
   readonly cause: string
+  /** SHA-256 of the cause: what a form names it by. The text itself may hold what no form brings back as it was. */
+  readonly key: string
   readonly code: string | null
   /** The error of the newest one, as it was written. */
   readonly example: string | null
@@ -54,6 +57,7 @@ export async function deadLetters(tx: Tx, only: { readonly agent?: string | unde
     causes: [...causes]
       .map(([cause, letters]) => ({
         cause,
+        key: sha256(cause),
         code: letters[0]?.last_error_code ?? null,
         example: letters[0]?.last_error ?? null,
         letters,
@@ -67,12 +71,12 @@ export async function deadLetters(tx: Tx, only: { readonly agent?: string | unde
 
 /** The same for errors that differ only in ids, numbers and quoted names. */
 export function causeOf(code: string | null, error: string | null): string {
-  const line = (error ?? '').split('\n', 1)[0] ?? ''
+  const line = (error ?? '').split(/\r\n|\r|\n/, 1)[0] ?? ''
   const plain = line
     .replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '*')
     .replace(/\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}\b/gi, '*')
     .replace(/\d+/g, '*')
     .replace(/"[^"]{0,200}"|'[^']{0,200}'/g, '*')
-    .slice(0, 160)
-  return `${code ?? 'no code'}: ${plain}`
+  // Between characters: half of one is not text, and every half has the same bytes.
+  return `${code ?? 'no code'}: ${Array.from(plain.slice(0, 320)).slice(0, 160).join('')}`
 }

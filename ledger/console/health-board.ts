@@ -7,8 +7,8 @@ import { listGateways } from '../queries.js'
 import { iso } from '../rows.js'
 import { idAt } from './search-jobs.js'
 
-/** So many of the newest jobs of a window stand for its latencies. */
-export const LATENCY_SAMPLE = 5_000
+/** So many of the jobs of a lane that ended last in a window stand for its latencies. */
+export const LATENCY_SAMPLE = 1_000
 /** So many rows of history, and so many jobs, are read at most; a window with more is shown by its end. */
 export const HISTORY_BUDGET = 100_000
 
@@ -110,7 +110,9 @@ export interface LaneLine {
   readonly running: number
   readonly paused: boolean
   readonly oldest_at: string | null
+  /** Made in the window. */
   readonly created: number
+  /** Over since a time in the window: done, and otherwise. A job that was queued again since is not over. */
   readonly succeeded: number
   readonly failed: number
   /** Seconds until the first attempt, and from creation to the end: half, 95 and 99 of 100 are faster. Null without a sample. */
@@ -119,29 +121,49 @@ export interface LaneLine {
   readonly sample: number
 }
 
-/** Each lane: what waits, what a window brought, and how long its jobs took, from the newest {@link LATENCY_SAMPLE} of the window. */
-export async function laneBoard(tx: Tx, window: Window): Promise<LaneLine[]> {
-  const [first, last] = [idAt(instantOf(window.fromMs)), idAt(instantOf(window.toMs))]
+/**
+ * Each lane: what waits, what was made and what ended in a window, and how long that took, from the {@link LATENCY_SAMPLE} of
+ * the lane that ended last: so a busy lane leaves a quiet one its own sample, and a slow job counts when it ends, however
+ * long ago it was made. No index is on the time at which any job ended (`jobs_dead_letters_idx` knows some of them), but each
+ * end is a move, and `job_transitions_at_idx` leads through the moves of a window; jobs and first attempts are then looked up
+ * one by one by their own keys. `limit 1` in those keeps the planner from reading all jobs instead. `cut`: the window holds
+ * more rows of history than {@link HISTORY_BUDGET}; then only the ends among those that were read are known.
+ */
+export async function laneBoard(tx: Tx, window: Window): Promise<{ lines: LaneLine[]; cut: boolean }> {
+  const [from, to] = [instantOf(window.fromMs), instantOf(window.toMs)]
   const { rows } = await tx.execute(sql`
-    with made as (
-      select id, lane, status, created_at, finished_at from jobs where id >= ${first}::uuid and id < ${last}::uuid order by id desc limit ${HISTORY_BUDGET}
+    with created as (
+      select lane, count(*) as created from (select lane from jobs where id >= ${idAt(from)}::uuid and id < ${idAt(to)}::uuid order by id desc limit ${HISTORY_BUDGET}) made group by lane
+    ), read as materialized (
+      select job_id, kind, to_status from job_transitions where at >= ${from}::timestamptz and at < ${to}::timestamptz order by at desc limit ${HISTORY_BUDGET}
+    ), ended as materialized (
+      select m.job_id, j.lane, j.status, j.created_at, j.finished_at
+      from (select distinct job_id from read where kind = 'move' and to_status in ('succeeded', 'failed', 'dead', 'cancelled')) m
+        cross join lateral (select lane, status, created_at, finished_at from jobs where id = m.job_id limit 1) j
+      where j.finished_at >= ${from}::timestamptz
     ), counted as (
-      select lane, count(*) as created, count(*) filter (where status = 'succeeded') as succeeded, count(*) filter (where status in ('failed', 'dead', 'cancelled')) as failed from made group by lane
+      select lane, count(*) filter (where status = 'succeeded') as succeeded, count(*) filter (where status <> 'succeeded') as failed from ended group by lane
     ), sampled as (
-      select m.lane, extract(epoch from m.finished_at - m.created_at)::float8 as total, extract(epoch from a.leased_at - m.created_at)::float8 as waited
-      from (select * from made order by id desc limit ${LATENCY_SAMPLE}) m left join job_attempts a on a.job_id = m.id and a.attempt_no = 1
+      select s.lane, extract(epoch from s.finished_at - s.created_at)::float8 as total, extract(epoch from a.leased_at - s.created_at)::float8 as waited
+      from (select *, row_number() over (partition by lane order by finished_at desc, job_id) as place from ended) s
+        left join lateral (select leased_at from job_attempts where job_id = s.job_id and attempt_no = 1 limit 1) a on true
+      where s.place <= ${LATENCY_SAMPLE}
     ), latency as (
       select lane, count(*) as sample, percentile_cont(array[0.5, 0.95, 0.99]) within group (order by waited) filter (where waited is not null) as wait,
-        percentile_cont(array[0.5, 0.95, 0.99]) within group (order by total) filter (where total is not null) as total from sampled group by lane
+        percentile_cont(array[0.5, 0.95, 0.99]) within group (order by total) as total from sampled group by lane
     ), open as (
       select lane, count(*) filter (where status = 'queued') as queued, count(*) filter (where status in ('leased', 'running')) as running,
         min(created_at) filter (where status = 'queued') as oldest from jobs where finished_at is null group by lane
     )
-    select l.lane, o.queued, o.running, o.oldest, c.created, c.succeeded, c.failed, t.sample, t.wait, t.total,
-      exists (select from controls k where k.lifted_at is null and k.scope = 'lane' and k.target = l.lane::text) as paused
+    select l.lane, o.queued, o.running, o.oldest, m.created, c.succeeded, c.failed, t.sample, t.wait, t.total,
+      exists (select from controls_in_force_v k where k.scope = 'lane' and k.target = l.lane::text) as paused, (select count(*) from read)::int as seen
     from unnest(enum_range(null::lane)) with ordinality as l (lane, at)
-      left join open o on o.lane = l.lane left join counted c on c.lane = l.lane left join latency t on t.lane = l.lane order by l.at`)
-  return rows.map((row) => ({
+      left join open o on o.lane = l.lane left join created m on m.lane = l.lane left join counted c on c.lane = l.lane left join latency t on t.lane = l.lane order by l.at`)
+  return { lines: rows.map(laneLine), cut: Number(rows[0]?.['seen'] ?? 0) >= HISTORY_BUDGET }
+}
+
+function laneLine(row: Record<string, unknown>): LaneLine {
+  return {
     lane: row['lane'] as Lane,
     queued: Number(row['queued'] ?? 0),
     running: Number(row['running'] ?? 0),
@@ -153,7 +175,7 @@ export async function laneBoard(tx: Tx, window: Window): Promise<LaneLine[]> {
     wait: percentiles(row['wait']),
     total: percentiles(row['total']),
     sample: Number(row['sample'] ?? 0),
-  }))
+  }
 }
 
 /** An array of float8, which comes as an array or as PostgreSQL's text of one. */

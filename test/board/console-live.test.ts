@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { EmitEventBody } from '../../contracts/jobs.js'
 import { clip, html } from '../../board/console/html.js'
+import { LONGEST_MARK, markOf, marksOf } from '../../board/console/marks.js'
+import { MinuteMarks } from '../../board/console/minute-marks.js'
 import { causeOf } from '../../ledger/console/dead-letters.js'
 import { serveConsole, type TestConsole } from '../support/console.js'
 import { aJob, freshLedger, OPERATOR } from '../support/ledger.js'
@@ -77,6 +79,43 @@ describe('the stream of a page', () => {
     expect(await again.next(/event: happened/)).toContain('a.one')
   })
 
+  /** The stream that a page of events asks for when it is there. */
+  const streamOf = async (query: string): Promise<string> => {
+    const page = await (await fetch(`${c.url}/console/events${query}`, { headers: { authorization: `Bearer ${c.token}` } })).text()
+    return `?${/data-stream="([^"]*)"/.exec(page)?.[1]?.replaceAll('&amp;', '&') ?? ''}`
+  }
+  /** The topics that a tail tells, up to this one. */
+  const told = async (tail: Stream, last: string): Promise<string[]> => {
+    const topics: string[] = []
+    while (topics.at(-1) !== last) topics.push(/<bdi>(a\.[a-z]+)<\/bdi>/.exec(await tail.next(/event: (happened[\s\S]*<bdi>a\.|gap)/))?.[1] ?? 'gap')
+    return topics
+  }
+
+  test.each(['', '?topic=a.*'])('tells what happened between the page of events%s and its stream', async (query) => {
+    await emit('a.before')
+    const asked = await streamOf(query)
+    await emit('a.between')
+
+    const tail = await stream(asked)
+    await emit('a.after')
+
+    expect(await tail.next(/event:/)).toContain('event: changed')
+    expect((await told(tail, 'a.after')).slice(-2)).toEqual(['a.between', 'a.after'])
+  })
+
+  test('says nothing of a change, and of no gap, when nothing happened since the page, however rare its topic', async () => {
+    await emit('a.rare')
+    await c.t.database.pool.query(`insert into events (namespace, topic, payload, created_by) select 'default', 'b.often', '{}', 'operator:x' from generate_series(1, 400)`)
+    const asked = await streamOf('?topic=a.*')
+
+    const tail = await stream(asked)
+    const hello = await tail.next(/event:/)
+    await emit('a.after')
+
+    expect(hello).toContain('event: hello')
+    expect(await told(tail, 'a.after')).toEqual(['a.after'])
+  })
+
   test('one page too many is refused, and told when to come back', async () => {
     const streams = await Promise.all(Array.from({ length: 8 }, () => stream()))
 
@@ -134,16 +173,55 @@ describe('a form', () => {
   })
 })
 
-test('what a person looked at is written down, a page that reads itself anew is not', async () => {
-  const { id } = await aJob(c.t.ledger, 'queued')
-  const headers = { authorization: `Bearer ${c.token}` }
+test('what a person looked at is written down once a minute, whatever the request says of itself', async () => {
+  let nowMs = Date.parse('2026-11-21T10:00:30Z')
+  const own = await serveConsole(await freshLedger({ nowMs: () => nowMs }))
+  const { id } = await aJob(own.t.ledger, 'queued')
+  const look = (path: string, headers: Record<string, string> = {}): Promise<Response> => fetch(own.url + path, { headers: { authorization: `Bearer ${own.token}`, ...headers } })
 
-  await fetch(`${c.url}/console/jobs/${id}`, { headers })
-  await fetch(`${c.url}/console/jobs/${id}`, { headers: { ...headers, 'x-console': 'refresh' } })
-  await c.t.ledger.accesses.flush()
+  await look(`/console/jobs/${id}`, { 'x-console': 'refresh' })
+  await look(`/console/jobs/${id}`)
+  await look(`/console/jobs/${id}?attempt=1`)
+  await look(`/console/jobs/${id}?attempt=1&of=mine`, { 'x-console': 'refresh' })
+  await look('/console/jobs?q=needle')
+  nowMs += 60_000
+  await look(`/console/jobs/${id}`)
+  await own.t.ledger.accesses.flush()
 
-  const { rows } = await c.t.database.pool.query(`select actor_kind, actor, route from accesses where job_id = $1`, [id])
-  expect(rows).toEqual([{ actor_kind: 'board', actor: 'anna', route: '/console/jobs/:id' }])
+  const { rows } = await own.t.database.pool.query(`select actor_kind, actor, route, job_id, target from accesses order by id`)
+  const read = { actor_kind: 'board', actor: 'anna', route: '/console/jobs/:id', job_id: id }
+  expect(rows).toEqual([
+    { ...read, target: { id } },
+    { ...read, target: { id, attempt: 1 } },
+    { ...read, route: '/console/jobs', job_id: null, target: {} },
+    { ...read, target: { id } },
+  ])
+  await own.close()
+})
+
+test('what is remembered of a minute has a limit, and ends with it', () => {
+  const marks = new MinuteMarks({ most: 2 })
+
+  const inOne = ['a', 'b', 'c', 'c', 'a'].map((key) => marks.isFirst(key, 59_999))
+  const held = marks.size
+  const inNext = ['a', 'a'].map((key) => marks.isFirst(key, 60_000))
+
+  // Beyond the limit nothing is left out: it is said again.
+  expect(inOne).toEqual([true, true, true, true, false])
+  expect(held).toBe(2)
+  expect([inNext, marks.size]).toEqual([[true, false], 1])
+})
+
+test('a mark is read back as it was made, and anything else is none', () => {
+  const pulse = { moves: '1', events: '22', observed: '333', agents: '4', controls: '5', alerts: '1763719200000000' }
+
+  const mark = markOf({ pulse, floor: '17' })
+
+  expect(marksOf(mark)).toEqual({ pulse, floor: '17' })
+  expect(mark.length).toBeLessThan(LONGEST_MARK)
+  expect([undefined, '', '0.0.0.0.17', `${mark}.1`, mark.replace('22', ''), mark.replace('22', 'x'), mark.replace('22', '9'.repeat(19))].map((text) => marksOf(text))).toEqual(
+    Array(7).fill(undefined),
+  )
 })
 
 test('every value in a page is escaped, and what cannot be seen is written out', () => {

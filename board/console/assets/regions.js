@@ -58,7 +58,7 @@ export async function refresh({ force = false } = {}) {
 async function read(force) {
   const live = document.getElementById('live')
   try {
-    const answer = await fetch(location.href, { headers: { accept: 'text/html', 'x-console': 'refresh' } })
+    const answer = await fetch(location.href, { headers: { accept: 'text/html' } })
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`)
     const page = new DOMParser().parseFromString(await answer.text(), 'text/html')
     let held = false

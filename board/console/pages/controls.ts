@@ -124,7 +124,7 @@ function flowForm(): Html {
         ['workflow_run_id', 'a workflow run'],
         ['job_id', 'a job with all that descends from it'],
       ])}
-      ${field('Key or id', 'value', undefined)}
+      ${field('Key or id', 'value', undefined)} ${field('Namespace, for a key', 'namespace', undefined, { placeholder: 'default' })}
       ${choice('What runs already', 'running', undefined, [
         ['leave', 'goes on to its end'],
         ['cancel', 'is cancelled'],
@@ -142,8 +142,8 @@ function forceForm(): Html {
       <p class="problem" role="alert"></p>
       <div class="buttons">
         <button type="submit" class="bad">Cancel</button>
-        <button type="submit" formaction="/console/actions/retry">Force retry</button>
-        <button type="submit" formaction="/console/actions/bury" class="bad">Force dead</button>
+        <button type="submit" formaction="/console/actions/force-retry">Force retry</button>
+        <button type="submit" formaction="/console/actions/force-dead" class="bad">Force dead</button>
       </div>
     </form>
     <p class="dim">The page of each job has the same, beside what is known of it.</p>`

@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { AgentId } from '../../../contracts/ids.js'
 import { DEAD_LETTERS_READ, type DeadLetter, type DeadLetterCause } from '../../../ledger/console/dead-letters.js'
-import { sha256 } from '../../../ledger/canonical.js'
 import { BULK_LIMIT } from '../actions.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { onceOnly, reasonField } from '../forms.js'
@@ -39,7 +38,7 @@ function causeOf(cause: DeadLetterCause, at: number, agent: string | undefined, 
   const n = cause.letters.length
   const shown = cause.letters.slice(0, SHOWN)
   const newest = shown[0]
-  return html`<details class="cause panel" id="cause-${sha256(cause.cause).slice(0, 12)}" ${at === 0 ? html`open` : ''}>
+  return html`<details class="cause panel" id="cause-${cause.key.slice(0, 12)}" ${at === 0 ? html`open` : ''}>
     <summary>
       <span class="badge bad"><span class="sign" aria-hidden="true">†</span>${count(n)}</span> <strong>${cause.code?.replaceAll('_', ' ') ?? 'no code'}</strong>
       <span class="error">${said(cause.example, 140)}</span>
@@ -58,7 +57,7 @@ function causeOf(cause: DeadLetterCause, at: number, agent: string | undefined, 
       <div class="bulk">
         ${reasonField()}
         <label class="check"
-          ><input type="checkbox" name="cause" value="${cause.cause}" />all ${count(Math.min(n, BULK_LIMIT))} of this cause${n > BULK_LIMIT && `, the newest first`}</label
+          ><input type="checkbox" name="cause" value="${cause.key}" />all ${count(Math.min(n, BULK_LIMIT))} of this cause${n > BULK_LIMIT && `, the newest first`}</label
         >
         <div class="buttons">
           <button type="submit" name="what" value="retry" class="primary">Retry chosen</button> <button type="submit" name="what" value="bury" class="bad">Bury chosen</button>

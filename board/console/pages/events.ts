@@ -3,6 +3,7 @@ import type { EventView } from '../../../contracts/jobs.js'
 import { TopicPattern } from '../../../contracts/topics.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { clip, html, type Html } from '../html.js'
+import { markOf } from '../marks.js'
 import { field, moment, said } from '../parts.js'
 
 const Query = z.object({ topic: TopicPattern.optional() })
@@ -11,10 +12,13 @@ const SHOWN = 100
 /** What happens, as it happens. */
 export const eventsPage: PageHandler = async (input, { ledger }) => {
   const { topic } = queryOf(Query, input.query)
-  const { items } = await ledger.listEvents({ order: 'desc', limit: SHOWN, ...(topic === undefined || topic === '*' ? {} : { topic }) })
-  // The stream goes on from the oldest that is shown: what commits late, between those, is not lost. The page knows which it has.
-  const from = topic === undefined ? (items.at(-1)?.id ?? '0') : (items[0]?.id ?? '0')
-  const stream = new URLSearchParams({ tail: '1', last: `0.0.0.0.${from}`, ...(topic === undefined ? {} : { topic }) })
+  // Before the events: what happens after this look is told by the stream, what happened before it is on the page.
+  const pulse = await ledger.console.pulse()
+  const newest = (await ledger.listEvents({ order: 'desc', limit: SHOWN })).items
+  const items = topic === undefined || topic === '*' ? newest : (await ledger.listEvents({ order: 'desc', limit: SHOWN, topic })).items
+  // The stream goes on from some way back, of whatever topic: what commits late, between those, is not lost. The page knows which it has.
+  const floor = newest.length < SHOWN ? '0' : (newest.at(-1)?.id ?? '0')
+  const stream = new URLSearchParams({ tail: '1', last: markOf({ pulse, floor }), ...(topic === undefined ? {} : { topic }) })
   return {
     title: 'Events',
     everySeconds: 5,

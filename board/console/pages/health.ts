@@ -16,6 +16,7 @@ const POINTS = 48
 export const healthPage: PageHandler = async (input, { ledger, nowMs }) => {
   const { window } = queryOf(Query, input.query)
   const { alerts, namespaces, now, depth, lanes } = await ledger.console.health({ fromMs: nowMs - (WINDOWS[window] ?? 21_600_000), toMs: nowMs, columns: POINTS })
+  const isMuch = lanes.lines.reduce((sum, lane) => sum + lane.created, 0) >= HISTORY_BUDGET
   return {
     title: 'Health',
     everySeconds: 10,
@@ -33,13 +34,13 @@ export const healthPage: PageHandler = async (input, { ledger, nowMs }) => {
       <section id="health-lanes" data-live aria-labelledby="lanes-title">
         <h2 id="lanes-title">Lanes, last ${window}</h2>
         <p class="dim">
-          Times are those of the newest ${count(LATENCY_SAMPLE)} jobs of the window: half, 95 of 100 and 99 of 100 took no
-          longer.${lanes.reduce((sum, lane) => sum + lane.created, 0) >= HISTORY_BUDGET && ` Counted: the newest ${count(HISTORY_BUDGET)} jobs of the window.`}
+          Done and not done: what ended in the window. Times are those of the ${count(LATENCY_SAMPLE)} of each lane that ended last: half, 95 of 100 and 99 of 100 took no
+          longer.${lanes.cut && ` What ended is read from the newest ${count(HISTORY_BUDGET)} rows of history, which is less than the window.`}${isMuch && ` Created: the newest ${count(HISTORY_BUDGET)} jobs of the window.`}
         </p>
         ${table(
           'Lanes',
           LANE_COLUMNS,
-          lanes.map((lane) => laneRow(lane, nowMs)),
+          lanes.lines.map((lane) => laneRow(lane, nowMs)),
         )}
       </section>
       <section id="health-parts" data-live aria-labelledby="parts-title">

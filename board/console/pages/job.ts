@@ -59,6 +59,9 @@ export const jobPage: PageHandler = async (input, { ledger, nowMs }) => {
   }
 }
 
+const RETRIED = 'The job is queued again now, with room for one more attempt.'
+
+/** What can be done to a job as it stands. What is held, too, can be forced: the attempt that holds it ends as cancelled. */
 function operations(job: JobView): Html {
   const forms: Html[] = []
   const base = { hidden: { id: job.id } }
@@ -85,8 +88,8 @@ function operations(job: JobView): Html {
         id: 'retry',
         action: 'retry',
         label: 'Retry…',
-        title: 'Force a retry',
-        explain: 'The job is queued again now, with room for one more attempt.',
+        title: 'Queue this job again',
+        explain: RETRIED,
         submit: 'Retry',
       }),
     )
@@ -107,15 +110,43 @@ function operations(job: JobView): Html {
         tone: 'bad',
       }),
     )
+  if (!isTerminal(job.status)) {
+    forms.push(
+      actionForm({
+        ...base,
+        id: 'force-retry',
+        action: 'force-retry',
+        label: 'Force retry…',
+        title: 'Force a retry',
+        explain: isHeld ? `The run under way is cut off, and its answer will be refused. ${RETRIED}` : `It waits for nothing any more. ${RETRIED}`,
+        submit: 'Force retry',
+        tone: 'bad',
+      }),
+      actionForm({
+        ...base,
+        id: 'force-dead',
+        action: 'force-dead',
+        label: 'Force dead…',
+        title: 'Force this job dead',
+        explain: isHeld
+          ? 'The run under way is cut off, its answer will be refused, and the job becomes a dead letter.'
+          : 'It will not run: it becomes a dead letter, and can still be retried later.',
+        submit: 'Force dead',
+        tone: 'bad',
+      }),
+    )
+  }
   if (!isHeld && job.status !== 'succeeded' && job.status !== 'cancelled' && job.buried_at === null) {
     forms.push(
       actionForm({
         ...base,
         id: 'bury',
         action: 'bury',
-        label: isTerminal(job.status) ? 'Bury…' : 'Force dead…',
-        title: isTerminal(job.status) ? 'Bury this dead letter' : 'Force this job dead',
-        explain: 'It leaves the list of dead letters. It can still be retried later.',
+        label: 'Bury…',
+        title: isTerminal(job.status) ? 'Bury this dead letter' : 'Bury this job',
+        explain: isTerminal(job.status)
+          ? 'It leaves the list of dead letters. It can still be retried later.'
+          : 'It is forced dead and leaves the list of dead letters. It can still be retried later.',
         submit: 'Bury',
         tone: 'bad',
       }),
@@ -139,7 +170,8 @@ function factsOf(job: JobView): Html {
         ? undefined
         : html`${moment(job.finished_at)} <span class="dim">after ${span((endMs - Date.parse(job.created_at)) / 1_000)}</span>`,
     ],
-    ['Type', job.job_type],
+    ['Namespace', job.namespace === 'default' ? undefined : job.namespace],
+    ['Type', html`<a href="${link('/console/jobs', { type: job.job_type })}">${job.job_type}</a>`],
     [
       'Correlation',
       job.correlation_key === null ? undefined : html`<a href="${link('/console/jobs', { correlation_key: job.correlation_key })}">${said(job.correlation_key, 100)}</a>`,

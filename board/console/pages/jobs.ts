@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import { AgentId, JobId } from '../../../contracts/ids.js'
+import { AgentId, JobId, Namespace } from '../../../contracts/ids.js'
 import { JOB_STATUSES, JobStatus, Lane, LANES } from '../../../contracts/job-states.js'
+import { JobType } from '../../../contracts/jobs.js'
 import { SEARCH_BUDGET, type FoundJob } from '../../../ledger/console/search-jobs.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { html, link, type Part } from '../html.js'
@@ -18,6 +19,8 @@ const Query = z.object({
   source: AgentId.optional(),
   lane: Lane.optional(),
   status: JobStatus.optional(),
+  namespace: Namespace.optional(),
+  type: JobType.optional(),
   correlation_key: key,
   flow_key: key,
   parent: JobId.optional(),
@@ -37,6 +40,8 @@ export const jobsPage: PageHandler = async (input, { ledger, nowMs }) => {
     source: query.source,
     lane: query.lane,
     status: query.status,
+    namespace: query.namespace,
+    job_type: query.type,
     correlation_key: query.correlation_key,
     flow_key: query.flow_key,
     parent_job_id: query.parent,
@@ -52,10 +57,10 @@ export const jobsPage: PageHandler = async (input, { ledger, nowMs }) => {
     main: html`<form class="filters panel" method="get" action="/console/jobs" role="search" aria-label="Filters">
         ${field('Text or id', 'q', query.q, { placeholder: 'in subject or error' })} ${field('Agent', 'agent', query.agent)}
         ${choice('Lane', 'lane', query.lane, [['', 'any'], ...LANES.map((lane) => [lane, lane] as const)])}
-        ${choice('Status', 'status', query.status, [['', 'any'], ...JOB_STATUSES.map((status) => [status, status] as const)])}
-        ${field('Correlation key', 'correlation_key', query.correlation_key)} ${field('Created from', 'from', query.from, { type: 'datetime-local' })}
-        ${field('until', 'to', query.to, { type: 'datetime-local' })} ${field('From agent', 'source', query.source)}
-        ${query.flow_key !== undefined && html`<input type="hidden" name="flow_key" value="${query.flow_key}" />`}
+        ${choice('Status', 'status', query.status, [['', 'any'], ...JOB_STATUSES.map((status) => [status, status] as const)])} ${field('Namespace', 'namespace', query.namespace)}
+        ${field('Type', 'type', query.type)} ${field('Correlation key', 'correlation_key', query.correlation_key)}
+        ${field('Created from', 'from', query.from, { type: 'datetime-local' })} ${field('until', 'to', query.to, { type: 'datetime-local' })}
+        ${field('From agent', 'source', query.source)} ${query.flow_key !== undefined && html`<input type="hidden" name="flow_key" value="${query.flow_key}" />`}
         ${query.parent !== undefined && html`<input type="hidden" name="parent" value="${query.parent}" />`}
         <div class="buttons"><button type="submit" class="primary">Search</button>${isFiltered && html` <a class="button" href="/console/jobs">All jobs</a>`}</div>
       </form>
