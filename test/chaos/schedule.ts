@@ -40,6 +40,13 @@ export type Trouble = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: 'gateway_drains'; readonly target: GatewayName }
 )
 
+/** A trouble as it was played: a busy machine begins and mends later than planned. Milliseconds since 1970. */
+export interface PlayedTrouble {
+  readonly trouble: Trouble
+  readonly fromMs: number
+  readonly untilMs: number
+}
+
 /** Every kind of trouble there is. */
 export const KINDS: readonly Trouble['kind'][] = [
   'kill',
