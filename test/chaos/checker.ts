@@ -4,6 +4,7 @@ import type { Command, Failure } from './command-log.js'
 import type { GatewayRun } from './gateways.js'
 import { excuseOf, firstRuns, latenessOf } from './late-runs.js'
 import type { LedgerFacts } from './ledger-facts.js'
+import type { GracefulEnd } from './member.js'
 import type { PlayedTrouble } from './schedule.js'
 
 /** Everything a verdict may rest on. The logs of clients and gateways are their own; the ledger is what they are held against. */
@@ -25,6 +26,8 @@ export interface Evidence {
   readonly settling: { readonly tookMs: number; readonly boundMs: number; readonly open: readonly string[] }
   /** Processes that ended while nobody had touched them. */
   readonly untouchedExits: readonly string[]
+  /** Processes that were asked to end, and how they did. */
+  readonly gracefulEnds: readonly GracefulEnd[]
 }
 
 export interface Verdict {
@@ -87,6 +90,7 @@ export function judge(evidence: Evidence): Verdict[] {
       open.length === 0 ? undefined : `${open.length} open after ${boundMs / 1_000} s, first: ${open[0] ?? ''}`,
     ),
     verdict('no process ends that nobody has touched', [evidence.untouchedExits], ([first]) => first),
+    verdict('a process that is asked to end does so', evidence.gracefulEnds, ({ fault }) => fault),
   ]
 }
 

@@ -8,6 +8,9 @@ import type { Member } from './member.js'
 import type { PlayedTrouble, ProcessName, Trouble } from './schedule.js'
 import type { TcpProxy } from './tcp-proxy.js'
 
+/** How long a process has for its end after SIGTERM: as long as Kubernetes gives it. Stores and links may be away for some seconds of it. */
+export const END_MS = 30_000
+
 /** What the nemesis has in its hands. */
 export interface Victims {
   readonly members: ReadonlyMap<string, Member>
@@ -47,6 +50,8 @@ async function play(trouble: Trouble, victims: Victims): Promise<void> {
   switch (trouble.kind) {
     case 'kill':
       return found(victims.members, trouble.target).kill(trouble.forMs)
+    case 'restart':
+      return found(victims.members, trouble.target).end(END_MS, trouble.forMs)
     case 'pause': {
       const goOn = await stop(trouble.target, victims)
       await sleep(trouble.forMs)

@@ -24,7 +24,7 @@ import { CommandLog } from './command-log.js'
 import { HOOK_TOKEN, runsOf, startGateways, type ChaosGateway } from './gateways.js'
 import { excusedRuns } from './late-runs.js'
 import { readFacts, unsettled } from './ledger-facts.js'
-import { Member } from './member.js'
+import { Member, type GracefulEnd } from './member.js'
 import { playTroubles } from './nemesis.js'
 import { AGENTS, API_LINKS, planDeeds, planTroubles, PROCESSES, type ApiLink, type Backend, type Trouble } from './schedule.js'
 import { TcpProxy } from './tcp-proxy.js'
@@ -74,6 +74,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const { seed, backend, stormMs } = options
   const log = new CommandLog()
   const untouchedExits: string[] = []
+  const gracefulEnds: GracefulEnd[] = []
   const reasons = new Map<string, string>()
   const apiPort = await freePort()
   const apiUrl = `http://127.0.0.1:${apiPort}`
@@ -119,6 +120,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
     }
     const member = new Member(name, env, {
       untouchedExit: (what) => untouchedExits.push(what),
+      ended: (end) => gracefulEnds.push(end),
       failedRequest: (requestId, why) => reasons.set(requestId, why),
     })
     members.set(name, member)
@@ -157,12 +159,14 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
     audit: await auditAll({ ledger, url: ownUrl, backend: openBackend(options, ownUrl), agents: Object.keys(AGENTS) }),
     settling,
     untouchedExits,
+    gracefulEnds,
   }
   const verdicts = judge(evidence)
   const count = (outcome: string): number => log.commands.filter((command) => command.outcome === outcome).length
   const counts = {
     troubles: troubles.length,
     'process starts': [...members.values()].reduce((sum, member) => sum + member.lives, 0),
+    'processes asked to end': gracefulEnds.length,
     'memory losses of gateways': gateways.reduce((sum, gateway) => sum + gateway.memoryLosses.length, 0),
     'commands acknowledged': count('acknowledged'),
     'commands refused': count('refused'),

@@ -71,6 +71,7 @@ function evidence(doctored: Partial<Evidence> = {}): Evidence {
     },
     settling: { tookMs: 10, boundMs: 1_000, open: [] },
     untouchedExits: [],
+    gracefulEnds: [{ process: 'worker-1', fault: undefined }],
     ...doctored,
   }
 }
@@ -186,6 +187,11 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
     /^a failure says what it is: POST \/v1\/jobs was answered 500 AGENTBUS_INTERNAL; the log says: a statement that is not there$/,
   ],
   ['a worker that fell over', { untouchedExits: ['worker-1 ended by itself'] }, /^no process ends that nobody has touched: worker-1 ended by itself$/],
+  [
+    'a worker that did not end when it was asked to',
+    { gracefulEnds: [...whole.gracefulEnds, { process: 'worker-2', fault: 'worker-2 was still there 30 s after SIGTERM' }] },
+    /^a process that is asked to end does so: worker-2 was still there 30 s after SIGTERM$/,
+  ],
 ]
 
 test.each(DOCTORED)('the checker names %s', (_what, doctored, expected) => {
@@ -286,7 +292,7 @@ test.each(['redis', 'postgres'] as const)('the storm of the tests has its graves
   const kinds = (of: Backend): string[] => planTroubles(TEST_SEEDS[of], of, TEST_STORM_MS).map(({ kind }) => kind)
   const troubles = planTroubles(TEST_SEEDS[backend], backend, TEST_STORM_MS)
 
-  expect(troubles.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['kill', 'restart_ledger', 'gateway_forgets']))
+  expect(troubles.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['kill', 'restart', 'restart_ledger', 'gateway_forgets']))
   expect(troubles.some(({ kind }) => kind === 'wipe_store' || kind === 'wipe_in_pause')).toBe(true)
   expect(troubles.some(({ kind, target }) => (kind === 'cut' || kind === 'deaf') && target.endsWith('>api'))).toBe(true)
   expect([...new Set([...kinds('redis'), ...kinds('postgres')])].sort()).toEqual([...KINDS].sort())
