@@ -34,6 +34,8 @@ export const TraceView = z
       z.object({
         id: JobId,
         parent_job_id: JobId.nullable(),
+        /** Jobs that had to succeed before it; they are in the story too, where there is room. */
+        depends_on: z.array(JobId),
         /** How many hand-offs below the first job. */
         depth: z.int(),
         source_agent: AgentId.nullable(),
@@ -48,7 +50,8 @@ export const TraceView = z
     entries: z.array(
       z.object({
         at: timestamp,
-        kind: z.enum(['job', 'event', 'approval', 'workflow', 'told', 'read', 'wrote', 'refused', 'did']),
+        /** `refused`: what was not allowed, or came too late. `observed`: mends, dropped queue entries, changes from outside, acts of operators. */
+        kind: z.enum(['job', 'event', 'approval', 'workflow', 'slot', 'told', 'read', 'wrote', 'refused', 'observed', 'did']),
         job_id: JobId.nullable(),
         attempt_id: AttemptId.nullable(),
         /** The agent it is about. */

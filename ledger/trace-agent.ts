@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { TraceView } from '../contracts/trace.js'
 import type { Db } from './database.js'
-import { iso } from './rows.js'
+import { ATTEMPT_END, ATTEMPT_ENDED, entryOf, JOB_COLUMNS, jobOf } from './trace-rows.js'
 
 const MOST_ENTRIES = 5_000
 
@@ -22,7 +22,7 @@ export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView
   const { agent, from, to } = window
   const within = (column: string) => sql`${sql.raw(column)} >= ${from}::timestamptz and ${sql.raw(column)} < ${to}::timestamptz`
   const { rows } = await db.execute(sql`
-    select story.*, j.correlation_key from (
+    select story.*, ${agent}::text as agent, j.correlation_key from (
       select a.leased_at as at, 'told' as kind, a.job_id, a.id as attempt_id, 'attempt ' || a.attempt_no || ' was sent its order' as what,
         'worker' as actor_kind, a.lease_owner as actor, null::text as note,
         jsonb_build_object('prompt_hash', a.prompt_hash, 'bytes', p.bytes, 'contract_version', a.contract_version, 'gateway', a.gateway_id)
@@ -45,29 +45,26 @@ export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView
       select l.at, 'wrote', l.job_id, l.attempt_id, 'log of ' || l.project, l.actor_kind::text, l.actor, l.entry, l.details, l.id
       from project_log l where l.agent_id = ${agent} and ${within('l.at')}
       union all
+      select s.at, 'wrote', s.job_id, null, 'status of ' || s.project || ': ' || s.status, s.actor_kind::text, s.actor, nullif(s.body, ''),
+        jsonb_build_object('namespace', s.namespace, 'version', s.version), s.version
+      from project_statuses s where s.agent_id = ${agent} and ${within('s.at')}
+      union all
+      select t.at, 'wrote', s.job_id, null, 'workflow ' || r.workflow || coalesce(' / ' || t.step, '') || ': ' || t.to_status, t.actor_kind::text, t.actor, t.reason,
+        t.details || jsonb_build_object('workflow_run_id', t.run_id), t.seq
+      from workflow_transitions t join workflow_runs r on r.id = t.run_id left join workflow_steps s on s.run_id = t.run_id and s.step = t.step
+      where t.actor = ${agent} and t.actor_kind in ('agent', 'attempt') and ${within('t.at')}
+      union all
       select t.at, 'wrote', p.job_id, null, 'approval ' || t.to_status::text || ': ' || p.subject, t.actor_kind::text, t.actor, t.note, jsonb_build_object('approval_id', p.id), t.seq
       from approval_transitions t join approvals p on p.id = t.approval_id where t.actor = ${agent} and t.actor_kind in ('agent', 'attempt') and ${within('t.at')}
       union all
       select o.at, 'refused', o.job_id, o.attempt_id, o.code, o.actor_kind::text, o.actor, o.detail, o.details, o.id
       from observations o where o.agent_id = ${agent} and o.kind in ('refusal', 'late_answer') and ${within('o.at')}
       union all
-      select a.finished_at, 'did', a.job_id, a.id, 'attempt ' || a.attempt_no || ' ended: ' || a.status::text || ' (' || a.outcome_code || ')', 'worker', a.lease_owner,
-        coalesce(a.summary, a.error), jsonb_strip_nulls(jsonb_build_object('run', a.openclaw_task_ref, 'session', a.openclaw_session_key)), 2
+      select a.finished_at, 'did', a.job_id, a.id, ${ATTEMPT_ENDED}, 'worker', a.lease_owner, coalesce(a.summary, a.error), ${ATTEMPT_END}, 2
       from job_attempts a where a.agent_id = ${agent} and a.leased_at >= ${from}::timestamptz - interval '26 hours' and ${within('a.finished_at')}
     ) story left join jobs j on j.id = story.job_id
     order by story.at, story.ord limit ${MOST_ENTRIES + 1}`)
-  const entries = rows.slice(0, MOST_ENTRIES).map((row) => ({
-    at: iso(String(row['at'])),
-    kind: row['kind'] as TraceView['entries'][number]['kind'],
-    job_id: row['job_id'] as TraceView['entries'][number]['job_id'],
-    attempt_id: row['attempt_id'] as TraceView['entries'][number]['attempt_id'],
-    agent: agent as TraceView['entries'][number]['agent'],
-    what: String(row['what']),
-    by: row['actor'] === null ? null : { kind: row['actor_kind'] as never, id: String(row['actor']) },
-    note: row['note'] as string | null,
-    correlation_key: row['correlation_key'] as string | null,
-    details: row['details'] as Record<string, unknown>,
-  }))
+  const entries = rows.slice(0, MOST_ENTRIES).map(entryOf)
   return {
     correlation_key: null,
     jobs: await jobsOf(
@@ -80,13 +77,6 @@ export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView
 }
 
 async function jobsOf(db: Db, ids: readonly string[]): Promise<TraceView['jobs']> {
-  const { rows } = await db.execute(sql`
-    select id, parent_job_id, source_agent, target_agent, subject, status, created_at, finished_at from jobs
-    where id = any(${sql.param([...new Set(ids)])}::uuid[]) order by created_at, id`)
-  return rows.map((row) => ({
-    ...(row as unknown as TraceView['jobs'][number]),
-    depth: 0,
-    created_at: iso(String(row['created_at'])),
-    finished_at: row['finished_at'] === null ? null : iso(String(row['finished_at'])),
-  }))
+  const { rows } = await db.execute(sql`select ${JOB_COLUMNS} from jobs j where j.id = any(${sql.param([...new Set(ids)])}::uuid[]) order by j.created_at, j.id`)
+  return rows.map(jobOf)
 }

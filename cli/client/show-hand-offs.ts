@@ -30,12 +30,13 @@ export function traceLines(body: Json): string {
     job: `${'  '.repeat(Number(job['depth']))}${text(job['id'])}`,
     'from → to': `${text(job['source_agent'])} → ${text(job['target_agent'])}`,
     status: job['status'],
+    needs: needsOf(job),
     subject: job['subject'],
     when: bar((starts[at] ?? from) - from, (ends[at] ?? to) - from, to - from),
   }))
   const entries = rowsOf(body['entries']).map((entry) => ({
     at: entry['at'],
-    job: typeof entry['job_id'] === 'string' ? entry['job_id'].slice(-6) : '-',
+    job: typeof entry['job_id'] === 'string' ? shortOf(entry['job_id']) : '-',
     agent: entry['agent'],
     what: entry['kind'] === 'job' ? entry['what'] : `${text(entry['kind'])} ${text(entry['what'])}`,
     by: entry['by'] === null ? '-' : `${text(asObject(entry['by'])['kind'])} ${text(asObject(entry['by'])['id'])}`,
@@ -43,7 +44,18 @@ export function traceLines(body: Json): string {
   }))
   const head = typeof body['correlation_key'] === 'string' ? `Correlation ${body['correlation_key']}\n` : ''
   const more = body['truncated'] === true ? 'There is more than is shown.\n' : ''
-  return `${head}${table(tree, ['job', 'from → to', 'status', 'subject', 'when'])}\n${table(entries, ['at', 'job', 'agent', 'what', 'by', 'note'])}${more}${promptsOf(body)}`
+  return `${head}${table(tree, ['job', 'from → to', 'status', ...(tree.some(({ needs }) => needs !== '-') ? ['needs'] : []), 'subject', 'when'])}\n${table(entries, ['at', 'job', 'agent', 'what', 'by', 'note'])}${more}${promptsOf(body)}`
+}
+
+/** What the job depends on, named as the entries name jobs. */
+function needsOf(job: Json): string {
+  const needs = Array.isArray(job['depends_on']) ? job['depends_on'].map((id) => shortOf(text(id))) : []
+  return needs.length === 0 ? '-' : needs.join(', ')
+}
+
+/** The end of a job's id tells jobs of one story apart. */
+function shortOf(id: string): string {
+  return id.slice(-6)
 }
 
 /** The prompts of a trace that was asked for with them. */

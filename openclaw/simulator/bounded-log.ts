@@ -3,6 +3,7 @@ export class BoundedLog<T extends object> {
   readonly #limit: { readonly entries: number; readonly weight: number }
   readonly #kept: { readonly entry: T; readonly weight: number }[] = []
   #weight = 0
+  #dropped = 0
 
   constructor(limit: { readonly entries: number; readonly weight: number } = { entries: 50_000, weight: 64 * 1_048_576 }) {
     this.#limit = limit
@@ -14,7 +15,13 @@ export class BoundedLog<T extends object> {
     this.#weight += weight
     while (this.#kept.length > 1 && (this.#kept.length > this.#limit.entries || this.#weight > this.#limit.weight)) {
       this.#weight -= this.#kept.shift()?.weight ?? 0
+      this.#dropped += 1
     }
+  }
+
+  /** How many entries it no longer holds: above 0, what it has is not all there was. */
+  get dropped(): number {
+    return this.#dropped
   }
 
   entries(): T[] {

@@ -58,6 +58,8 @@ export interface Simulator {
   /** Answers every hook that has the right token with this status and text while set. */
   setFault(fault: Fault | undefined): void
   runs(): readonly RunRecord[]
+  /** How many runs the log of {@link runs} has dropped, for it is bounded: whoever takes it for evidence has to ask. */
+  droppedRuns(): number
   requests(): readonly RequestRecord[]
   wakes(): readonly WakeRequest[]
 }
@@ -170,6 +172,10 @@ class GatewaySimulator implements Simulator {
 
   runs(): readonly RunRecord[] {
     return this.#runs.entries()
+  }
+
+  droppedRuns(): number {
+    return this.#runs.dropped
   }
 
   requests(): readonly RequestRecord[] {

@@ -1,6 +1,11 @@
+import type { CheckResult } from '../../ledger/verify/report.js'
+import type { Audit } from './audit.js'
 import type { Command, Failure } from './command-log.js'
 import type { GatewayRun } from './gateways.js'
+import { excuseOf, firstRuns, latenessOf } from './late-runs.js'
 import type { LedgerFacts } from './ledger-facts.js'
+import type { GracefulEnd } from './member.js'
+import type { PlayedTrouble } from './schedule.js'
 
 /** Everything a verdict may rest on. The logs of clients and gateways are their own; the ledger is what they are held against. */
 export interface Evidence {
@@ -9,13 +14,20 @@ export interface Evidence {
   /** What the API has logged of the requests it could not serve, by request id. For the reader of a verdict only. */
   readonly reasons: ReadonlyMap<string, string>
   readonly runs: readonly GatewayRun[]
+  /** How many runs the log of each gateway no longer holds. */
+  readonly droppedRuns: Readonly<Record<string, number>>
+  /** What the nemesis did, and when it was mended. */
+  readonly troubles: readonly PlayedTrouble[]
   /** When each gateway lost its memory. */
   readonly memoryLosses: Readonly<Record<string, readonly number[]>>
   readonly gatewayOf: Readonly<Record<string, string>>
   readonly ledger: LedgerFacts
+  readonly audit: Audit
   readonly settling: { readonly tookMs: number; readonly boundMs: number; readonly open: readonly string[] }
   /** Processes that ended while nobody had touched them. */
   readonly untouchedExits: readonly string[]
+  /** Processes that were asked to end, and how they did. */
+  readonly gracefulEnds: readonly GracefulEnd[]
 }
 
 export interface Verdict {
@@ -60,6 +72,7 @@ export function judge(evidence: Evidence): Verdict[] {
     ),
     verdict('every run is explained by an attempt', evidence.runs, (run) => unexplained(run, evidence, index)),
     verdict('a run is doubled only where the gateway had lost its memory', [...groups(evidence.runs, ({ key }) => key ?? '')], ([key, runs]) => doubled(key, runs, evidence)),
+    verdict('no run begins after its attempt has ended', firstRuns(evidence.runs), (run) => lateFault(run, evidence, index)),
     verdict('what is done is not done again', evidence.runs, (run) => {
       const done = index.doneBy.get(run.jobId)
       return done !== undefined && run.attemptNo > done
@@ -68,10 +81,16 @@ export function judge(evidence: Evidence): Verdict[] {
     }),
     verdict('every slot is a row with an end', dueSlots(evidence.ledger), (atMs) => slotFault(atMs, evidence.ledger)),
     ...evidence.ledger.books.map(({ name, checked, counterexample }) => ({ name, holds: counterexample === undefined, checked, counterexample })),
+    auditVerdict('the books verify', evidence.audit.ledger, evidence.audit.ledger.reduce((rows, { examined }) => rows + examined, 0)),
+    auditVerdict('queues equal the ledger', evidence.audit.queues, evidence.audit.queues.length),
+    verdict('the evidence is whole', Object.entries(evidence.droppedRuns), ([gateway, dropped]) =>
+      dropped === 0 ? undefined : `the log of ${gateway} has dropped its ${dropped} oldest runs`,
+    ),
     verdict('everything is settled within the bound', [evidence.settling], ({ open, boundMs }) =>
       open.length === 0 ? undefined : `${open.length} open after ${boundMs / 1_000} s, first: ${open[0] ?? ''}`,
     ),
     verdict('no process ends that nobody has touched', [evidence.untouchedExits], ([first]) => first),
+    verdict('a process that is asked to end does so', evidence.gracefulEnds, ({ fault }) => fault),
   ]
 }
 
@@ -212,6 +231,13 @@ function unexplained(run: GatewayRun, { gatewayOf }: Evidence, index: Index): st
   return undefined
 }
 
+function lateFault(run: GatewayRun, { troubles }: Evidence, index: Index): string | undefined {
+  const attempt = index.attempts.get(run.key ?? '')
+  const lateMs = latenessOf(run, attempt)
+  if (attempt === undefined || lateMs === undefined || excuseOf(run, attempt, troubles) !== undefined) return undefined
+  return `run ${run.runId} of ${run.agent} on ${run.gateway} began ${Math.round(lateMs)} ms after attempt ${attempt.id} had ended, and no cut or pause lay on its way`
+}
+
 function doubled(key: string, runs: readonly GatewayRun[], { memoryLosses }: Evidence): string | undefined {
   const inOrder = [...runs].sort((a, b) => a.startedMs - b.startedMs)
   for (const [at, second] of inOrder.entries()) {
@@ -246,6 +272,14 @@ function isClose({ kind }: Command): boolean {
 
 function acknowledged({ commands }: Evidence): Command[] {
   return commands.filter(({ outcome }) => outcome === 'acknowledged')
+}
+
+/** Of checks that were carried out elsewhere. What could not be checked proves nothing, and neither do no checks at all. */
+function auditVerdict(name: string, results: readonly CheckResult[], checked: number): Verdict {
+  const bad = results.find(({ verdict: said }) => said === 'violated' || said === 'unchecked')
+  const why = bad === undefined ? undefined : `${bad.check}: ${bad.violations[0]?.what ?? bad.note ?? bad.verdict}`
+  const counterexample = results.length === 0 ? 'nothing was checked' : why
+  return { name, holds: counterexample === undefined, checked, counterexample }
 }
 
 function verdict<T>(name: string, things: readonly T[], refute: (thing: T) => string | undefined): Verdict {

@@ -5,7 +5,7 @@ import { NEWS } from './clients.js'
 /** What the ledger says, for comparison with what its users say. Times are milliseconds since 1970. */
 export interface LedgerFacts {
   readonly jobs: readonly { readonly id: string; readonly marker: string | null; readonly status: string; readonly resultAttempt: number | null; readonly slotId: string | null }[]
-  readonly attempts: readonly { readonly id: string; readonly jobId: string; readonly no: number; readonly agent: string; readonly status: string; readonly leasedMs: number }[]
+  readonly attempts: readonly { readonly id: string; readonly jobId: string; readonly no: number; readonly agent: string; readonly status: string; readonly leasedMs: number; readonly finishedMs: number | null }[]
   readonly events: readonly { readonly id: string; readonly marker: string | null; readonly topic: string }[]
   readonly workflowRuns: readonly { readonly id: string; readonly marker: string; readonly status: string }[]
   readonly slots: readonly { readonly id: string; readonly atMs: number; readonly status: string; readonly cause: string | null }[]
@@ -30,7 +30,9 @@ export async function readFacts(db: pg.Pool, slotsWanted: LedgerFacts['slotsWant
   const jobs = await db.query<LedgerFacts['jobs'][number]>(`
     select id, payload ->> 'marker' as marker, status::text, (result ->> 'attempt')::int as "resultAttempt", standing_order_run_id as "slotId" from jobs`)
   const attempts = await db.query<LedgerFacts['attempts'][number]>(`
-    select id, job_id as "jobId", attempt_no as no, agent_id as agent, status::text, extract(epoch from leased_at)::float8 * 1000 as "leasedMs" from job_attempts`)
+    select id, job_id as "jobId", attempt_no as no, agent_id as agent, status::text, extract(epoch from leased_at)::float8 * 1000 as "leasedMs",
+      extract(epoch from finished_at)::float8 * 1000 as "finishedMs"
+    from job_attempts`)
   const events = await db.query<LedgerFacts['events'][number]>(
     `select id::text, payload ->> 'marker' as marker, topic from events where topic like 'chaos.%' and payload ? 'marker'`,
   )

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { spawnRole } from '../support/own-processes.js'
@@ -10,8 +11,17 @@ const RESTART_MS = 300
 export interface Heard {
   /** It has ended, and nobody had struck it. */
   readonly untouchedExit: (what: string) => void
+  /** It was asked to end; `fault` says how it did otherwise than it should. */
+  readonly ended: (end: GracefulEnd) => void
   /** It could not serve a request. */
   readonly failedRequest: (requestId: string, why: string) => void
+}
+
+/** What came of a SIGTERM. */
+export interface GracefulEnd {
+  readonly process: ProcessName
+  /** Undefined when it ended by itself, in time, with exit code 0. */
+  readonly fault: string | undefined
 }
 
 /** A process of the bus that is started again whenever it ends, as systemd or Kubernetes would. */
@@ -20,11 +30,14 @@ export class Member {
   readonly #env: Record<string, string>
   readonly #heard: Heard
   #child: ChildProcess | undefined
+  /** Whether the child of this moment has said that it works. */
+  #works = false
+  #said: () => string = () => ''
   #lives = 0
   #wanted = false
   #loop: Promise<void> = Promise.resolve()
   #awake: () => void = () => undefined
-  /** Killed on purpose. Its end may be heard of only after it is wanted again. */
+  /** Killed, or asked to end, on purpose. Its end may be heard of only after it is wanted again. */
   #struck: ChildProcess | undefined
   #stopped = false
 
@@ -57,6 +70,28 @@ export class Member {
     this.#awake()
   }
 
+  /**
+   * SIGTERM: within `boundMs` it has to end by itself, with exit code 0. It stays away for `forMs` after that. One that has
+   * not said yet that it works is left alone: it does not heed the signal before.
+   */
+  async end(boundMs: number, forMs: number): Promise<void> {
+    const child = this.#child
+    if (child === undefined || !this.#works || hasEnded(child)) return
+    this.#wanted = false
+    this.#struck = child
+    const ended = once(child, 'exit')
+    child.kill('SIGTERM')
+    await Promise.race([ended, sleep(boundMs, undefined, { ref: false })])
+    const fault = hasEnded(child) ? wrongEnd(child) : `was still there ${boundMs / 1_000} s after SIGTERM`
+    const log = this.#said().trim().split('\n').slice(-3).join(' | ')
+    this.#heard.ended({ process: this.name, fault: fault === undefined ? undefined : `${this.name} ${fault}: ${log}` })
+    if (!hasEnded(child)) child.kill('SIGKILL')
+    await ended
+    await sleep(forMs)
+    this.#wanted = true
+    this.#awake()
+  }
+
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     this.#child?.kill(signal)
   }
@@ -78,21 +113,23 @@ export class Member {
         continue
       }
       this.#lives += 1
-      let works = false
       const { child, started, said } = spawnRole(this.name === 'api' ? 'api' : 'worker', { ...this.#env, AGENTBUS_WORKER_ID: `${this.name}-life-${this.#lives}` })
       this.#child = child
+      this.#said = said
       if (child.stderr !== null) createInterface(child.stderr).on('line', (line) => this.#hear(line))
       const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
       // A start that fails is no fault: its stores may be cut off. It is tried again.
       void started.then(
         () => {
-          works = true
+          this.#works = true
           onFirst()
         },
         () => undefined,
       )
       await ended
-      if (works && !this.#stopped && this.#struck !== child)
+      const worked = this.#works
+      this.#works = false
+      if (worked && !this.#stopped && this.#struck !== child)
         this.#heard.untouchedExit(`${this.name} ended by itself (exit code ${child.exitCode ?? child.signalCode ?? 'none'}): ${said().trim().split('\n').slice(-2).join(' | ')}`)
       await sleep(RESTART_MS)
     }
@@ -104,4 +141,12 @@ export class Member {
     const { request_id: requestId, err } = JSON.parse(line) as { request_id: string; err: string }
     this.#heard.failedRequest(requestId, err)
   }
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null
+}
+
+function wrongEnd({ exitCode, signalCode }: ChildProcess): string | undefined {
+  return exitCode === 0 ? undefined : `ended with ${exitCode ?? signalCode ?? 'nothing'} after SIGTERM`
 }

@@ -5,8 +5,11 @@ import { isAway, sqlStateOf } from '../../ledger/database.js'
 import { childrenOf, type OwnPostgres, type OwnRedis } from '../support/own-stores.js'
 import type { ChaosGateway } from './gateways.js'
 import type { Member } from './member.js'
-import type { ProcessName, Trouble } from './schedule.js'
+import type { PlayedTrouble, ProcessName, Trouble } from './schedule.js'
 import type { TcpProxy } from './tcp-proxy.js'
+
+/** How long a process has for its end after SIGTERM: as long as Kubernetes gives it. Stores and links may be away for some seconds of it. */
+export const END_MS = 30_000
 
 /** What the nemesis has in its hands. */
 export interface Victims {
@@ -20,8 +23,9 @@ export interface Victims {
   readonly db: pg.Pool
 }
 
-/** Plays the troubles at their times; each is mended by what began it. Resolves when the last one is mended. */
-export async function playTroubles(troubles: readonly Trouble[], victims: Victims, tell: (trouble: Trouble) => void): Promise<void> {
+/** Plays the troubles at their times; each is mended by what began it. @returns when each began and was mended, once the last one is */
+export async function playTroubles(troubles: readonly Trouble[], victims: Victims, tell: (trouble: Trouble) => void): Promise<PlayedTrouble[]> {
+  const played: PlayedTrouble[] = []
   const startedMs = performance.now()
   // On a busy machine a mending takes longer than planned: the next trouble of the target waits for it.
   const last = new Map<string, Promise<void>>()
@@ -31,16 +35,23 @@ export async function playTroubles(troubles: readonly Trouble[], victims: Victim
     const { target } = trouble
     last.set(
       target,
-      (last.get(target) ?? Promise.resolve()).then(() => play(trouble, victims)),
+      (last.get(target) ?? Promise.resolve()).then(async () => {
+        const fromMs = Date.now()
+        await play(trouble, victims)
+        played.push({ trouble, fromMs, untilMs: Date.now() })
+      }),
     )
   }
   await Promise.all(last.values())
+  return played
 }
 
 async function play(trouble: Trouble, victims: Victims): Promise<void> {
   switch (trouble.kind) {
     case 'kill':
       return found(victims.members, trouble.target).kill(trouble.forMs)
+    case 'restart':
+      return found(victims.members, trouble.target).end(END_MS, trouble.forMs)
     case 'pause': {
       const goOn = await stop(trouble.target, victims)
       await sleep(trouble.forMs)

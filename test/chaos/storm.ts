@@ -12,14 +12,19 @@ import type { CommandContext } from '../../ledger/caller.js'
 import { sha256 } from '../../ledger/canonical.js'
 import { openDatabase } from '../../ledger/database.js'
 import { Ledger } from '../../ledger/ledger.js'
+import { createPostgresBackend } from '../../queues/postgres-backend.js'
+import { createRedisBackend } from '../../queues/redis-backend.js'
+import type { QueueBackend } from '../../queues/backend.js'
 import { FAST } from '../support/own-processes.js'
 import { freePort, type OwnPostgres, type OwnRedis } from '../support/own-stores.js'
+import { auditAll } from './audit.js'
 import { judge, STEPS, type Evidence, type Verdict } from './checker.js'
 import { createClients, MANY_ATTEMPTS, NEWS, WORKFLOW } from './clients.js'
 import { CommandLog } from './command-log.js'
 import { HOOK_TOKEN, runsOf, startGateways, type ChaosGateway } from './gateways.js'
+import { excusedRuns } from './late-runs.js'
 import { readFacts, unsettled } from './ledger-facts.js'
-import { Member } from './member.js'
+import { Member, type GracefulEnd } from './member.js'
 import { playTroubles } from './nemesis.js'
 import { AGENTS, API_LINKS, planDeeds, planTroubles, PROCESSES, type ApiLink, type Backend, type Trouble } from './schedule.js'
 import { TcpProxy } from './tcp-proxy.js'
@@ -69,6 +74,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const { seed, backend, stormMs } = options
   const log = new CommandLog()
   const untouchedExits: string[] = []
+  const gracefulEnds: GracefulEnd[] = []
   const reasons = new Map<string, string>()
   const apiPort = await freePort()
   const apiUrl = `http://127.0.0.1:${apiPort}`
@@ -104,7 +110,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
       AGENTBUS_SECRET: SECRET,
       AGENTBUS_PORT: String(apiPort),
       AGENTBUS_PUBLIC_URL: apiUrl,
-      AGENTBUS_QUEUE_PREFIX: `chaos${seed}`,
+      AGENTBUS_QUEUE_PREFIX: prefixOf(options),
       CHAOS_HOOK_TOKEN: HOOK_TOKEN,
       ...FAST,
       AGENTBUS_COMPLETION_GRACE_MS: '1000',
@@ -114,6 +120,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
     }
     const member = new Member(name, env, {
       untouchedExit: (what) => untouchedExits.push(what),
+      ended: (end) => gracefulEnds.push(end),
       failedRequest: (requestId, why) => reasons.set(requestId, why),
     })
     members.set(name, member)
@@ -126,9 +133,10 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   // The first slots may fall before the planner has seen the order; they count all the same.
   const ordersFromMs = Date.now() + 2 * SLOT_SECONDS * 1_000
   await setOrder(ledger, true)
-  const troubles = planTroubles(seed, backend, stormMs)
+  const planned = planTroubles(seed, backend, stormMs)
   const playing = clients.play(planDeeds(seed, stormMs, options.perSecond))
-  await Promise.all([sleep(stormMs), playTroubles(troubles, { members, gateways, links, redis: options.redis, postgres: options.postgres, db }, options.onTrouble)])
+  const victims = { members, gateways, links, redis: options.redis, postgres: options.postgres, db }
+  const [troubles] = await Promise.all([playTroubles(planned, victims, options.onTrouble), sleep(stormMs)])
 
   const ordersUntilMs = Date.now()
   await setOrder(ledger, false)
@@ -138,12 +146,27 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   const facts = await readFacts(db, slotsWanted)
   const runs = runsOf(gateways)
   const memoryLosses = Object.fromEntries(gateways.map((gateway) => [gateway.name, gateway.memoryLosses]))
-  const evidence: Evidence = { commands: log.commands, failures: log.failures, reasons, runs, memoryLosses, gatewayOf: AGENTS, ledger: facts, settling, untouchedExits }
+  const evidence: Evidence = {
+    commands: log.commands,
+    failures: log.failures,
+    reasons,
+    runs,
+    droppedRuns: Object.fromEntries(gateways.map(({ name, simulator }) => [name, simulator.droppedRuns()])),
+    troubles,
+    memoryLosses,
+    gatewayOf: AGENTS,
+    ledger: facts,
+    audit: await auditAll({ ledger, url: ownUrl, backend: openBackend(options, ownUrl), agents: Object.keys(AGENTS) }),
+    settling,
+    untouchedExits,
+    gracefulEnds,
+  }
   const verdicts = judge(evidence)
   const count = (outcome: string): number => log.commands.filter((command) => command.outcome === outcome).length
   const counts = {
     troubles: troubles.length,
     'process starts': [...members.values()].reduce((sum, member) => sum + member.lives, 0),
+    'processes asked to end': gracefulEnds.length,
     'memory losses of gateways': gateways.reduce((sum, gateway) => sum + gateway.memoryLosses.length, 0),
     'commands acknowledged': count('acknowledged'),
     'commands refused': count('refused'),
@@ -155,10 +178,20 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
     attempts: facts.attempts.length,
     'gateway runs': runs.length,
     'runs doubled by a gateway that had lost its memory': runs.length - new Set(runs.map(({ key }) => key)).size,
+    'late runs that a cut or a pause explains': excusedRuns({ runs, attempts: facts.attempts, troubles }).length,
     'workflow runs': facts.workflowRuns.length,
     slots: facts.slots.length,
   }
   return { backend, seed, stormMs, settledMs: settling.tookMs, counts, verdicts, holds: verdicts.every(({ holds }) => holds) }
+}
+
+const prefixOf = ({ seed }: StormOptions): string => `chaos${seed}`
+
+/** The storm's own look at the queues, past every cut. */
+function openBackend(options: StormOptions, ownUrl: string): QueueBackend {
+  return options.redis === undefined
+    ? createPostgresBackend({ url: ownUrl, poolSize: 4, onError: () => undefined })
+    : createRedisBackend({ url: options.redis.url, prefix: prefixOf(options), onError: () => undefined })
 }
 
 function openLedger(url: string, undo: (() => unknown)[]): Ledger {

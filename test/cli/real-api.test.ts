@@ -206,6 +206,18 @@ describe('hand-offs, from the shell', () => {
     expect(shown.stdout.match(/^ *[0-9a-f]{8}-[0-9a-f-]{27}/gm)).toEqual([root, `  ${left}`, `    ${below}`, `  ${right}`])
   })
 
+  test('a trace names what a job needs, and has no such column where nothing does', async () => {
+    const first = String((await answer(ENQUEUE))['id'])
+    const alone = await cli(['trace', '--job-id', first])
+    const second = String((await answer([...ENQUEUE, '--depends-on', first]))['id'])
+
+    const both = await cli(['trace', '--job-id', second])
+
+    expect(alone.stdout.split('\n')[0]).toMatch(/^job +from → to +status +subject +when$/)
+    expect(both.stdout).toMatch(new RegExp(`^${first} +- → devops +\\S+ +- +from the shell`, 'm'))
+    expect(both.stdout).toMatch(new RegExp(`^${second} +- → devops +waiting +${first.slice(-6)} +from the shell`, 'm'))
+  })
+
   test('a workflow is checked, defined, started, looked at and cancelled', async () => {
     await writeFile(
       path.join(folder, 'flow.yaml'),

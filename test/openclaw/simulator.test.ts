@@ -295,4 +295,5 @@ test('a log keeps the newest entries, by number and by weight, and always the la
 
   expect(byNumber.entries()).toEqual([{ n: 6 }, { n: 7 }, { n: 8 }])
   expect(byWeight.entries()).toEqual([{ n: 8 }])
+  expect([byNumber.dropped, byWeight.dropped]).toEqual([6, 8])
 })

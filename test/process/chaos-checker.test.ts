@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
+import type { CheckResult } from '../../ledger/verify/report.js'
 import { judge, type Evidence } from '../chaos/checker.js'
 import type { Command } from '../chaos/command-log.js'
 import type { GatewayRun } from '../chaos/gateways.js'
 import { randomOf } from '../chaos/random.js'
-import { KINDS, planDeeds, planTroubles, TEST_SEEDS, TEST_STORM_MS, type Backend } from '../chaos/schedule.js'
+import { excusedRuns, LATE_SLACK_MS } from '../chaos/late-runs.js'
+import { KINDS, planDeeds, planTroubles, TEST_SEEDS, TEST_STORM_MS, type Backend, type PlayedTrouble, type Trouble } from '../chaos/schedule.js'
 
 const created: Command = {
   actor: 'client',
@@ -43,6 +45,8 @@ function evidence(doctored: Partial<Evidence> = {}): Evidence {
     failures: [{ request: 'POST /v1/jobs', status: 503, code: 'AGENTBUS_UNAVAILABLE', requestId: 'r1', atMs: 1_000 }],
     reasons: new Map([['r2', 'a statement that is not there']]),
     runs: [run, secondRun],
+    droppedRuns: { 'gw-1': 0 },
+    troubles: [],
     memoryLosses: { 'gw-1': [] },
     gatewayOf: { amber: 'gw-1' },
     ledger: {
@@ -52,8 +56,8 @@ function evidence(doctored: Partial<Evidence> = {}): Evidence {
         { id: 'job-3', marker: null, status: 'failed', resultAttempt: null, slotId: 'slot-1' },
       ],
       attempts: [
-        { id: 'a-1', jobId: 'job-1', no: 1, agent: 'amber', status: 'succeeded', leasedMs: 1_050 },
-        { id: 'a-2', jobId: 'job-2', no: 1, agent: 'amber', status: 'succeeded', leasedMs: 1_250 },
+        { id: 'a-1', jobId: 'job-1', no: 1, agent: 'amber', status: 'succeeded', leasedMs: 1_050, finishedMs: 1_200 },
+        { id: 'a-2', jobId: 'job-2', no: 1, agent: 'amber', status: 'succeeded', leasedMs: 1_250, finishedMs: 1_400 },
       ],
       events: [],
       workflowRuns: [],
@@ -61,8 +65,13 @@ function evidence(doctored: Partial<Evidence> = {}): Evidence {
       slotsWanted: { everyMs: 2_000, fromMs: 1_000, untilMs: 3_000 },
       books: [{ name: 'history is gapless', checked: 3, counterexample: undefined }],
     },
+    audit: {
+      ledger: [{ check: 'chains', verdict: 'ok', examined: 9, violations: [] }],
+      queues: [{ check: 'queues', verdict: 'ok', examined: 0, violations: [] }],
+    },
     settling: { tookMs: 10, boundMs: 1_000, open: [] },
     untouchedExits: [],
+    gracefulEnds: [{ process: 'worker-1', fault: undefined }],
     ...doctored,
   }
 }
@@ -77,6 +86,16 @@ const broken = (doctored: Partial<Evidence>): string[] =>
 test('a storm in which all went well breaks no verdict', () => {
   expect(broken({})).toEqual([])
 })
+
+/** The first run begins this long after its attempt has ended at 1,200. */
+const late = (lateMs: number): GatewayRun[] => [{ ...run, startedMs: 1_200 + lateMs }, secondRun]
+const violated = (check: string, what: string): CheckResult => ({
+  check,
+  verdict: 'violated',
+  examined: 9,
+  violations: [{ kind: 'broken', what, row: {}, next: 'look', count: 1 }],
+})
+const withAudit = (changed: Partial<Evidence['audit']>): Partial<Evidence> => ({ audit: { ...whole.audit, ...changed } })
 
 const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
   [
@@ -139,6 +158,24 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
   ],
   ['a slot without a row', withLedger({ slots: [] }), /^every slot is a row with an end: slot 1970-01-01T00:00:02.000Z has 0 rows$/],
   ['books that do not add up', withLedger({ books: [{ name: 'history is gapless', checked: 3, counterexample: '{"id":"job-1"}' }] }), /^history is gapless: \{"id":"job-1"\}$/],
+  ['books that verify refuses', withAudit({ ledger: [...whole.audit.ledger, violated('state', 'Job job-1 is not what its last row says.')] }), /^the books verify: state: Job job-1 is not/],
+  [
+    'books that could not be verified',
+    withAudit({ ledger: [{ check: 'prompts', verdict: 'unchecked', examined: 0, violations: [], note: 'no secret' }] }),
+    /^the books verify: prompts: no secret$/,
+  ],
+  ['books that nobody has verified', withAudit({ ledger: [] }), /^the books verify: nothing was checked$/],
+  [
+    'a queue with an entry of nothing',
+    withAudit({ queues: [violated('queues', 'Entry e-1 in the queue of amber belongs to nothing.')] }),
+    /^queues equal the ledger: queues: Entry e-1 in the queue of amber belongs to nothing\.$/,
+  ],
+  ['a log of runs that is not whole', { droppedRuns: { 'gw-1': 0, 'gw-2': 3 } }, /^the evidence is whole: the log of gw-2 has dropped its 3 oldest runs$/],
+  [
+    'a run that began after its attempt had ended',
+    { runs: late(LATE_SLACK_MS + 1) },
+    /^no run begins after its attempt has ended: run run-1 of amber on gw-1 began 5001 ms after attempt a-1 had ended, and no cut or pause lay on its way$/,
+  ],
   [
     'a job that never ends',
     { settling: { tookMs: 1_001, boundMs: 1_000, open: ['job job-1 is queued'] } },
@@ -150,6 +187,11 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
     /^a failure says what it is: POST \/v1\/jobs was answered 500 AGENTBUS_INTERNAL; the log says: a statement that is not there$/,
   ],
   ['a worker that fell over', { untouchedExits: ['worker-1 ended by itself'] }, /^no process ends that nobody has touched: worker-1 ended by itself$/],
+  [
+    'a worker that did not end when it was asked to',
+    { gracefulEnds: [...whole.gracefulEnds, { process: 'worker-2', fault: 'worker-2 was still there 30 s after SIGTERM' }] },
+    /^a process that is asked to end does so: worker-2 was still there 30 s after SIGTERM$/,
+  ],
 ]
 
 test.each(DOCTORED)('the checker names %s', (_what, doctored, expected) => {
@@ -181,6 +223,54 @@ test.each<[what: string, runs: readonly GatewayRun[], memoryLosses: Evidence['me
   ])
 })
 
+test('a run may begin a little after its attempt has ended, and an attempt that is still open ends no time', () => {
+  const open = withLedger({ attempts: whole.ledger.attempts.map((attempt) => ({ ...attempt, finishedMs: null })) })
+
+  expect([broken({ runs: late(LATE_SLACK_MS) }), broken({ ...open, runs: late(60_000) })]).toEqual([[], []])
+})
+
+const PAUSE = { atMs: 0, forMs: 0, kind: 'pause', target: 'worker-2' } as const satisfies Trouble
+const CUT = { atMs: 0, forMs: 0, kind: 'cut', cut: 'half_open', target: 'gw-1' } as const satisfies Trouble
+const played = (trouble: Trouble, fromMs: number, untilMs: number): PlayedTrouble => ({ trouble, fromMs, untilMs })
+
+test.each<[what: string, trouble: PlayedTrouble]>([
+  ['a worker was stopped in between', played(PAUSE, 1_060, 9_000)],
+  ['the ledger was stopped in between', played({ ...PAUSE, target: 'ledger' }, 1_060, 9_000)],
+  ['a worker was stopped, and the queues were wiped meanwhile', played({ ...PAUSE, kind: 'wipe_in_pause', target: 'worker-1' }, 1_060, 9_000)],
+  ['its gateway was cut off', played(CUT, 1_000, 9_900)],
+  ['a worker was cut off from the ledger', played({ ...CUT, target: 'worker-3>postgres' }, 1_060, 9_000)],
+])('a run that began late is excused when %s, and counted', (_when, trouble) => {
+  const runs = late(9_000)
+  const troubles = [trouble]
+
+  expect(broken({ runs, troubles })).toEqual([])
+  expect(excusedRuns({ runs, attempts: whole.ledger.attempts, troubles })).toEqual([runs[0]])
+})
+
+test.each<[what: string, trouble: PlayedTrouble]>([
+  ['the trouble was over before its lease', played(PAUSE, 900, 1_040)],
+  ['the trouble began after it', played(PAUSE, 10_300, 12_000)],
+  ['the trouble was long over when it began', played(PAUSE, 1_060, 10_200 - LATE_SLACK_MS - 1)],
+  ['only the API was stopped', played({ ...PAUSE, target: 'api' }, 1_060, 9_000)],
+  ['only the clients were cut off', played({ ...CUT, target: 'clients>api' }, 1_060, 9_000)],
+  ['only its agents were cut off from the API', played({ ...CUT, target: 'gw-1>api' }, 1_060, 9_000)],
+  ['only the API was cut off from the ledger', played({ ...CUT, target: 'api>postgres' }, 1_060, 9_000)],
+  ['another gateway was cut off', played({ ...CUT, target: 'gw-2' }, 1_060, 9_000)],
+  ['its gateway got every request and only its answers were cut off', played({ atMs: 0, forMs: 0, kind: 'deaf', target: 'gw-1' }, 1_060, 9_000)],
+  ['a worker was killed', played({ atMs: 0, forMs: 0, kind: 'kill', target: 'worker-1' }, 1_060, 9_000)],
+])('a run that began late is named when %s', (_when, trouble) => {
+  const runs = late(9_000)
+
+  expect(broken({ runs, troubles: [trouble] })).toEqual([expect.stringMatching(/^no run begins after its attempt has ended: run run-1/)])
+  expect(excusedRuns({ runs, attempts: whole.ledger.attempts, troubles: [trouble] })).toEqual([])
+})
+
+test('a run that a gateway without memory begins once more is not taken for a late one', () => {
+  const again: GatewayRun = { ...run, runId: 'run-9', startedMs: 20_000 }
+
+  expect(broken({ runs: [...whole.runs, again], memoryLosses: { 'gw-1': [10_000] } })).toEqual([])
+})
+
 test('a doubled run that repeats its close under the same key closes nothing twice', () => {
   expect(broken({ commands: [...whole.commands, completed] })).toEqual([])
 })
@@ -202,7 +292,7 @@ test.each(['redis', 'postgres'] as const)('the storm of the tests has its graves
   const kinds = (of: Backend): string[] => planTroubles(TEST_SEEDS[of], of, TEST_STORM_MS).map(({ kind }) => kind)
   const troubles = planTroubles(TEST_SEEDS[backend], backend, TEST_STORM_MS)
 
-  expect(troubles.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['kill', 'restart_ledger', 'gateway_forgets']))
+  expect(troubles.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['kill', 'restart', 'restart_ledger', 'gateway_forgets']))
   expect(troubles.some(({ kind }) => kind === 'wipe_store' || kind === 'wipe_in_pause')).toBe(true)
   expect(troubles.some(({ kind, target }) => (kind === 'cut' || kind === 'deaf') && target.endsWith('>api'))).toBe(true)
   expect([...new Set([...kinds('redis'), ...kinds('postgres')])].sort()).toEqual([...KINDS].sort())
