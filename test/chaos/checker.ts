@@ -81,7 +81,11 @@ export function judge(evidence: Evidence): Verdict[] {
     }),
     verdict('every slot is a row with an end', dueSlots(evidence.ledger), (atMs) => slotFault(atMs, evidence.ledger)),
     ...evidence.ledger.books.map(({ name, checked, counterexample }) => ({ name, holds: counterexample === undefined, checked, counterexample })),
-    auditVerdict('the books verify', evidence.audit.ledger, evidence.audit.ledger.reduce((rows, { examined }) => rows + examined, 0)),
+    auditVerdict(
+      'the books verify',
+      evidence.audit.ledger,
+      evidence.audit.ledger.reduce((rows, { examined }) => rows + examined, 0),
+    ),
     auditVerdict('queues equal the ledger', evidence.audit.queues, evidence.audit.queues.length),
     verdict('the evidence is whole', Object.entries(evidence.droppedRuns), ([gateway, dropped]) =>
       dropped === 0 ? undefined : `the log of ${gateway} has dropped its ${dropped} oldest runs`,

@@ -34,8 +34,7 @@ export function latenessOf(run: GatewayRun, attempt: Attempt | undefined): numbe
  */
 export function excuseOf(run: GatewayRun, attempt: Attempt, troubles: readonly PlayedTrouble[]): PlayedTrouble | undefined {
   return troubles.find(
-    ({ trouble, fromMs, untilMs }) =>
-      delays(trouble, run.gateway) && fromMs <= run.startedMs && untilMs >= attempt.leasedMs && run.startedMs <= untilMs + LATE_SLACK_MS,
+    ({ trouble, fromMs, untilMs }) => delays(trouble, run.gateway) && fromMs <= run.startedMs && untilMs >= attempt.leasedMs && run.startedMs <= untilMs + LATE_SLACK_MS,
   )
 }
 

@@ -5,7 +5,15 @@ import { NEWS } from './clients.js'
 /** What the ledger says, for comparison with what its users say. Times are milliseconds since 1970. */
 export interface LedgerFacts {
   readonly jobs: readonly { readonly id: string; readonly marker: string | null; readonly status: string; readonly resultAttempt: number | null; readonly slotId: string | null }[]
-  readonly attempts: readonly { readonly id: string; readonly jobId: string; readonly no: number; readonly agent: string; readonly status: string; readonly leasedMs: number; readonly finishedMs: number | null }[]
+  readonly attempts: readonly {
+    readonly id: string
+    readonly jobId: string
+    readonly no: number
+    readonly agent: string
+    readonly status: string
+    readonly leasedMs: number
+    readonly finishedMs: number | null
+  }[]
   readonly events: readonly { readonly id: string; readonly marker: string | null; readonly topic: string }[]
   readonly workflowRuns: readonly { readonly id: string; readonly marker: string; readonly status: string }[]
   readonly slots: readonly { readonly id: string; readonly atMs: number; readonly status: string; readonly cause: string | null }[]

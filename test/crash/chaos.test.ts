@@ -29,7 +29,8 @@ test(
       console.log(`[${BACKEND}] chaos, seed ${SEED}: ${JSON.stringify(report.counts)}, settled ${report.settledMs} ms after the storm`)
       // The schedule belongs to the failure: with it and the seed the storm can be had again.
       expect({ broken: report.verdicts.filter(({ holds }) => !holds), told }).toEqual({ broken: [], told: planTroubles(SEED, BACKEND, TEST_STORM_MS).map(tell) })
-      for (const what of ['commands acknowledged', 'gateway runs', 'memory losses of gateways', 'processes asked to end', 'slots']) expect(report.counts[what], what).toBeGreaterThan(0)
+      for (const what of ['commands acknowledged', 'gateway runs', 'memory losses of gateways', 'processes asked to end', 'slots'])
+        expect(report.counts[what], what).toBeGreaterThan(0)
     } finally {
       await redis?.stop()
       await postgres.stop()

@@ -44,7 +44,9 @@ describe('the story of a job', () => {
 
     const story = await storyOf(made?.id ?? '')
 
-    expect(ofKind(story, 'event')).toMatchObject([{ what: 'disk.full', job_id: null, correlation_key: null, by: { kind: 'operator', id: 'test-operator' }, details: { disk: 'sda' } }])
+    expect(ofKind(story, 'event')).toMatchObject([
+      { what: 'disk.full', job_id: null, correlation_key: null, by: { kind: 'operator', id: 'test-operator' }, details: { disk: 'sda' } },
+    ])
     expect(story.entries[0]?.kind).toBe('event')
   })
 
@@ -120,7 +122,14 @@ describe('the story of a job', () => {
     const [story, ofOpen] = [await storyOf(job.id), await storyOf(open.id)]
 
     expect(ofKind(story, 'did')).toMatchObject([
-      { what: 'attempt 1 ended: failed (failed_by_agent)', job_id: job.id, attempt_id: job.attemptId, agent: 'devops', note: 'looked at it', details: { error: 'the disk is full' } },
+      {
+        what: 'attempt 1 ended: failed (failed_by_agent)',
+        job_id: job.id,
+        attempt_id: job.attemptId,
+        agent: 'devops',
+        note: 'looked at it',
+        details: { error: 'the disk is full' },
+      },
     ])
     expect(ofKind(ofOpen, 'did')).toEqual([])
   })

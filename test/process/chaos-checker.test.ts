@@ -158,7 +158,11 @@ const DOCTORED: [what: string, Partial<Evidence>, expected: RegExp][] = [
   ],
   ['a slot without a row', withLedger({ slots: [] }), /^every slot is a row with an end: slot 1970-01-01T00:00:02.000Z has 0 rows$/],
   ['books that do not add up', withLedger({ books: [{ name: 'history is gapless', checked: 3, counterexample: '{"id":"job-1"}' }] }), /^history is gapless: \{"id":"job-1"\}$/],
-  ['books that verify refuses', withAudit({ ledger: [...whole.audit.ledger, violated('state', 'Job job-1 is not what its last row says.')] }), /^the books verify: state: Job job-1 is not/],
+  [
+    'books that verify refuses',
+    withAudit({ ledger: [...whole.audit.ledger, violated('state', 'Job job-1 is not what its last row says.')] }),
+    /^the books verify: state: Job job-1 is not/,
+  ],
   [
     'books that could not be verified',
     withAudit({ ledger: [{ check: 'prompts', verdict: 'unchecked', examined: 0, violations: [], note: 'no secret' }] }),
