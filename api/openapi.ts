@@ -101,7 +101,7 @@ class Schemas {
 }
 
 function toJson(schema: z.ZodType, io: 'input' | 'output'): Json & { $defs?: Record<string, Json> } {
-  return z.toJSONSchema(schema, { io, unrepresentable: 'any', target: 'draft-2020-12' }) as Json & { $defs?: Record<string, Json> }
+  return z.toJSONSchema(schema, { io, unrepresentable: 'any', target: 'draft-2020-12' })
 }
 
 /** An input may leave out what has a default; an output has everything. Both forms of one name would clash. */
