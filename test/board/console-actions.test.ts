@@ -30,7 +30,8 @@ async function post(name: string, fields: Record<string, string> | [string, stri
 }
 
 const pageAt = async (path: string): Promise<string> => (await fetch(c.url + path, { headers: { authorization: `Bearer ${c.token}` } })).text()
-const refusals = async (): Promise<unknown[]> => (await c.t.database.pool.query<Record<string, unknown>>(`select code, job_id, actor_kind, actor from observations where kind = 'refusal' order by id`)).rows
+const refusals = async (): Promise<unknown[]> =>
+  (await c.t.database.pool.query<Record<string, unknown>>(`select code, job_id, actor_kind, actor from observations where kind = 'refusal' order by id`)).rows
 const refusal = (code: string, jobId: string | null = null): unknown => ({ code, job_id: jobId, actor_kind: 'board', actor: 'anna' })
 
 describe('a job that runs', () => {
