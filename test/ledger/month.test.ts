@@ -184,7 +184,7 @@ async function step(orders: ReadonlyMap<string, string>, due: readonly Wanted[])
   await Promise.all(rows.map((row) => work(row.id as JobId, row.target_agent)))
 }
 
-test('a month with three clock changes, three outages and a pause: every slot is accounted for, with the right cause', { timeout: 900_000 }, async () => {
+test('a month with three clock changes, three outages and a pause: every slot is accounted for, with the right cause', { timeout: 1_500_000 }, async () => {
   const wanted = wantedSlots()
   const orders = new Map((await ledger.listOrders()).map((order) => [order.order, order.id]))
   const byTime = new Map<number, Wanted[]>()
