@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { takeCheckpoint } from '../ledger/audit/take-checkpoint.js'
-import { openDatabase } from '../ledger/database.js'
+import { inTransaction, openDatabase, type Database } from '../ledger/database.js'
+import { countHistory } from '../ledger/metrics/count-history.js'
 import type { Where } from './stores.js'
 import { openAgentbus } from './systems/agentbus-in-process.js'
 import { inProcess } from './systems/in-process.js'
@@ -27,7 +28,7 @@ const ORIGINALS: Readonly<Record<string, string>> = {
 /**
  * Fills a ledger with finished jobs: one job goes through the real bus, and its rows are copied under new ids that lie in the
  * past. Triggers and foreign keys are off meanwhile, so the copies are not chained; for speed only their number, their width
- * and their place in the indexes count. They bear the transaction of the original, which a checkpoint covers, as in a real ledger.
+ * and their place in the indexes count. They bear the transaction of the original, which a checkpoint covers and metrics have counted, as in a real ledger.
  */
 export async function growOld(where: Where, jobs: number): Promise<void> {
   const original = inProcess(await openAgentbus(where, 1))
@@ -38,6 +39,7 @@ export async function growOld(where: Where, jobs: number): Promise<void> {
     await original.stop()
   }
   await checkpoint(where)
+  await count(where)
   const client = new pg.Client({ connectionString: where.databaseUrl })
   await client.connect()
   try {
@@ -74,11 +76,24 @@ async function copy(client: pg.Client, from: number, to: number): Promise<void> 
   await client.query('commit')
 }
 
+/** Counts the totals of the metrics until nothing is left to count. */
+async function count(where: Where): Promise<void> {
+  await withDatabase(where, async ({ db }) => {
+    while (await inTransaction(db, countHistory));
+  })
+}
+
 /** Takes checkpoints until there is nothing more to cover. */
 export async function checkpoint(where: Where): Promise<void> {
+  await withDatabase(where, async ({ db }) => {
+    while ((await takeCheckpoint(db, { signer: undefined })).kind === 'taken');
+  })
+}
+
+async function withDatabase(where: Where, work: (database: Database) => Promise<void>): Promise<void> {
   const database = openDatabase({ url: where.databaseUrl, poolSize: 1, applicationName: 'bench', onError: (error) => console.error(error.message) })
   try {
-    while ((await takeCheckpoint(database.db, { signer: undefined })).kind === 'taken');
+    await work(database)
   } finally {
     await database.close()
   }

@@ -38,8 +38,10 @@ export async function admitAll(db: Db, admissions: readonly Admission[]): Promis
       select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb)
         as w (job_id uuid, last_seq int, attempt_id uuid, actor_kind actor_kind, actor text, run_id text, http_status int, response jsonb)
     ), before as (
-      select j.id, w.* from wanted w join jobs j on j.id = w.job_id and j.last_seq = w.last_seq
-      where j.status = 'leased' and j.current_attempt_id = w.attempt_id order by j.id for no key update of j
+      -- One job at a time by its key, in the order of keys; why the limit, see openAttempts.
+      select j.id, w.* from (select * from wanted order by job_id) w cross join lateral (
+        select id, last_seq, status, current_attempt_id from jobs where id = w.job_id limit 1 for no key update) j
+      where j.last_seq = w.last_seq and j.status = 'leased' and j.current_attempt_id = w.attempt_id
     ), moved as (
       update jobs set status = 'running', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp()
       from before where jobs.id = before.id
@@ -101,8 +103,10 @@ export async function endAll(db: Db, endings: readonly Ending[]): Promise<(JobRo
           task_ref text, session_key text)
     ), before as (
       select j.id, j.status as from_status, w.*
-      from wanted w join jobs j on j.id = w.job_id and j.current_attempt_id = w.attempt_id join job_attempts a on a.id = w.attempt_id
-      where a.leased_until > clock_timestamp() and not j.awaited order by j.id for no key update of j
+      from (select * from wanted order by job_id) w cross join lateral (
+        select id, status, current_attempt_id, awaited from jobs where id = w.job_id limit 1 for no key update) j
+      join job_attempts a on a.id = w.attempt_id
+      where j.current_attempt_id = w.attempt_id and a.leased_until > clock_timestamp() and not j.awaited
     ), moved as (
       update jobs set status = b.target, last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), finished_at = clock_timestamp(), current_attempt_id = null,
         attempt_count = attempt_count + 1, result = b.result, summary = coalesce(b.summary, jobs.summary),

@@ -120,13 +120,18 @@ export function plainLease({ job, agent }: LeaseFacts, request: LeaseRequest): {
  */
 export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: { readonly lock: boolean } = { lock: false }): Promise<(LeaseFacts | undefined)[]> {
   const { rows } = await db.execute(sql`
+    with target as materialized (
+      -- Once per agent, and in the order of the index over its slots: the one over leases holds what ended since the last vacuum.
+      select a.*, array(select o.slot from job_attempts o where o.agent_id = a.id and o.finished_at is null order by o.slot) as f_taken_slots
+      from agents a where a.id in (select target_agent from jobs where id = any(${sql.param([...ids])}::uuid[]))
+    )
     select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
       g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
       ${pausedBy({ lane: sql`j.lane::text`, agent: sql`a.id`, gateway: sql`g.id`, order: orderOfJob(sql`j.standing_order_run_id`) })} as f_paused,
-      array(select o.slot from job_attempts o where o.agent_id = a.id and o.finished_at is null) as f_taken_slots,
+      a.f_taken_slots,
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
       extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms
-    from jobs j join agents a on a.id = j.target_agent join gateways g on g.id = a.gateway_id
+    from jobs j join target a on a.id = j.target_agent join gateways g on g.id = a.gateway_id
     where j.id = any(${sql.param([...ids])}::uuid[]) ${options.lock ? sql`order by j.id for update of j` : sql``}`)
   const found = new Map(rows.map((row) => [row['id'], { job: withoutPrefixed(row) as unknown as JobRow, agent: prefixed(row, 'f_') as unknown as AgentFacts }]))
   return ids.map((id) => found.get(id))

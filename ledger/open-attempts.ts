@@ -71,10 +71,13 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
         lease_owner text, lease_seconds float8, deadline_seconds float8, prompt_hash text, prompt_body text, prompt_bytes int, contract_version text,
         actor_kind actor_kind, actor text, details jsonb, remove_entry boolean)
     ), held as (
-      select j.id as job_id, j.target_agent, j.payload_hash from wanted w join jobs j on j.id = w.job_id and j.last_seq = w.last_seq
-      where j.status = 'queued'
+      -- One job at a time by its key, in the order of keys. The limit keeps the conditions out of the lookup: with them inside,
+      -- an index over all that is queued looks cheaper to the planner, and is read whole for each job.
+      select j.id as job_id, j.target_agent, j.payload_hash
+      from (select job_id, last_seq, gateway_id from wanted order by job_id) w cross join lateral (
+        select id, last_seq, status, lane, target_agent, payload_hash, standing_order_run_id from jobs where id = w.job_id limit 1 for no key update) j
+      where j.last_seq = w.last_seq and j.status = 'queued'
         and ${pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) })} is null
-      order by j.id for no key update of j
     ), prompt as (
       insert into prompts (hash, body, bytes) select distinct on (prompt_hash) prompt_hash, prompt_body, prompt_bytes from wanted on conflict do nothing
     ), opened as (

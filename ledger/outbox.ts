@@ -51,10 +51,12 @@ export function itemOf({ job, outboxId }: Created, nowMs: number): OutboxItem {
  */
 export async function claimOutbox(db: Db, request: { readonly limit: number; readonly leaseSeconds: number }): Promise<OutboxItem[]> {
   const { rows } = await db.execute(sql`
-    with claimed as (
-      update outbox set claimed_until = clock_timestamp() + make_interval(secs => ${request.leaseSeconds}), tries = tries + 1
-      where id in (select id from outbox where claimed_until < clock_timestamp() order by claimed_until, id limit ${request.limit} for update skip locked)
-      returning *
+    with free as materialized (
+      select id from outbox where claimed_until < clock_timestamp() order by claimed_until, id limit ${request.limit} for update skip locked
+    ), claimed as (
+      update outbox o set claimed_until = clock_timestamp() + make_interval(secs => ${request.leaseSeconds}), tries = o.tries + 1
+      from free where o.id = free.id
+      returning o.*
     )
     select c.id, c.kind, c.job_id, c.agent_id, c.generation, j.priority, j.job_type, j.subject, j.max_attempts,
       greatest(0, extract(epoch from j.run_after - clock_timestamp()) * 1000)::float8 as delay_ms,
