@@ -8,6 +8,7 @@ import type { CreateJobBody } from '../contracts/jobs.js'
 import { awaitJobs } from './await-jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import { sqlStateOf, type Tx } from './database.js'
+import { eventHashOf } from './event-hash.js'
 import { hintAfterCommit } from './hints.js'
 import { observe } from './observe.js'
 import type { JobRow } from './rows.js'
@@ -105,7 +106,7 @@ async function insertJob(tx: Tx, body: CreateJobBody, by: Creator, waiting: bool
         insert into job_transitions (job_id, seq, kind, to_status, reason, actor_kind, actor, details)
         select id, 1, 'move', status, 'created', ${by.actor.kind}::actor_kind, ${by.actor.id},
           jsonb_strip_nulls(jsonb_build_object('payload_hash', payload_hash, 'target_agent', target_agent, 'job_type', job_type, 'priority', priority,
-            'capabilities', case when cardinality(capabilities) > 0 then to_jsonb(capabilities) end, 'event_id', source_event_id, 'traceparent', ${currentTraceparent() ?? null}::text))
+            'capabilities', case when cardinality(capabilities) > 0 then to_jsonb(capabilities) end, 'event_id', source_event_id, 'event_hash', ${sql.raw(eventHashOf('source_event_id'))}, 'traceparent', ${currentTraceparent() ?? null}::text))
         from inserted
       ), queued as (
         insert into outbox (kind, job_id, agent_id, generation)

@@ -5,6 +5,7 @@ import type { CreateJobBody } from '../contracts/jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import { createJob, mayAnything, type Creator } from './create-job.js'
 import type { Db, Tx } from './database.js'
+import { eventHashOf } from './event-hash.js'
 import { hintAfterCommit } from './hints.js'
 import type { JobRow } from './rows.js'
 
@@ -97,7 +98,7 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
       insert into job_transitions (job_id, seq, kind, to_status, reason, actor_kind, actor, details)
       select i.id, 1, 'move', i.status, 'created', w.actor_kind, w.actor,
         jsonb_strip_nulls(jsonb_build_object('payload_hash', i.payload_hash, 'target_agent', i.target_agent, 'job_type', i.job_type, 'priority', i.priority,
-          'event_id', i.source_event_id, 'traceparent', w.traceparent))
+          'event_id', i.source_event_id, 'event_hash', ${sql.raw(eventHashOf('i.source_event_id'))}, 'traceparent', w.traceparent))
       from inserted i join wanted w on w.id = i.id order by w.n
     ), queued as (
       insert into outbox (kind, job_id, agent_id, generation, claimed_until)

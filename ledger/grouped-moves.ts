@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
+import { canonicalJson, sha256 } from './canonical.js'
 import type { AdmittedRun } from './deliver-attempt.js'
 import type { Db } from './database.js'
 import type { JobRow } from './rows.js'
@@ -91,6 +92,7 @@ export async function endAll(db: Db, endings: readonly Ending[]): Promise<(JobRo
     target: e.to,
     reason: e.reason,
     result: e.result,
+    result_hash: sha256(canonicalJson(e.result)),
     summary: e.summary,
     error: e.error,
     task_ref: e.taskRef,
@@ -99,7 +101,7 @@ export async function endAll(db: Db, endings: readonly Ending[]): Promise<(JobRo
   const { rows } = await db.execute(sql`
     with wanted as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb)
-        as w (job_id uuid, attempt_id uuid, actor_kind actor_kind, actor text, target job_status, reason transition_reason, result jsonb, summary text, error text,
+        as w (job_id uuid, attempt_id uuid, actor_kind actor_kind, actor text, target job_status, reason transition_reason, result jsonb, result_hash text, summary text, error text,
           task_ref text, session_key text)
     ), before as (
       select j.id, j.status as from_status, w.*
@@ -115,8 +117,9 @@ export async function endAll(db: Db, endings: readonly Ending[]): Promise<(JobRo
       from before b where jobs.id = b.id
       returning jobs.*, b.attempt_id as x_attempt
     ), logged as (
-      insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, note, attempt_id, actor_kind, actor)
-      select m.id, m.last_seq, 'move', b.from_status, m.status, b.reason, case when b.target = 'failed' then b.error else b.summary end, b.attempt_id, b.actor_kind, b.actor
+      insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, note, attempt_id, actor_kind, actor, details)
+      select m.id, m.last_seq, 'move', b.from_status, m.status, b.reason, case when b.target = 'failed' then b.error else b.summary end, b.attempt_id, b.actor_kind, b.actor,
+        jsonb_build_object('result_hash', b.result_hash)
       from moved m join before b on b.attempt_id = m.x_attempt
     ), ended as (
       update job_attempts a set status = case when b.target = 'failed' then 'failed' else 'succeeded' end::attempt_status, burned = true, finished_at = clock_timestamp(),

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import { canMove, isTerminal, type AttemptStatus, type JobStatus, type TransitionReason } from '../contracts/job-states.js'
+import { canonicalJson, sha256 } from './canonical.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import type { JobRow } from './rows.js'
@@ -120,11 +121,16 @@ async function writeMove(tx: Tx, job: LockedJob, to: Move): Promise<JobRow | und
     ), logged as (
       insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, note, attempt_id, actor_kind, actor, details)
       select id, last_seq, 'move', ${job.status}::job_status, status, ${to.reason}::transition_reason, ${to.note ?? null}, ${attemptId ?? null}::uuid,
-        ${to.actor.kind}::actor_kind, ${to.actor.id}, ${JSON.stringify(to.details ?? {})}::jsonb
+        ${to.actor.kind}::actor_kind, ${to.actor.id}, ${JSON.stringify(detailsOf(to))}::jsonb
       from moved
     )${attemptPart(job, to)}${queuePart(to.queue)}
     select * from moved`)
   return rows[0] as JobRow | undefined
+}
+
+/** What the chained row says of the move. A result is in the job's row, where the database's owner could change it: its hash is here. */
+function detailsOf({ details, set }: Move): Record<string, unknown> {
+  return { ...details, ...(set?.result === undefined ? {} : { result_hash: sha256(canonicalJson(set.result)) }) }
 }
 
 /** How long work may be blocked before somebody is asked to plan anew, as the fleet file says; else four hours. */

@@ -1,3 +1,4 @@
+import { EVENT_HASH } from '../event-hash.js'
 import { sinceOn, type SqlCheck } from './statements.js'
 
 const text = (value: unknown): string => (value === null || value === undefined ? 'nothing' : String(value))
@@ -33,6 +34,13 @@ const reactions: SqlCheck = {
         where t.details ->> 'event_id' is distinct from j.source_event_id::text ${sinceOn('j.created_at', bounds)}`,
       what: (row) => `Job ${text(row['job_id'])} is said to come of event ${text(row['event_id'])}; its history says of ${text(row['history_says'])}.`,
       next: 'The history of the job is chained: believe it.',
+    },
+    {
+      sql: (bounds) => `select 'event_changed' as kind, e.id as event_id, j.id as job_id, t.details ->> 'event_hash' as history_says
+        from jobs j join events e on e.id = j.source_event_id join job_transitions t on t.job_id = j.id and t.seq = 1
+        where e.pruned_by is null and t.details ->> 'event_hash' <> ${EVENT_HASH} ${sinceOn('j.created_at', bounds)}`,
+      what: (row) => `Event ${text(row['event_id'])} is not as it was when job ${text(row['job_id'])} came of it: it does not have the hash ${text(row['history_says'])}.`,
+      next: 'The history of the job is chained: restore the event from a backup; its hash tells when it is the right one.',
     },
     {
       sql: (bounds) => `select 'reaction_unexplained' as kind, r.event_id, r.subscription_id, r.status, s.name

@@ -122,6 +122,44 @@ describe('what a job was given', () => {
     for (const kind of kinds) expect(found(results, kind)).toMatchObject({ row: { job_id: id }, count: 1 })
   })
 
+  test.each([
+    ['a changed result', 'succeeded', `result = '{"found": 0}'`],
+    ['a result that was taken out', 'succeeded', `result = null`],
+    ['a changed result of a job that asked to be retried', 'queued', `result = '{"found": 0}'`],
+    ['a result that nobody gave', 'cancelled', `result = '{"found": 0}'`],
+  ] as const)('%s is found and named', async (_what, status, change) => {
+    const { id, as } = await aJob(t.ledger, status === 'cancelled' ? 'cancelled' : 'running')
+    if (status === 'succeeded') await t.ledger.jobs.complete(as, id, CompleteJobBody.parse({ result: { ...ODD, found: 3 } }))
+    if (status === 'queued') await t.ledger.jobs.fail(as, id, FailJobBody.parse({ last_error: 'not now', retry_seconds: 60, result: { found: 3 } }))
+    const { id: other, as: itself } = await aJob(t.ledger, 'running')
+    await t.ledger.jobs.complete(itself, other, CompleteJobBody.parse({ result: ODD, follow_ups: [{ target_agent: 'ana', subject: 'next' }] }))
+    expect(kindsOf(await verifyNow(t.url))).toEqual([])
+    await tamper(t.url, [`update jobs set ${change} where id = $1`, [id]])
+
+    const results = await verifyNow(t.url)
+
+    expect(kindsOf(results)).toEqual(['payloads/result_changed'])
+    expect(found(results, 'result_changed')).toMatchObject({ row: { job_id: id }, count: 1 })
+  })
+
+  test.each([
+    ['payload', `payload = '{"level": 9}'`],
+    ['topic', `topic = 'security.other'`],
+  ])('a changed %s of the event that a job came of is found and named', async (_what, change) => {
+    const subscription = SubscriptionConfig.parse({ name: 'on-security', agent: 'ana', topic: 'security.*' })
+    await t.ledger.applyFleet(OPERATOR, { version: 1, gateways: [], agents: [], subscriptions: [subscription] }, { dryRun: false, prune: false })
+    const { id, as } = await aJob(t.ledger, 'running')
+    await t.ledger.jobs.complete(as, id, CompleteJobBody.parse({ events: [{ topic: 'security.found', payload: ODD }] }))
+    expect(kindsOf(await verifyNow(t.url))).toEqual([])
+    const { rows } = await t.database.pool.query<{ id: string }>('select id from events where source_job_id = $1', [id])
+    await tamper(t.url, [`update events set ${change} where id = $1`, [rows[0]?.id]])
+
+    const results = await verifyNow(t.url)
+
+    expect(kindsOf(results)).toEqual(['reactions/event_changed'])
+    expect(found(results, 'event_changed')).toMatchObject({ row: { event_id: Number(rows[0]?.id) }, count: 1 })
+  })
+
   test('is found with --since when the job changed since, and when the check was stopped in the middle', async () => {
     const { id } = await aJob(t.ledger, 'cancelled', { payload: { n: 1 } })
     await tamper(t.url, [`update jobs set payload = '{}' where id = $1`, [id]])
