@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 const shared = { globalSetup: ['test/support/global-setup.ts'], testTimeout: 30_000, hookTimeout: 60_000, teardownTimeout: 20_000 }
 
-/** `core` runs once; `redis` and `postgres` run the integration, crash and browser tests on that queue backend. */
+/** `core` runs once; `redis` and `postgres` run the integration, crash and board tests on that queue backend. The console reads the ledger alone: its pages are opened once. */
 export default defineConfig({
   test: {
     globalSetup: shared.globalSetup,
@@ -22,6 +22,7 @@ export default defineConfig({
         test: {
           name: 'postgres',
           include: ['test/{integration,crash,browser}/**/*.test.ts'],
+          exclude: ['test/browser/console.test.ts'],
           env: { TEST_QUEUE_BACKEND: 'postgres' },
           ...shared,
           globalSetup: [],

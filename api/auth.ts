@@ -40,7 +40,7 @@ export class Authenticator {
   /** @throws AGENTBUS_UNAUTHORIZED, AGENTBUS_TOO_MANY_REQUESTS (with retry_after in seconds). A right token always works. */
   async caller(request: Request, options: { readonly allowBasic: boolean } = { allowBasic: false }): Promise<Caller> {
     const token = tokenOf(request, options)
-    const caller = token === undefined ? undefined : await this.#ledger.authenticate(token)
+    const caller = token === undefined ? undefined : await this.#ledger.tokens.authenticate(token)
     if (caller !== undefined) return caller
     // Asking without any token is what browsers do first; it guesses nothing, so that it takes more of it to be held up.
     const waitSeconds = (token === undefined ? this.#missing : this.#wrong).fail(this.#clients.of(request))

@@ -35,9 +35,12 @@ function isPatient(query: unknown): boolean {
   return asObject(query)['wait'] !== undefined
 }
 
-/** Who read what is part of the story of an agent. It is written down later; nobody waits for it. */
+/**
+ * Who read what is part of the story of an agent. It is written down later; nobody waits for it. Which job was read is said of
+ * the routes that answer with that job: a filter may name one that is not there, and stands in the target.
+ */
 function noteRead(ledger: Ledger, route: Route, caller: Caller, target: Record<string, unknown>, status: number): void {
-  const jobId = route.path.startsWith('/v1/jobs/{id}') ? target['id'] : target['job_id']
+  const jobId = route.path.startsWith('/v1/jobs/{id}') ? target['id'] : undefined
   ledger.accesses.note({ atMs: ledger.nowMs(), caller, route: route.path, target, jobId: typeof jobId === 'string' ? jobId : undefined, status })
 }
 

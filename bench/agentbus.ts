@@ -48,7 +48,7 @@ export async function startAgentbus(
       const gateway = { id: 'bench' as GatewayId, base_url: gatewayUrl, hook_path: '/hooks', token: 'env:BENCH_HOOK_TOKEN' }
       const agents = fleet.agents.map((id) => AgentConfig.parse({ id, gateway: 'bench', concurrency }))
       await ledger.applyFleet(OPERATOR, { version: 1, gateways: [gateway], agents, ...(subscriptions === undefined ? {} : { subscriptions }) }, { dryRun: false, prune: false })
-      token = (await ledger.createToken(OPERATOR, { name: 'bench', role: 'operator' })).token
+      token = (await ledger.tokens.create(OPERATOR, { name: 'bench', role: 'operator' })).token
     },
   })
   const setPaused = async (paused: boolean): Promise<void> => {

@@ -74,7 +74,7 @@ const cases: [string, () => Promise<unknown>][] = [
   ['health 6h', () => ledger.console.health({ fromMs: now - 6 * H, toMs: now, columns: 48 })],
   ['health 24h', () => ledger.console.health({ fromMs: now - 24 * H, toMs: now, columns: 48 })],
   ['blocked', () => ledger.listBlocked({ limit: 25 })],
-  ['approvals', () => ledger.listApprovals({ limit: 25 })],
+  ['approvals', () => ledger.console.approvals({ limit: 25 })],
   ['events', () => ledger.listEvents({ order: 'desc', limit: 100 })],
   ['events topic', () => ledger.listEvents({ order: 'desc', limit: 100, topic: 'a.*' })],
   ['eventsAfter', () => ledger.console.eventsAfter('990000', 300)],

@@ -293,7 +293,7 @@ async function explainAll(ledger: Ledger, database: Database): Promise<Explained
     await explain(database, 'read an inbox', () => ledger.inbox.read(OPERATOR, ReadInboxBody.parse({ agent: 'agent-0' }))),
     await explain(database, 'list an inbox', () => ledger.listInbox({ agent: 'agent-0' as AgentId, limit: 50 })),
     await explain(database, 'list findings of an inbox', () => ledger.listFindings({ agent: 'agent-0' as AgentId, limit: 50 })),
-    await explain(database, 'look for overdue results', () => ledger.keepInbox(100)),
+    await explain(database, 'look for overdue results', () => ledger.upkeep.keepInbox(100)),
   ]
 }
 

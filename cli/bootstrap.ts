@@ -72,6 +72,6 @@ export async function operatorToken(ledger: Ledger, dataDir: string): Promise<st
   if (known === undefined) await writePrivate(file, `${token}\n`)
   const hash = createHash('sha256').update(token).digest()
   const { rows } = await ledger.db.execute(sql`select 1 from api_tokens where hash = ${hash}`)
-  if (rows.length === 0) await ledger.createToken(AT_START, { name: 'operator (first start)', role: 'operator', token })
+  if (rows.length === 0) await ledger.tokens.create(AT_START, { name: 'operator (first start)', role: 'operator', token })
   return token
 }

@@ -23,7 +23,7 @@ import { AttemptWatches } from '../processors/attempt-watches.js'
 import { HandOffs } from '../processors/hand-offs.js'
 import { Maintenance } from '../processors/maintenance.js'
 import { SlotKeeper } from '../processors/slot-keeper.js'
-import type { QueueBackend } from '../queues/backend.js'
+import { within, type QueueBackend } from '../queues/backend.js'
 import { createPostgresBackend } from '../queues/postgres-backend.js'
 import { QueueRegistry } from '../queues/queue-registry.js'
 import { Reconciler } from '../queues/reconciler.js'
@@ -60,12 +60,16 @@ export interface Bus {
   stop(): Promise<void>
 }
 
+/** A part that waits for a store that is away must not keep the others from saying that the process has stopped. */
+const STOP_MS = 8_000
+
 /** Builds one process's object graph on stores that are probed and migrated, and starts it. The stores outlive it. */
 export async function startBus(options: BusOptions): Promise<Bus> {
   const { settings, stores, log } = options
   const undo: (() => Promise<unknown>)[] = []
   const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => log.warn({ event: 'stop.failed', err: messageOf(error) }, 'a part did not stop cleanly'))
+    for (const step of undo.splice(0).reverse())
+      await within(STOP_MS, 'stop', step()).catch((error: unknown) => log.warn({ event: 'stop.failed', err: messageOf(error) }, 'a part did not stop cleanly'))
   }
   try {
     const bus = await assemble(options, undo, stop)
@@ -95,7 +99,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
     render: (job, attempt, target) => renderPrompt(ledger, prompts, where.apiUrl, { job, attempt, target }),
     onError: (error, what) => log.error({ event: 'ledger.row_lost', what, err: messageOf(error) }, 'a row beside a request could not be written'),
   })
-  await assertSameSecret(ledger.db, ledger.attemptTokens)
+  await assertSameSecret(ledger.db, ledger.tokens.attempts)
   const hints = new HintRelay({ bus: ledger.hints, url: stores.databaseUrl, windowMs: 3, onError: (error) => reportError(error, 'hints') })
   await hints.start()
   undo.push(() => hints.stop())
@@ -161,7 +165,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
 type RenderInput = { readonly [K in 'job' | 'attempt' | 'target']: Parameters<LeaseRequest['render']>[{ job: 0; attempt: 1; target: 2 }[K]] }
 
 function renderPrompt(ledger: Ledger, prompts: HookPrompts, apiUrl: string, { job, attempt, target }: RenderInput): RenderedPrompt {
-  const token = ledger.attemptTokens.issue(attempt.id)
+  const token = ledger.tokens.attempts.issue(attempt.id)
   const message = renderJobMessage({
     job: { ...job, target_agent: target.agentId },
     attempt: { id: attempt.id, attempt_no: attempt.attemptNo, max: job.max_attempts },

@@ -26,9 +26,18 @@ export interface ExportFlags {
 /** The script that goes with each bundle. */
 const SCRIPT = 'verify-bundle.mjs'
 
+function orderedRange(range: { readonly from: string | undefined; readonly to: string | undefined }): typeof range {
+  if (range.from !== undefined && range.to !== undefined && Date.parse(range.from) > Date.parse(range.to))
+    throw new CliError('--from is later than --to: there is nothing in between.', EXIT.usage)
+  return range
+}
+
 /** `agentbus audit export`: writes a folder that can be checked with Node alone. */
 export async function exportAudit(io: ServerIo, flags: ExportFlags): Promise<void> {
-  const range = { from: flags.from === undefined ? undefined : timeOption('--from', flags.from), to: flags.to === undefined ? undefined : timeOption('--to', flags.to) }
+  const range = orderedRange({
+    from: flags.from === undefined ? undefined : timeOption('--from', flags.from),
+    to: flags.to === undefined ? undefined : timeOption('--to', flags.to),
+  })
   const settings = loadSettings(io.env)
   const signer = settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, io.env))
   const { databaseUrl } = await lookAtStores(settings)

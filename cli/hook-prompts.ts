@@ -6,8 +6,16 @@ import type { Ledger } from '../ledger/ledger.js'
 import type { AttemptRow } from '../ledger/rows.js'
 import { joinBodyOf, type HookBodies } from '../openclaw/render-hook.js'
 
-/** Stands in the stored prompt where the attempt's token was. It cannot occur in a token or in rendered text by chance. */
+/** Stands in the stored prompt where the attempt's token was. */
 export const TOKEN_PLACE = '{{agentbus:attempt-token}}'
+
+/**
+ * A stored prompt with the token put back, at the first place alone: the token stands once, in the bus's own words, before
+ * anything that somebody else wrote. Whoever writes the mark into a payload gets it back as it is.
+ */
+export function withToken(storedBody: string, token: string): string {
+  return storedBody.replace(TOKEN_PLACE, () => token)
+}
 
 /** Prompts rendered by this process and not yet posted. The ledger has them all; this only saves reading one back. */
 const RECENT = 1_000
@@ -42,7 +50,7 @@ export class HookPrompts {
  */
 export async function exactPrompt(ledger: Ledger, attemptId: AttemptId): Promise<{ hash: string; body: string; bytes: number }> {
   const stored = await ledger.getPrompt(attemptId)
-  const body = stored.body.replaceAll(TOKEN_PLACE, ledger.attemptTokens.issue(attemptId))
+  const body = withToken(stored.body, ledger.tokens.attempts.issue(attemptId))
   if (sha256(body) !== stored.hash) {
     throw new AgentbusError('AGENTBUS_INTERNAL', `The stored prompt of attempt ${attemptId} does not have its recorded hash ${stored.hash}.`, { attempt_id: attemptId })
   }

@@ -1,6 +1,9 @@
 /** Signals this close together are one press of Ctrl-C: npm passes on what the terminal has sent to the whole group already. */
 const SAME_PRESS_MS = 500
 
+/** Before a supervisor loses patience (systemd's unit has 30 s): what does not end by then waits for a store that is away. */
+const LAST_MS = 28_000
+
 /**
  * Resolves at the first SIGINT or SIGTERM. A later one ends the process at once: whoever presses Ctrl-C twice means it,
  * and everything acknowledged is in the ledger already.
@@ -14,6 +17,7 @@ export function untilStopped(): { readonly requested: Promise<NodeJS.Signals> } 
         if (firstMs === undefined) {
           firstMs = nowMs
           resolve(signal)
+          setTimeout(() => process.exit(), LAST_MS).unref()
         } else if (nowMs - firstMs > SAME_PRESS_MS) {
           process.exit(130)
         }

@@ -4,7 +4,7 @@ import { AttemptTokens, knowsSecret } from '../ledger/tokens.js'
 import { openReader } from '../ledger/verify/reader.js'
 import type { CheckResult } from '../ledger/verify/report.js'
 import { verifyLedger } from '../ledger/verify/verify.js'
-import { TOKEN_PLACE } from './hook-prompts.js'
+import { withToken } from './hook-prompts.js'
 
 const GRACE_SECONDS = 120
 
@@ -27,13 +27,14 @@ export async function verifyRestored(request: {
     const tokens = request.secret === undefined ? undefined : new AttemptTokens(request.secret)
     const known = tokens !== undefined && (await knowsSecret(reader.db, tokens)) ? tokens : undefined
     const madeMs = Date.parse(request.madeAt)
+    const ageSeconds = Math.max(0, Math.ceil((systemClock.nowMs() - madeMs) / 1_000))
     return await verifyLedger({
       reader,
       since: undefined,
-      graceSeconds: GRACE_SECONDS + Math.max(0, Math.ceil((systemClock.nowMs() - madeMs) / 1_000)),
-      outboxSeconds: GRACE_SECONDS,
+      graceSeconds: GRACE_SECONDS + ageSeconds,
+      outboxSeconds: GRACE_SECONDS + ageSeconds,
       nowMs: madeMs,
-      exactBody: known === undefined ? undefined : (body, attemptId) => body.replaceAll(TOKEN_PLACE, known.issue(attemptId)),
+      exactBody: known === undefined ? undefined : (body, attemptId) => withToken(body, known.issue(attemptId)),
       keys: request.keys,
       anchors: [],
       newestKept: request.newestKept,

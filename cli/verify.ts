@@ -9,7 +9,7 @@ import type { Anchor } from '../ledger/verify/checkpoints.js'
 import { inputsOf } from '../ledger/verify/verify-state.js'
 import { nameOf, verifyLedger, type VerifyOptions } from '../ledger/verify/verify.js'
 import { EXIT } from './exit-codes.js'
-import { TOKEN_PLACE } from './hook-prompts.js'
+import { withToken } from './hook-prompts.js'
 import { CliError } from './io.js'
 import { jsonText, oneLine } from './printable.js'
 import { publicKeys } from './public-keys.js'
@@ -40,24 +40,31 @@ const OUTBOX_SECONDS = 60
 export async function verify(io: ServerIo, flags: VerifyFlags): Promise<void> {
   const since = flags.since === undefined ? undefined : timeOption('--since', flags.since)
   const settings = loadSettings(io.env)
-  const results = await carriedOut(io, settings, flags, since).catch((error: unknown) => {
-    throw error instanceof CliError ? error : new CliError(`The ledger could not be checked: ${oneLine(messageOf(error))}`, EXIT.unchecked)
+  const soFar: CheckResult[] = []
+  let stopped = ''
+  const results = await carriedOut(io, settings, flags, since, soFar).catch((error: unknown) => {
+    if (error instanceof CliError) throw error
+    stopped = `The ledger could not be checked to the end: ${oneLine(messageOf(error))}`
+    // What was found stays found, whatever stopped the rest.
+    if (!soFar.some(({ verdict }) => verdict === 'violated')) throw new CliError(stopped, EXIT.unchecked)
+    return soFar
   })
   const violated = results.filter(({ verdict }) => verdict === 'violated')
   const unchecked = results.filter(({ verdict }) => verdict === 'unchecked')
   if (flags.json === true)
     io.stdout.write(`${jsonText({ verdict: violated.length > 0 ? 'violated' : unchecked.length > 0 ? 'unchecked' : 'ok', since: since ?? null, checks: results })}\n`)
-  if (violated.length > 0) throw new CliError(`The ledger does not hold: ${violated.map(({ check }) => check).join(', ')}.`, EXIT.violated)
+  if (violated.length > 0) throw new CliError(`The ledger does not hold: ${violated.map(({ check }) => check).join(', ')}.${stopped === '' ? '' : ` ${stopped}`}`, EXIT.violated)
   if (unchecked.length > 0) throw new CliError(`Not everything could be checked: ${unchecked.map(({ check }) => check).join(', ')}.`, EXIT.unchecked)
 }
 
-async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, since: string | undefined): Promise<readonly CheckResult[]> {
+async function carriedOut(io: ServerIo, settings: Settings, flags: VerifyFlags, since: string | undefined, soFar: CheckResult[]): Promise<readonly CheckResult[]> {
   const anchors = (flags.anchor ?? []).map(anchorOf)
   const keys = await publicKeys(settings, io.env, flags.publicKey)
   const stores = await lookAtStores(settings)
   await requireMigrated(stores.databaseUrl)
   const reader = await openReader(stores.databaseUrl)
   const onResult = (result: CheckResult): void => {
+    soFar.push(result)
     if (flags.json !== true) io.stdout.write(resultLines(result))
   }
   try {
@@ -95,7 +102,7 @@ async function bodiesWith(stores: LookedAt, reader: Reader): Promise<VerifyOptio
   if (stores.secret === undefined) return undefined
   const tokens = new AttemptTokens(stores.secret)
   if (!(await knowsSecret(reader.db, tokens))) return undefined
-  return (body, attemptId) => body.replaceAll(TOKEN_PLACE, tokens.issue(attemptId))
+  return (body, attemptId) => withToken(body, tokens.issue(attemptId))
 }
 
 function anchorOf(text: string): Anchor {

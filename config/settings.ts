@@ -118,9 +118,14 @@ export const SETTINGS = {
     env: 'DEFAULT_AGENT_CONCURRENCY',
     fallback: '1',
     schema: whole(1, 1000),
-    help: 'How many runs of one agent may be open at once, when its definition does not say.',
+    help: 'Runs at once of each agent that a first start without a fleet file makes. An agent of a fleet file has its own `concurrency` (default 1).',
   }),
-  leaseSeconds: withDefault({ env: 'LEASE_SECONDS', fallback: '600', schema: whole(5, 86_400), help: 'How long an attempt holds its job without a renewal.' }),
+  leaseSeconds: withDefault({
+    env: 'LEASE_SECONDS',
+    fallback: '600',
+    schema: whole(5, 86_400),
+    help: 'How long an attempt of an agent that a first start without a fleet file makes holds its job without a renewal. An agent of a fleet file has its own `lease_seconds` (default 600).',
+  }),
   retrySeconds: withDefault({ env: 'RETRY_SECONDS', fallback: '60', schema: whole(1, 86_400), help: 'Wait before the second attempt; it doubles with each further one.' }),
   completionGraceMs: withDefault({
     env: 'AGENTBUS_COMPLETION_GRACE_MS',
@@ -148,12 +153,17 @@ export const SETTINGS = {
   }),
   relayPollMs: withDefault({ env: 'AGENTBUS_RELAY_POLL_MS', fallback: '500', schema: whole(20, 60_000), help: 'How often the relay looks for outbox rows whose hint was lost.' }),
   sweepSeconds: withDefault({ env: 'AGENTBUS_SWEEP_SECONDS', fallback: '30', schema: whole(1, 3600), help: 'How often ledger and queues are compared.' }),
-  probeSeconds: withDefault({ env: 'AGENTBUS_PROBE_SECONDS', fallback: '5', schema: whole(1, 3600), help: 'How often a gateway that is down is asked whether it is back.' }),
+  probeSeconds: withDefault({
+    env: 'AGENTBUS_PROBE_SECONDS',
+    fallback: '5',
+    schema: whole(1, 3600),
+    help: 'How often a gateway that counts as up is asked whether it is ready. One that counts as down is asked every second, after a first wait of 1 s, or of up to 60 s when it keeps going down without a run in between.',
+  }),
   breakerFailures: withDefault({
     env: 'AGENTBUS_BREAKER_FAILURES',
     fallback: '3',
     schema: whole(1, 1000),
-    help: 'Deliveries refused in a row after which a gateway counts as down.',
+    help: 'Undelivered or unclear posts and failed probes in a row after which a gateway counts as down. A refusal does not count.',
   }),
   slotHorizonSeconds: withDefault({
     env: 'AGENTBUS_SLOT_HORIZON_SECONDS',

@@ -11,7 +11,7 @@ export const CONTROL_SCOPES = ['everything', 'lane', 'gateway', 'agent', 'order'
 export const ControlScope = z.enum(CONTROL_SCOPES)
 export type ControlScope = z.infer<typeof ControlScope>
 
-/** pause: nothing new starts. drain: the same for an agent, and it is told when nothing runs any more. freeze: promotions or conversions are refused. */
+/** pause: nothing new starts. drain: the same for an agent, and it is told when nothing runs any more. freeze: whatever promotes or converts asks first, and is refused. */
 export const CONTROL_ACTIONS = ['pause', 'drain', 'freeze'] as const
 export const ControlAction = z.enum(CONTROL_ACTIONS)
 export type ControlAction = z.infer<typeof ControlAction>

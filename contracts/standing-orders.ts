@@ -210,7 +210,7 @@ export type AccountabilityLine = z.infer<typeof AccountabilityLine>
 export const ListSlotsQuery = z
   .strictObject({
     /** `agent/name`. */
-    order: z.string().max(200).optional(),
+    order: storableText({ max: 200 }).optional(),
     agent: AgentId.optional(),
     status: SlotStatus.optional(),
     from: Time.optional(),

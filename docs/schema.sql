@@ -933,9 +933,11 @@ CREATE INDEX alert_silences_until_idx ON public.alert_silences USING btree (rule
 CREATE UNIQUE INDEX alerts_one_open_idx ON public.alerts USING btree (rule, subject) WHERE (status = 'open'::alert_status);
 CREATE INDEX alerts_rule_idx ON public.alerts USING btree (rule, id DESC NULLS LAST);
 CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
+CREATE INDEX approval_transitions_actor_idx ON public.approval_transitions USING btree (actor, at);
 CREATE INDEX approvals_expiry_idx ON public.approvals USING btree (expires_at) WHERE ((status = 'pending'::approval_status) AND (expires_at IS NOT NULL));
 CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX approvals_open_idx ON public.approvals USING btree (id DESC NULLS LAST) WHERE (status = 'pending'::approval_status);
+CREATE INDEX approvals_workflow_run_idx ON public.approvals USING btree (workflow_run_id) WHERE (workflow_run_id IS NOT NULL);
 CREATE UNIQUE INDEX control_changes_id_idx ON public.control_changes USING btree (id);
 CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
@@ -1003,6 +1005,7 @@ CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id)
 CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
+CREATE INDEX project_log_agent_idx ON public.project_log USING btree (agent_id, at) WHERE (agent_id IS NOT NULL);
 CREATE INDEX project_log_project_idx ON public.project_log USING btree (namespace, project, id DESC NULLS LAST);
 CREATE INDEX prompts_pruned_idx ON public.prompts USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
 CREATE INDEX rate_buckets_filled_idx ON public.rate_buckets USING btree (filled_at);
@@ -1236,6 +1239,7 @@ AS $function$
 declare
   prior record;
 begin
+  new.xact := pg_current_xact_id();
   if new.seq = 1 then
     new.prev_hash := sha256(convert_to(new.job_id::text, 'UTF8'));
   else

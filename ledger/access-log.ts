@@ -39,34 +39,35 @@ export class AccessLog {
     if (this.#stopped) return
     if (this.#waiting.length >= MOST) this.#lost += 1
     else this.#waiting.push(access)
-    this.#timer ??= setTimeout(() => void this.flush(), this.#waiting.length >= BATCH ? 0 : FLUSH_MS)
+    if (this.#writing === undefined) this.#timer ??= setTimeout(() => void this.flush(), this.#waiting.length >= BATCH ? 0 : FLUSH_MS)
   }
 
-  /** Writes what waits. */
-  async flush(): Promise<void> {
+  /** Writes what waits. One at a time: who comes while it is written waits for that, and it takes what has come meanwhile along. */
+  flush(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    await this.#writing
-    this.#writing = this.#write().finally(() => {
-      this.#writing = undefined
-    })
-    await this.#writing
+    if (this.#writing !== undefined) return this.#writing
+    if (this.#waiting.length === 0) return Promise.resolve()
+    this.#writing = this.#write()
+    return this.#writing
   }
 
   async #write(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting.slice(0, BATCH)
-      // What is lost while this is written is for the next row.
-      const lost = this.#lost
-      try {
+    try {
+      while (this.#waiting.length > 0) {
+        const batch = this.#waiting.slice(0, BATCH)
+        // What is lost while this is written is for the next row.
+        const lost = this.#lost
         await this.#insert(batch, lost)
-      } catch (error) {
-        this.#onError(error)
-        this.#timer ??= this.#stopped ? undefined : setTimeout(() => void this.flush(), FLUSH_MS)
-        return
+        this.#waiting = this.#waiting.slice(batch.length)
+        this.#lost -= lost
       }
-      this.#waiting = this.#waiting.slice(batch.length)
-      this.#lost -= lost
+    } catch (error) {
+      this.#onError(error)
+      this.#timer ??= this.#stopped ? undefined : setTimeout(() => void this.flush(), FLUSH_MS)
+    } finally {
+      // In the same turn as the last look at what waits: who comes next begins anew.
+      this.#writing = undefined
     }
   }
 

@@ -15,16 +15,32 @@ interface Version {
 /** Steps of the recount between which other work of the process gets its turn. */
 const STEPS_PER_TURN = 2_000
 
+/** An order's line, and by which slots rows and definitions differ, as times in milliseconds. */
+export interface SlotCount {
+  readonly line: AccountabilityLine
+  /** Called for by the definition in force then, and no row. */
+  readonly missing: readonly number[]
+  /** A row, and no definition in force then called for it. */
+  readonly uncalled: readonly number[]
+}
+
 /**
  * One line per order over a window: every slot is in exactly one count. The slots are counted twice, from the rows and,
  * apart from them, from the definitions that were in force; what the second finds and the first lacks is `unaccounted`.
  */
 export async function accountability(db: Db, query: AccountabilityQuery, nowMs: number): Promise<{ from: string; to: string; lines: AccountabilityLine[] }> {
+  const { counts, ...window } = await countSlots(db, query, nowMs)
+  return { ...window, lines: counts.map(({ line }) => line) }
+}
+
+/** The same, with what differs: slot by slot, so that one too many does not make up for one that is missing. */
+export async function countSlots(db: Db, query: AccountabilityQuery, nowMs: number): Promise<{ from: string; to: string; counts: SlotCount[] }> {
   const fromMs = Date.parse(query.from)
   const toMs = Math.min(query.to === undefined ? nowMs : Date.parse(query.to), nowMs)
   const versions = await versionsOf(db, query.agent)
   const { rows } = await db.execute(sql`
     select o.id, o.agent_id, o.name,
+      coalesce(array_agg(round(extract(epoch from r.slot_at) * 1000)::float8) filter (where r.id is not null), '{}') as slots,
       count(r.id)::int as expected,
       (count(r.id) filter (where r.status = 'expected'))::int as pending,
       (count(r.id) filter (where r.status = 'started'))::int as running,
@@ -39,19 +55,20 @@ export async function accountability(db: Db, query: AccountabilityQuery, nowMs: 
       left join standing_order_runs r on r.order_id = o.id and r.slot_at >= ${instantOf(fromMs)}::timestamptz and r.slot_at < ${instantOf(toMs)}::timestamptz
     where ${query.agent ?? null}::text is null or o.agent_id = ${query.agent ?? null}
     group by o.id order by o.agent_id, o.name`)
-  const lines: AccountabilityLine[] = []
+  const counts: SlotCount[] = []
   const turn = { steps: 0 }
-  for (const { id, agent_id, name, ...counts } of rows) {
-    const due = await recount(versions.get(String(id)) ?? [], fromMs, toMs, turn)
-    const line = counts as unknown as Omit<AccountabilityLine, 'order' | 'agent_id' | 'unaccounted'>
-    lines.push({
-      order: orderKey({ agent: String(agent_id), name: String(name) }),
-      agent_id: agent_id as AgentId,
-      ...line,
-      unaccounted: Math.max(0, due - line.expected),
+  for (const { id, agent_id, name, slots, ...numbers } of rows) {
+    const uncalled = new Set(slots as number[])
+    const missing: number[] = []
+    for await (const dueMs of dueTimes(versions.get(String(id)) ?? [], fromMs, toMs, turn)) if (!uncalled.delete(dueMs)) missing.push(dueMs)
+    const line = numbers as unknown as Omit<AccountabilityLine, 'order' | 'agent_id' | 'unaccounted'>
+    counts.push({
+      line: { order: orderKey({ agent: String(agent_id), name: String(name) }), agent_id: agent_id as AgentId, ...line, unaccounted: missing.length },
+      missing,
+      uncalled: [...uncalled].sort((one, other) => one - other),
     })
   }
-  return { from: instantOf(fromMs), to: instantOf(toMs), lines }
+  return { from: instantOf(fromMs), to: instantOf(toMs), counts }
 }
 
 async function versionsOf(db: Db, agent: string | undefined): Promise<Map<string, Version[]>> {
@@ -76,19 +93,17 @@ async function versionsOf(db: Db, agent: string | undefined): Promise<Map<string
   return byOrder
 }
 
-/** How many slots the versions call for in [fromMs, toMs): each is in force after its own start and up to the next one's. */
-async function recount(versions: readonly Version[], fromMs: number, toMs: number, turn: { steps: number }): Promise<number> {
-  let due = 0
+/** When the versions call for slots in [fromMs, toMs): each is in force after its own start and up to the next one's. */
+async function* dueTimes(versions: readonly Version[], fromMs: number, toMs: number, turn: { steps: number }): AsyncGenerator<number> {
   for (const version of versions) {
     if (!version.enabled || version.untilMs < fromMs || version.fromMs >= toMs) continue
     const schedule = scheduleOf(version.definition)
     let at = nextSlot(schedule, Math.max(version.fromMs, fromMs - 1))
     while (at !== undefined && at < toMs && at <= version.untilMs) {
-      due += 1
+      yield at
       turn.steps += 1
       if (turn.steps % STEPS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
       at = nextSlot(schedule, at)
     }
   }
-  return due
 }

@@ -165,6 +165,8 @@ export function constraintOf(error: unknown): string | undefined {
 function whatToTell(error: unknown): unknown {
   if (error instanceof AgentbusError) return error
   if (isAway(error)) return new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.', {}, { cause: error })
+  // U+0000 in a filter or a cursor: no text that is stored can hold it, so nothing would be found.
+  if (sqlStateOf(error) === '22021') return new AgentbusError('AGENTBUS_UNSTORABLE_TEXT', 'A text contains U+0000 or is not valid UTF-8.', {}, { cause: error })
   if (TOO_SLOW.has(sqlStateOf(error) ?? '')) return new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger did not get to it in time; it has undone this.', {}, { cause: error })
   return error
 }

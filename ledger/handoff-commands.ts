@@ -100,7 +100,7 @@ export class HandoffCommands {
       })
       return { job: jobView(moved) }
     }
-    return asCaller(this.#deps, context, LEAVES_A_ROW, work, { jobId: id })
+    return asCaller(this.#deps, context, LEAVES_A_ROW, work, { about: { jobId: id } })
   }
 }
 

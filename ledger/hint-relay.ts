@@ -81,6 +81,8 @@ export class HintRelay {
     client.on('notification', (message) => this.#receive(message.payload))
     try {
       await client.connect()
+      // It was stopped meanwhile: nobody would ever end this one.
+      if (this.#stopped) return await client.end()
       await client.query(`listen ${CHANNEL}`)
       this.#client = client
       // What was said while nobody listened may have been missed.

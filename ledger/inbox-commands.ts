@@ -18,11 +18,11 @@ export class InboxCommands {
     this.#deps = deps
   }
 
-  /** Files a finding, always in the caller's own name. */
+  /** Files a finding, always in the caller's own name. @throws AGENTBUS_LIMIT_REACHED, with a row */
   async file(context: CommandContext, body: FileFindingBody): Promise<FiledView & { created: boolean; replayed?: boolean }> {
     const { caller } = context
     const own = await this.#agentOf(caller, body.source_agent, 'file findings as')
-    return this.#as(context, (tx, by) => fileFinding(tx, own === undefined ? body : { ...body, source_agent: own }, by))
+    return this.#as(context, (tx, by) => fileFinding(tx, own === undefined ? body : { ...body, source_agent: own }, by), body)
   }
 
   /** Takes what is open in an inbox. @returns the messages, worst first; each is held by one reader at a time */
@@ -51,8 +51,8 @@ export class InboxCommands {
     })
   }
 
-  #as<T extends Record<string, unknown>>(context: CommandContext, work: (tx: Tx, by: CallerRun) => Promise<T>): Promise<T & { replayed?: boolean }> {
-    return asCaller(this.#deps, context, LEAVES_A_ROW, work)
+  #as<T extends Record<string, unknown>>(context: CommandContext, work: (tx: Tx, by: CallerRun) => Promise<T>, sent?: unknown): Promise<T & { replayed?: boolean }> {
+    return asCaller(this.#deps, context, LEAVES_A_ROW, work, { sent })
   }
 
   /** The agent the caller speaks for; undefined for an operator, who speaks for anybody. */
@@ -74,4 +74,4 @@ export class InboxCommands {
   }
 }
 
-const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_NOT_YOUR_MESSAGE'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_NOT_YOUR_MESSAGE', 'AGENTBUS_LIMIT_REACHED'])

@@ -33,7 +33,7 @@ import { onceOnly } from './idempotency.js'
 import { limitsOf, type Limits } from './limits.js'
 import { itemOf, type Publisher } from './outbox.js'
 import { buryJob, cancelJob, forceDead, promoteJob, retryJob } from './operate-job.js'
-import { limitsRates, takeFromRates } from './rate-limits.js'
+import type { Rates } from './rate-limits.js'
 import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
 import { lockJob, move, note, type LockedJob } from './transition.js'
 
@@ -47,6 +47,7 @@ export interface CommandDeps {
   readonly publisher: () => Publisher | undefined
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly limits: Limits
+  readonly rates: Rates
   /** Reads outside a transaction. @throws AGENTBUS_UNAVAILABLE when the ledger is away or too slow */
   readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   readonly nowMs: () => number
@@ -73,7 +74,7 @@ export class JobCommands {
     const named = await this.#inOwnName(context.caller, body)
     await this.#mayComeFrom(context.caller, named.parent_job_id)
     return this.#withRow(context.caller, {}, async () => {
-      await this.#rate(context.caller, [named])
+      await this.#deps.rates.takeJobs(context.caller, [named])
       return this.#create(context, named)
     })
   }
@@ -101,7 +102,7 @@ export class JobCommands {
   async createBatch(context: CommandContext, body: CreateBatchBody): Promise<{ items: { job: JobView; created: boolean }[]; replayed?: boolean }> {
     const named = await this.#allInOwnName(context.caller, body.jobs)
     return this.#withRow(context.caller, {}, async () => {
-      await this.#rate(context.caller, named)
+      await this.#deps.rates.takeJobs(context.caller, named)
       return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
           const made = await createMany(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
@@ -116,7 +117,7 @@ export class JobCommands {
   async createGraph(context: CommandContext, body: CreateGraphBody): Promise<{ items: { key: string; job: JobView; created: boolean }[]; replayed?: boolean }> {
     const named = await this.#allInOwnName(context.caller, body.jobs)
     return this.#withRow(context.caller, {}, async () => {
-      await this.#rate(context.caller, named)
+      await this.#deps.rates.takeJobs(context.caller, named)
       return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
           const made = await createGraph(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
@@ -130,18 +131,21 @@ export class JobCommands {
   /**
    * Appends a fact, or answers the one with its dedupe key. In the same transaction those who wait for it wake, and subscriptions react.
    * Agents always emit in their own name, and name only a job as its source that they may read.
-   * @throws AGENTBUS_FORBIDDEN, with a row, AGENTBUS_JOB_NOT_FOUND for an unknown source_job_id, AGENTBUS_IDEMPOTENCY_MISMATCH
+   * @throws AGENTBUS_FORBIDDEN and AGENTBUS_LIMIT_REACHED, with a row, AGENTBUS_JOB_NOT_FOUND for an unknown source_job_id, AGENTBUS_IDEMPOTENCY_MISMATCH
    */
   async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
     const named = await this.#inOwnName(context.caller, body)
     await this.#mayComeFrom(context.caller, named.source_job_id)
-    return this.#deps.run((tx) =>
-      onceOnly(tx, context, async () => {
-        if (named.source_job_id !== undefined) await this.#mustExist(tx, named.source_job_id)
-        const { event, created } = await emitEvent(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
-        return { event: eventView(event), created }
-      }),
-    )
+    return this.#withRow(context.caller, {}, async () => {
+      await this.#deps.rates.takeBytes(context.caller, named)
+      return this.#deps.run((tx) =>
+        onceOnly(tx, context, async () => {
+          if (named.source_job_id !== undefined) await this.#mustExist(tx, named.source_job_id)
+          const { event, created } = await emitEvent(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+          return { event: eventView(event), created }
+        }),
+      )
+    })
   }
 
   /**
@@ -174,7 +178,7 @@ export class JobCommands {
   async finishStandingOrder(context: CommandContext, id: JobId, body: FinishStandingOrderBody): Promise<JobView> {
     const request = await this.#closeRequest(context, id, 'finish-standing-order')
     return this.#withRow(context.caller, { jobId: id }, async () => {
-      await this.#rate(context.caller, body.follow_ups)
+      await this.#deps.rates.takeJobs(context.caller, body.follow_ups)
       return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView))))
     })
   }
@@ -187,8 +191,9 @@ export class JobCommands {
     })
   }
 
-  /** Appends a progress note to the history. */
+  /** Appends a progress note to the history. @throws AGENTBUS_LIMIT_REACHED, with a row */
   async progress(context: CommandContext, id: JobId, body: ProgressBody): Promise<JobView> {
+    await this.#withRow(context.caller, { jobId: id }, () => this.#deps.rates.takeBytes(context.caller, body))
     return this.#fenced(context, id, 'progress', async (tx, job) => {
       const noted = await note(tx, job, { reason: 'progress', actor: actorOf(context.caller), note: body.note, details: body.details })
       return jobView(noted)
@@ -257,18 +262,9 @@ export class JobCommands {
       return jobView(closed)
     }
     return this.#withRow(context.caller, { jobId: id }, async () => {
-      await this.#rate(context.caller, closing.body.follow_ups)
+      await this.#deps.rates.takeJobs(context.caller, closing.body.follow_ups)
       return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
     })
-  }
-
-  /** What a caller sends counts before it is looked at any further. @throws AGENTBUS_LIMIT_REACHED */
-  async #rate(caller: Caller, jobs: readonly unknown[]): Promise<void> {
-    if (jobs.length === 0) return
-    const config = await this.#deps.read((db) => this.#deps.limits.config(db))
-    if (!limitsRates(config)) return
-    const sent = { jobs: jobs.length, bytes: jobs.reduce((sum: number, job) => sum + Buffer.byteLength(JSON.stringify(job)), 0) }
-    await this.#deps.run((tx) => takeFromRates(tx, caller, config, sent))
   }
 
   /** What the ledger refuses leaves a row, whatever it came with. */

@@ -78,10 +78,7 @@ interface AgentFacts {
  */
 export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDecision> {
   const [found] = await readForLease(tx, [request.jobId], { lock: true })
-  if (found === undefined) {
-    await drop(tx, request, undefined, 'unknown_job', 'The queue held an entry for a job that the ledger does not know.')
-    return { kind: 'skip', code: 'unknown_job', job: undefined }
-  }
+  if (found === undefined) return notFound(tx, request)
   const { agent } = found
   const job = adoptLocked(found.job)
   if (job.generation !== request.generation) return skip(tx, request, job, 'stale_generation')
@@ -97,6 +94,15 @@ export async function leaseJob(tx: Tx, request: LeaseRequest): Promise<LeaseDeci
   }
   if (isBusy(agent)) return { kind: 'busy', retryInMs: 250, heldBy: await holdersOf(tx, agentOf(job)) }
   return start(tx, request, job, agent)
+}
+
+/** The job is not there, or its agent was taken from it at this moment: then it was published anew, or will be. */
+async function notFound(tx: Tx, request: LeaseRequest): Promise<LeaseDecision> {
+  const { rows } = await tx.execute(sql`select * from jobs where id = ${request.jobId}::uuid for update`)
+  const row = rows[0]
+  if (row !== undefined) return skip(tx, request, adoptLocked(row as JobRow), 'stale_generation')
+  await drop(tx, request, undefined, 'unknown_job', 'The queue held an entry for a job that the ledger does not know.')
+  return { kind: 'skip', code: 'unknown_job', job: undefined }
 }
 
 /** What a lease is decided from: the job, and how it stands with its agent and gateway. */

@@ -26,6 +26,8 @@ interface Room {
   left: number
   /** What `left` began with: 0 when the limit is near, and each job has to be counted. */
   readonly given: number
+  /** Given out in the last moments, maybe not yet committed, so that no count sees it. */
+  readonly outstanding: number
   readonly max: number
   readonly untilMs: number
 }
@@ -80,12 +82,13 @@ export class Limits {
     const known = this.#rooms.get(key)
     const isUsedUp = known !== undefined && known.given > 0 && known.left < measure.more
     if (known !== undefined && !isUsedUp && known.max === measure.max && this.#nowMs() < known.untilMs) return known
-    const share = Math.floor((measure.max - (await count(db, measure))) / SHARE)
+    const outstanding = isUsedUp ? known.outstanding + known.given - known.left : 0
+    const share = Math.floor((measure.max - (await count(db, measure)) - outstanding) / SHARE)
     const meanwhile = this.#rooms.get(key)
     // Others have counted at the same time: what they have taken since is missing in this count.
     if (meanwhile !== undefined && meanwhile !== known) return meanwhile
     const left = share < LEAST_LEFT ? 0 : share
-    const room = { left, given: left, max: measure.max, untilMs: this.#nowMs() + BELIEVED_MS }
+    const room = { left, given: left, outstanding, max: measure.max, untilMs: this.#nowMs() + BELIEVED_MS }
     if (this.#rooms.size >= MOST_KEYS) this.#rooms.clear()
     this.#rooms.set(key, room)
     return room

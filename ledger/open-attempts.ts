@@ -78,8 +78,6 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
         select id, last_seq, status, lane, target_agent, payload_hash, standing_order_run_id from jobs where id = w.job_id limit 1 for no key update) j
       where j.last_seq = w.last_seq and j.status = 'queued'
         and ${pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) })} is null
-    ), prompt as (
-      insert into prompts (hash, body, bytes) select distinct on (prompt_hash) prompt_hash, prompt_body, prompt_bytes from wanted on conflict do nothing
     ), opened as (
       insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, lease_owner, leased_until, deadline_at, prompt_hash,
         contract_version, payload_hash, gateway_booted_at)
@@ -89,6 +87,10 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
       from wanted w join held on held.job_id = w.job_id join gateways g on g.id = w.gateway_id
       on conflict (agent_id, slot) where finished_at is null do nothing
       returning *
+    ), prompt as (
+      -- Of what was opened alone: a text that nobody is sent would belong to no attempt, and retention would never find it.
+      insert into prompts (hash, body, bytes)
+      select distinct on (w.prompt_hash) w.prompt_hash, w.prompt_body, w.prompt_bytes from wanted w join opened on opened.id = w.id on conflict do nothing
     ), moved as (
       update jobs set status = 'leased', last_seq = jobs.last_seq + 1, updated_at = clock_timestamp(), held_reason = null, held_by = null, current_attempt_id = opened.id
       from opened where jobs.id = opened.job_id

@@ -1,11 +1,12 @@
 import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import type { AppendProjectLogBody, ProjectLogEntryView, ProjectName, ProjectStatusView, SetProjectStatusBody } from '../contracts/projects.js'
-import { asCaller, type CallerDeps } from './as-caller.js'
+import { asCaller, type CallerDeps, type CallerRun } from './as-caller.js'
 import type { Caller, CommandContext } from './caller.js'
+import type { Tx } from './database.js'
 import { requireRight } from './policies.js'
 import { appendProjectLog, writeProjectStatus } from './projects.js'
 
-const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_VERSION_MISMATCH'])
+const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set(['AGENTBUS_UNAUTHORIZED', 'AGENTBUS_FORBIDDEN', 'AGENTBUS_VERSION_MISMATCH', 'AGENTBUS_LIMIT_REACHED'])
 
 /** What is written about projects: everyone appends to the log, one role writes the status. An attempt may do what its agent may, as long as it is open. */
 export class ProjectCommands {
@@ -15,13 +16,14 @@ export class ProjectCommands {
     this.#deps = deps
   }
 
-  /** Appends an entry in the caller's own name. @throws AGENTBUS_FORBIDDEN for auditors */
+  /** Appends an entry in the caller's own name. @throws AGENTBUS_FORBIDDEN for auditors, AGENTBUS_LIMIT_REACHED, each with a row */
   append(context: CommandContext, project: ProjectName, body: AppendProjectLogBody): Promise<{ entry: ProjectLogEntryView; replayed?: boolean }> {
     const { caller } = context
-    return asCaller(this.#deps, context, LEAVES_A_ROW, async (tx, by) => {
+    const work = async (tx: Tx, by: CallerRun): Promise<{ entry: ProjectLogEntryView }> => {
       if (caller.role === 'auditor') throw new AgentbusError('AGENTBUS_FORBIDDEN', 'An auditor may read, not write.', { role: caller.role })
       return { entry: await appendProjectLog(tx, project, body, { ...by, agentId: agentOf(caller) }) }
-    })
+    }
+    return asCaller(this.#deps, context, LEAVES_A_ROW, work, { sent: body })
   }
 
   /**

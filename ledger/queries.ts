@@ -15,7 +15,7 @@ export interface Page<T> {
 }
 
 /** @throws AGENTBUS_JOB_NOT_FOUND */
-export async function getJob(db: Db, id: JobId): Promise<JobView> {
+export async function getJob(db: Db | Tx, id: JobId): Promise<JobView> {
   const { rows } = await db.execute(sql`select * from jobs where id = ${id}::uuid`)
   const row = rows[0]
   if (row === undefined) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${id}.`, { job_id: id })

@@ -32,6 +32,14 @@ export async function expectedEntries(
   return rows.map((row) => ({ jobId: String(row['id']), generation: Number(row['generation']) }))
 }
 
+/** Whether an entry is expected still, as it was when it was read. */
+export async function isExpected(db: Db, entry: ExpectedEntry): Promise<boolean> {
+  const { rows } = await db.execute<{ expected: boolean }>(sql`
+    select exists (select from jobs j where j.id = ${entry.jobId}::uuid and j.generation = ${entry.generation} and j.status in ('queued', 'leased', 'running')
+      and j.held_by is null and not exists (select from outbox o where o.job_id = j.id)) as expected`)
+  return rows[0]?.expected === true
+}
+
 /** Agents that should have entries in their queue: a cheap bound for {@link expectedEntries}, which says which. */
 export async function agentsWithEntries(db: Db): Promise<ReadonlySet<string>> {
   const { rows } = await db.execute(sql`

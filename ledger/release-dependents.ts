@@ -1,11 +1,11 @@
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
-import { isTerminal } from '../contracts/job-states.js'
+import { isTerminal, type JobStatus } from '../contracts/job-states.js'
 import type { Tx } from './database.js'
 import type { JobRow } from './rows.js'
 import type { JobId } from '../contracts/ids.js'
 import { stepJobEnded } from './advance-workflow.js'
-import { adoptLocked, lockJob, move, type LockedJob } from './transition.js'
+import { adoptLocked, lockJob, move, note, type LockedJob } from './transition.js'
 import { withdrawApprovals } from './ask-approval.js'
 import { resume, type Condition } from './wake.js'
 
@@ -57,13 +57,14 @@ async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promi
   if (waitsForThis) {
     const dependencyBlocked = dependent.waits_for?.['because'] === 'dependency_died'
     if (dependencyBlocked && ended.status !== 'succeeded') return
-    if (dependencyBlocked && !(await dependenciesMet(tx, dependent))) return
-    await resume(tx, dependent, await endedJob(tx, ended.id, dependent))
+    const unmet = dependencyBlocked ? await unmetDependency(tx, dependent) : undefined
+    if (unmet === undefined) await resume(tx, dependent, await endedJob(tx, ended.id, dependent))
+    else await waitForOther(tx, dependent, ended, unmet)
     return
   }
   if (dependent.status !== 'waiting') return
   if (ended.status === 'succeeded' || dependent.on_dependency_death === 'run') {
-    if (await dependenciesMet(tx, dependent)) {
+    if ((await unmetDependency(tx, dependent)) === undefined) {
       await move(tx, dependent, { to: 'queued', reason: 'dependencies_met', actor: SYSTEM_ACTOR, details, queue: 'publish' })
     }
     return
@@ -84,22 +85,42 @@ async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promi
     reason: 'dependency_died',
     actor: SYSTEM_ACTOR,
     details,
-    set: {
-      blocked_reason: `It depends on job ${ended.id}, which ended as ${ended.status}.`,
-      blocked_owner: 'operator',
-      unblock_action: `Retry job ${ended.id}, or retry this job to run it without.`,
-      waits_for: { kind: 'job', job_id: ended.id, because: 'dependency_died' },
-    },
+    set: { ...blockedOn(ended), blocked_owner: 'operator' },
   })
 }
 
-/** True when no dependency of the job still holds it back. */
-async function dependenciesMet(tx: Tx, job: LockedJob): Promise<boolean> {
-  const { rows } = await tx.execute<{ open: boolean }>(sql`
-    select exists (
-      select from job_dependencies d join jobs p on p.id = d.depends_on_job_id
-      where d.job_id = ${job.id}
-        and not (p.status = 'succeeded' or (${job.on_dependency_death} = 'run' and p.finished_at is not null))
-    ) as open`)
-  return rows[0]?.open === false
+interface Dependency {
+  readonly id: string
+  readonly status: string
+}
+
+function blockedOn({ id, status }: Dependency) {
+  return {
+    blocked_reason: isTerminal(status as JobStatus) ? `It depends on job ${id}, which ended as ${status}.` : `It depends on job ${id}, which is not done yet.`,
+    unblock_action: `Retry job ${id}, or retry this job to run it without.`,
+    waits_for: { kind: 'job', job_id: id, because: 'dependency_died' },
+  }
+}
+
+/** The dependency that had died has succeeded after all, another one has not: from now on that one holds the job. */
+async function waitForOther(tx: Tx, dependent: LockedJob, ended: LockedJob, other: Dependency): Promise<void> {
+  const { blocked_reason, unblock_action, waits_for } = blockedOn(other)
+  await tx.execute(sql`
+    update jobs set blocked_reason = ${blocked_reason}, unblock_action = ${unblock_action}, waits_for = ${JSON.stringify(waits_for)}::jsonb where id = ${dependent.id}`)
+  await note(tx, dependent, {
+    reason: 'dependency_died',
+    actor: SYSTEM_ACTOR,
+    note: blocked_reason,
+    details: { ended_job_id: ended.id, ended_as: ended.status, waits_for: other.id },
+  })
+}
+
+/** A dependency of the job that still holds it back: one that has ended first, for nothing but a retry will bring it. */
+async function unmetDependency(tx: Tx, job: LockedJob): Promise<Dependency | undefined> {
+  const { rows } = await tx.execute<{ id: string; status: string }>(sql`
+    select p.id, p.status from job_dependencies d join jobs p on p.id = d.depends_on_job_id
+    where d.job_id = ${job.id}
+      and not (p.status = 'succeeded' or (${job.on_dependency_death} = 'run' and p.finished_at is not null))
+    order by p.finished_at is null, p.id limit 1`)
+  return rows[0]
 }

@@ -30,16 +30,28 @@ export function endWhenSilent(client: pg.ClientBase, limitMs: number): void {
     timer = setTimeout(look, ms)
     timer.unref()
   }
-  const query = client.query.bind(client) as (...args: unknown[]) => unknown
-  const watched = (...args: unknown[]): unknown => {
-    const answer = query(...args)
-    if (!(answer instanceof Promise)) return answer
+  const begin = (): void => {
     if (due === 0) heardMs = performance.now()
     due += 1
     if (timer === undefined) wait(limitMs)
-    const settled = (): void => {
-      due -= 1
+  }
+  const settled = (): void => {
+    due -= 1
+  }
+  const query = client.query.bind(client) as (...args: unknown[]) => unknown
+  const watched = (...args: unknown[]): unknown => {
+    // A pool asks with a callback, everybody else by a promise.
+    const callback = args.at(-1)
+    if (typeof callback === 'function') {
+      begin()
+      return query(...args.slice(0, -1), (...result: unknown[]) => {
+        settled()
+        ;(callback as (...result: unknown[]) => void)(...result)
+      })
     }
+    const answer = query(...args)
+    if (!(answer instanceof Promise)) return answer
+    begin()
     answer.then(settled, settled)
     return answer
   }

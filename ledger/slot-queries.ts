@@ -1,7 +1,8 @@
 import { sql, type SQL } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AgentId, JobId } from '../contracts/ids.js'
-import { orderKey, type ListSlotsQuery, type OrderId, type SlotId, type SlotView, type StandingOrderConfig, type StandingOrderView } from '../contracts/standing-orders.js'
+import { orderKey, type ListSlotsQuery, type OrderId, SlotId, type SlotView, type StandingOrderConfig, type StandingOrderView } from '../contracts/standing-orders.js'
+import { Time } from '../contracts/text.js'
 import type { Db, Tx } from './database.js'
 import { instantOf } from './presence.js'
 import { iso } from './rows.js'
@@ -94,7 +95,7 @@ export async function listSlots(db: Db, query: ListSlotsQuery, nowMs: number): P
   where.push(query.to === undefined ? sql`r.slot_at <= ${instantOf(nowMs)}::timestamptz` : sql`r.slot_at < ${query.to}::timestamptz`)
   if (query.cursor !== undefined) {
     const [at, id, ...rest] = query.cursor.split('_')
-    if (at === undefined || id === undefined || rest.length > 0 || Number.isNaN(Date.parse(at)) || !/^[0-9a-f-]{36}$/.test(id)) {
+    if (at === undefined || id === undefined || rest.length > 0 || !Time.safeParse(at).success || !SlotId.safeParse(id).success) {
       throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The cursor is not one that a page was answered with.', { field: 'cursor' })
     }
     where.push(sql`(r.slot_at, r.id) < (${at}::timestamptz, ${id}::uuid)`)

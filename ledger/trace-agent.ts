@@ -1,9 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { TraceView } from '../contracts/trace.js'
-import type { Db } from './database.js'
-import { ATTEMPT_END, ATTEMPT_ENDED, entryOf, JOB_COLUMNS, jobOf } from './trace-rows.js'
-
-const MOST_ENTRIES = 5_000
+import type { Db, Tx } from './database.js'
+import { ATTEMPT_END, ATTEMPT_ENDED, cut, JOB_COLUMNS, jobOf, MOST_ENTRIES, told } from './trace-rows.js'
 
 export interface AgentWindow {
   readonly agent: string
@@ -18,10 +16,10 @@ export interface AgentWindow {
  * What one agent was told, read, wrote and did in a window, in order of time: the prompts it was sent, its reads over the
  * API, every row of a history that it wrote, and how its runs ended.
  */
-export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView> {
+export async function traceAgent(db: Db | Tx, window: AgentWindow): Promise<TraceView> {
   const { agent, from, to } = window
   const within = (column: string) => sql`${sql.raw(column)} >= ${from}::timestamptz and ${sql.raw(column)} < ${to}::timestamptz`
-  const { rows } = await db.execute(sql`
+  const story = sql`
     select story.*, ${agent}::text as agent, j.correlation_key from (
       select a.leased_at as at, 'told' as kind, a.job_id, a.id as attempt_id, 'attempt ' || a.attempt_no || ' was sent its order' as what,
         'worker' as actor_kind, a.lease_owner as actor, null::text as note,
@@ -63,8 +61,8 @@ export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView
       select a.finished_at, 'did', a.job_id, a.id, ${ATTEMPT_ENDED}, 'worker', a.lease_owner, coalesce(a.summary, a.error), ${ATTEMPT_END}, 2
       from job_attempts a where a.agent_id = ${agent} and a.leased_at >= ${from}::timestamptz - interval '26 hours' and ${within('a.finished_at')}
     ) story left join jobs j on j.id = story.job_id
-    order by story.at, story.ord limit ${MOST_ENTRIES + 1}`)
-  const entries = rows.slice(0, MOST_ENTRIES).map(entryOf)
+    order by story.at, story.ord limit ${MOST_ENTRIES + 1}`
+  const { entries, truncated } = told((await db.execute(cut(story))).rows)
   return {
     correlation_key: null,
     jobs: await jobsOf(
@@ -72,11 +70,11 @@ export async function traceAgent(db: Db, window: AgentWindow): Promise<TraceView
       entries.flatMap(({ job_id: id }) => id ?? []),
     ),
     entries,
-    truncated: rows.length > MOST_ENTRIES,
+    truncated,
   }
 }
 
-async function jobsOf(db: Db, ids: readonly string[]): Promise<TraceView['jobs']> {
+async function jobsOf(db: Db | Tx, ids: readonly string[]): Promise<TraceView['jobs']> {
   const { rows } = await db.execute(sql`select ${JOB_COLUMNS} from jobs j where j.id = any(${sql.param([...new Set(ids)])}::uuid[]) order by j.created_at, j.id`)
   return rows.map(jobOf)
 }

@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import type { ActorKind } from '../contracts/actor.js'
 import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
 import type { JobStatus } from '../contracts/job-states.js'
@@ -31,6 +31,26 @@ export function entryOf(row: Record<string, unknown>): TraceEntry {
     correlation_key: row['correlation_key'] as string | null,
     details: row['details'] as Record<string, unknown>,
   }
+}
+
+/** Entries and bytes of one story at most: an entry may hold a whole prompt or payload. */
+export const MOST_ENTRIES = 5_000
+const MOST_BYTES = 64 * 1_024 * 1_024
+
+/** A story, by `at` and `ord`, that ends with the entry that makes it too large. */
+export function cut(story: SQL): SQL {
+  return sql`
+    select * from (
+      select s.*, sum(octet_length(coalesce(s.details::text, '')) + octet_length(coalesce(s.note, ''))) over (order by s.at, s.ord rows unbounded preceding) as bytes_so_far,
+        octet_length(coalesce(s.details::text, '')) + octet_length(coalesce(s.note, '')) as bytes
+      from (${story}) s
+    ) sized where bytes_so_far - bytes <= ${MOST_BYTES} order by at, ord`
+}
+
+/** The entries of a story that was {@link cut}. */
+export function told(rows: readonly Record<string, unknown>[]): Pick<TraceView, 'entries' | 'truncated'> {
+  const isLarge = Number(rows.at(-1)?.['bytes_so_far'] ?? 0) > MOST_BYTES
+  return { entries: rows.slice(0, MOST_ENTRIES).map(entryOf), truncated: isLarge || rows.length > MOST_ENTRIES }
 }
 
 /** A row of {@link JOB_COLUMNS}, at depth 0. */

@@ -1,11 +1,10 @@
 import { sql, type SQL } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { TraceQuery, TraceView } from '../contracts/trace.js'
-import type { Db } from './database.js'
-import { ATTEMPT_END, ATTEMPT_ENDED, entryOf, JOB_COLUMNS, jobOf, withDepths, type TracedJob } from './trace-rows.js'
+import type { Db, Tx } from './database.js'
+import { ATTEMPT_END, ATTEMPT_ENDED, cut, JOB_COLUMNS, jobOf, MOST_ENTRIES, told, withDepths, type TracedJob } from './trace-rows.js'
 
 const MOST_JOBS = 500
-const MOST_ENTRIES = 5_000
 /** A lineage is followed so far up; what is above came from elsewhere. */
 const MOST_GENERATIONS = 200
 
@@ -15,18 +14,18 @@ const MOST_GENERATIONS = 200
  * With the lineage come, one step from it, the other jobs of its workflow runs, what it depends on, and what depends on it.
  * @throws AGENTBUS_JOB_NOT_FOUND
  */
-export async function trace(db: Db, query: TraceQuery): Promise<TraceView> {
+export async function trace(db: Db | Tx, query: TraceQuery): Promise<TraceView> {
   const { jobs, lineage } = await tracedJobs(db, query)
   const correlation = query.correlation_key ?? (await commonCorrelation(db, lineage))
-  const entries = await entriesOf(
+  const { entries, truncated } = await entriesOf(
     db,
     jobs.map((job) => job.id),
     { correlation: query.correlation_key, prompts: query.prompts === 'true' },
   )
-  return { correlation_key: correlation, jobs, entries: entries.slice(0, MOST_ENTRIES), truncated: jobs.length >= MOST_JOBS || entries.length > MOST_ENTRIES }
+  return { correlation_key: correlation, jobs, entries, truncated: jobs.length >= MOST_JOBS || truncated }
 }
 
-async function tracedJobs(db: Db, query: TraceQuery): Promise<{ readonly jobs: TracedJob[]; readonly lineage: readonly string[] }> {
+async function tracedJobs(db: Db | Tx, query: TraceQuery): Promise<{ readonly jobs: TracedJob[]; readonly lineage: readonly string[] }> {
   const seeds: SQL[] = []
   if (query.job_id !== undefined) seeds.push(sql`(${rootOf(query.job_id)})`)
   if (query.correlation_key !== undefined) seeds.push(sql`(select id from jobs where correlation_key = ${query.correlation_key} order by id limit ${MOST_JOBS})`)
@@ -66,7 +65,7 @@ function rootOf(id: string): SQL {
     ) root`
 }
 
-async function commonCorrelation(db: Db, ids: readonly string[]): Promise<string | null> {
+async function commonCorrelation(db: Db | Tx, ids: readonly string[]): Promise<string | null> {
   const { rows } = await db.execute<{ correlation_key: string | null }>(sql`
     select distinct correlation_key from jobs where id = any(${sql.param(ids)}::uuid[]) and correlation_key is not null limit 2`)
   return rows.length === 1 ? (rows[0]?.correlation_key ?? null) : null
@@ -81,9 +80,9 @@ interface Wanted {
 /** Reads are timed by the API's clock, attempts by the database's. */
 const CLOCKS = sql.raw(`interval '10 minutes'`)
 
-async function entriesOf(db: Db, ids: readonly string[], { correlation, prompts }: Wanted): Promise<TraceView['entries']> {
+async function entriesOf(db: Db | Tx, ids: readonly string[], { correlation, prompts }: Wanted): Promise<Pick<TraceView, 'entries' | 'truncated'>> {
   const mine = sql`any(${sql.param(ids)}::uuid[])`
-  const { rows } = await db.execute(sql`
+  const story = sql`
     select * from (
       select t.at, 'job' as kind, t.job_id, j.target_agent as agent, case when t.kind = 'note' then t.reason::text else t.to_status::text || ' (' || t.reason::text || ')' end as what,
         t.actor_kind::text, t.actor, t.note, t.details, t.seq::bigint as ord,
@@ -134,8 +133,8 @@ async function entriesOf(db: Db, ids: readonly string[], { correlation, prompts 
         join accesses r on r.agent_id = a.agent_id and r.attempt_id = a.id
           and r.at between a.leased_at - ${CLOCKS} and coalesce(a.finished_at, 'infinity'::timestamptz - ${CLOCKS}) + ${CLOCKS}
       where a.job_id = ${mine}
-    ) story order by at, ord limit ${MOST_ENTRIES + 1}`)
-  return rows.map(entryOf)
+    ) story order by at, ord limit ${MOST_ENTRIES + 1}`
+  return told((await db.execute(cut(story))).rows)
 }
 
 /** Events that the jobs emitted or were made for, and those of a correlation key. Each branch goes by its own index. */

@@ -74,7 +74,9 @@ export class WorkflowCommands {
       await tx.execute(sql`
         insert into workflow_steps (run_id, step) select ${id}::uuid, step from unnest(${sql.param(definition.steps.map((step) => step.id))}::text[]) as step`)
       await cancelUnstarted(tx, await advance(tx, await lockRun(tx, id), this.#deps.nowMs()), 'the run fails')
-      await limitsOf(tx).mustFit(tx, await firstJobsOf(tx, id))
+      const first = await firstJobsOf(tx, id)
+      await limitsOf(tx).mustFit(tx, first)
+      await this.#deps.rates.takeStarted(tx, context.caller, first.length, body)
       return { run: await runHistory(tx, id as WorkflowRunId), created: true }
     })
   }

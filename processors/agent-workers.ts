@@ -117,9 +117,10 @@ export class AgentWorkers {
     const isWider = gate.concurrency > known.concurrency
     if (known.concurrency !== gate.concurrency) {
       known.worker.concurrency = gate.concurrency
-      known.concurrency = gate.concurrency
       await this.#settle([gate])
       if (isWider && known.open) await nudge(known.worker)
+      // Last: what could not be written is tried again at the next look.
+      known.concurrency = gate.concurrency
     }
     if (known.paused !== gate.paused) {
       known.paused = gate.paused

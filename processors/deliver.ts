@@ -290,6 +290,8 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
       case 'refused': {
         const next = await afterBreak(d, answer.reason, joinedAtMs)
         if (next !== undefined) return next
+        // The run is there still. Joins that break again and again would each wait a third of the lease before they renew it.
+        renewLease(d)
         break
       }
       default:
@@ -301,26 +303,26 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
 async function joinOnce(d: Delivery, post: Post, leftMs: number, leaseMs: number): Promise<Happened> {
   const stop = new AbortController()
   const signal = AbortSignal.any([d.signal, stop.signal])
-  const renewal = setInterval(
-    () => {
-      // One that fails is no harm: the next one comes in a third of the lease, and the worker goes on in any case.
-      void d.deps.ledger
-        .run((tx) => extendLease(tx, d.report, d.job.lease_seconds))
-        .catch((error: unknown) => d.deps.log.warn({ event: 'lease.extend_failed', attempt_id: d.attempt.id, err: messageOf(error) }, 'a lease could not be extended'))
-    },
-    Math.max(1_000, leaseMs / 3),
-  )
+  const renewal = setInterval(() => renewLease(d), Math.max(1_000, leaseMs / 3))
   try {
     const joined = d.deps.hooks.join({ ...request(d, post, post.bodies.join, leftMs), signal })
     return await Promise.race([
       joined.then((answer): Happened => ({ what: 'join', answer })),
       d.watch.closed.then((): Happened => ({ what: 'closed' })),
-      aborted(d.signal).then((): Happened => ({ what: 'shutdown' })),
+      // Of this join alone: a listener on the delivery's signal would stay, and keep the delivery in memory for good.
+      aborted(signal).then((): Happened => ({ what: 'shutdown' })),
     ])
   } finally {
     clearInterval(renewal)
     stop.abort()
   }
+}
+
+/** One that fails is no harm: the next one comes in a third of the lease, and the worker goes on in any case. */
+function renewLease(d: Delivery): void {
+  void d.deps.ledger
+    .run((tx) => extendLease(tx, d.report, d.job.lease_seconds))
+    .catch((error: unknown) => d.deps.log.warn({ event: 'lease.extend_failed', attempt_id: d.attempt.id, err: messageOf(error) }, 'a lease could not be extended'))
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -50,9 +50,9 @@ export class HandOffs {
     do {
       this.#again = false
       try {
-        const due = await this.#ledger.handOffsDue()
-        if (due.reactions) await this.#ledger.reactToStorm(BATCH)
-        if (due.routed) await this.#ledger.assign(BATCH)
+        const due = await this.#ledger.upkeep.handOffsDue()
+        if (due.reactions) await this.#ledger.upkeep.reactToStorm(BATCH)
+        if (due.routed) await this.#ledger.upkeep.assign(BATCH)
         await delay(PAUSE_MS)
       } catch (error) {
         if (!this.#stopped) this.#log.warn({ event: 'maintenance.failed', what: 'hand_offs', err: messageOf(error) }, 'maintenance failed; it will try again')

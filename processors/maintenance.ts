@@ -82,14 +82,14 @@ export class Maintenance {
   }
 
   async #reap(): Promise<void> {
-    const reaped = await this.#options.ledger.reap({ actor: this.#actor('reaper'), limit: BATCH })
+    const reaped = await this.#options.ledger.upkeep.reap({ actor: this.#actor('reaper'), limit: BATCH })
     for (const job of reaped) this.#options.log.warn({ event: 'lease.reaped', job_id: job.id, status: job.status }, 'a lease ran out')
   }
 
   async #resume(): Promise<void> {
     const { ledger, log } = this.#options
     await ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
-    const { escalated } = await ledger.keepBlocked(BATCH)
+    const { escalated } = await ledger.upkeep.keepBlocked(BATCH)
     if (escalated > 0) log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
   }
 
@@ -111,7 +111,7 @@ export class Maintenance {
 
   async #keepControls(): Promise<void> {
     const { ledger, log } = this.#options
-    const kept = await ledger.keepControls()
+    const kept = await ledger.upkeep.keepControls()
     for (const agent of kept.drained) log.info({ event: 'agent.drained', agent_id: agent }, 'an agent is drained')
     if (kept.expired > 0) log.info({ event: 'controls.expired', controls: kept.expired }, 'controls have ended by themselves')
   }
@@ -139,21 +139,21 @@ export class Maintenance {
   /** In turn, so that each change is told once. */
   #watchAgents(): Promise<void> {
     return this.#inTurn('agent_states', WATCH_TURN_SECONDS, async () => {
-      await this.#options.ledger.watchAgents()
+      await this.#options.ledger.upkeep.watchAgents()
     })
   }
 
   /** What is left of a long range is counted at the next look. */
   #countMetrics(): Promise<void> {
     return this.#inTurn('metrics', METRICS_TURN_SECONDS, async () => {
-      await this.#options.ledger.countMetrics()
+      await this.#options.ledger.upkeep.countMetrics()
     })
   }
 
   #keepInbox(): Promise<void> {
     const { ledger, log } = this.#options
     return this.#inTurn('inbox', INBOX_TURN_SECONDS, async () => {
-      const kept = await ledger.keepInbox(BATCH)
+      const kept = await ledger.upkeep.keepInbox(BATCH)
       if (kept.overdue > 0) log.warn({ event: 'results.overdue', overdue: kept.overdue }, 'work that was handed over has no result yet')
     })
   }

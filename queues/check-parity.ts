@@ -1,5 +1,5 @@
 import type { Db } from '../ledger/database.js'
-import { expectedEntries, unwantedEntries } from '../ledger/queue-parity.js'
+import { expectedEntries, isExpected, unwantedEntries } from '../ledger/queue-parity.js'
 import { Findings, resultOf, type CheckResult } from '../ledger/verify/report.js'
 import type { BusQueue } from './backend.js'
 import { entryId, parseEntryId } from './catalogue.js'
@@ -8,7 +8,10 @@ import type { QueueRegistry } from './queue-registry.js'
 const PAGE = 1_000
 /** The sweep mends what differs; what it has not mended in this time, it does not see. */
 const QUIET_MS = 60_000
+const LIVE = ['waiting', 'prioritized', 'delayed', 'active', 'waiting-children'] as const
 const NIL = '00000000-0000-0000-0000-000000000000'
+
+const isLive = (state: string): boolean => (LIVE as readonly string[]).includes(state)
 
 /**
  * Compares ledger and queues without mending anything. The ledger's side is read first: an entry that is published meanwhile
@@ -27,11 +30,16 @@ export async function checkParity(db: Db, queues: QueueRegistry, agents: readonl
 
 async function findMissing(db: Db, queue: BusQueue, of: { readonly agentId: string; readonly quietMs: number }, findings: Findings): Promise<number> {
   let examined = 0
+  let live: { readonly ids: ReadonlySet<string>; readonly atMs: number } | undefined
   for (let after = NIL; ;) {
     const page = await expectedEntries(db, { agentId: of.agentId, after, limit: PAGE, quietMs: of.quietMs })
-    const live = page.length === 0 ? new Set<string>() : new Set(await queue.getRanges(['waiting', 'prioritized', 'delayed', 'active', 'waiting-children'], 0, -1))
+    // One look at the queue is good for the pages of half the quiet time: what was published since is too young for them.
+    if (page.length > 0 && (live === undefined || performance.now() - live.atMs >= of.quietMs / 2))
+      live = { atMs: performance.now(), ids: new Set(await queue.getRanges([...LIVE], 0, -1)) }
     for (const entry of page) {
-      if (live.has(entryId(entry.jobId, entry.generation))) continue
+      if (live?.ids.has(entryId(entry.jobId, entry.generation)) === true) continue
+      // It may have been taken, or published, since one of the two sides was read.
+      if (!(await isExpected(db, entry)) || isLive(await queue.getJobState(entryId(entry.jobId, entry.generation)))) continue
       findings.add({
         kind: 'entry_missing',
         what: `Job ${entry.jobId} should be in the queue of ${of.agentId} and is not.`,

@@ -6,6 +6,8 @@ import { repeatStrategy } from './schedulers.js'
 
 /** Workers wait long on their connections: one whose other end is gone without a word is noticed by this. */
 const KEEP_ALIVE_MS = 10_000
+/** What is asked and not answered for so long never will be: longer than any worker blocks, and than any script runs. */
+const SILENCE_MS = 120_000
 
 /**
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
@@ -21,6 +23,7 @@ export function createRedisBackend(options: {
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
     keepAlive: KEEP_ALIVE_MS,
+    socketTimeout: SILENCE_MS,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000),
   })
   const reconnected: (() => void)[] = []

@@ -6,16 +6,26 @@ import { createHash, createPublicKey, verify } from 'node:crypto'
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { parseArgs } from 'node:util'
 
-const args = process.argv.slice(2)
-const keyAt = args.indexOf('--key')
-const keyFile = keyAt === -1 ? undefined : args.splice(keyAt, 2)[1]
-const folder = path.resolve(args[0] ?? '.')
+const { keyFile, folder } = readArguments()
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(Buffer.from(part)), createHash('sha256')).digest()
 const hexOf = (...parts) => sha256(...parts).toString('hex')
 const hex = (text) => Buffer.from(text ?? '', 'hex')
 const faults = []
 const fault = (text) => void (faults.length < 1000 && faults.push(text))
+
+/** A word that is not understood must not pass for a check that was made. */
+function readArguments() {
+  try {
+    const { values, positionals } = parseArgs({ options: { key: { type: 'string' } }, allowPositionals: true })
+    if (positionals.length > 1) throw new Error(`one folder at a time, not ${positionals.length}`)
+    return { keyFile: values.key, folder: path.resolve(positionals[0] ?? '.') }
+  } catch (error) {
+    console.error(`${error.message}\nnode verify-bundle.mjs [folder] [--key public-key.pem]`)
+    process.exit(2)
+  }
+}
 
 async function* lines(name) {
   for await (const line of createInterface({ input: createReadStream(path.join(folder, name)), crlfDelay: Infinity })) if (line !== '') yield JSON.parse(line)
@@ -123,6 +133,7 @@ try {
   const own = path.join(folder, 'public-key.pem')
   const pem = keyFile !== undefined || existsSync(own) ? readFileSync(keyFile ?? own, 'utf8') : ''
   const publicKeys = (pem.match(/-----BEGIN PUBLIC KEY-----[\s\S]*?-----END PUBLIC KEY-----/g) ?? []).map((part) => createPublicKey(part))
+  if (keyFile !== undefined && publicKeys.length === 0) throw new Error(`${keyFile} holds no public key in PEM form`)
   const keys = new Map(publicKeys.map((key) => [hexOf(key.export({ type: 'spki', format: 'der' })).slice(0, 16), key]))
   const checkpoints = await readCheckpoints(keys)
   const { rows, uncovered } = await readRows(checkpoints)

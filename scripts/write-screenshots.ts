@@ -24,7 +24,7 @@ const database = openDatabase({ url: where.databaseUrl, poolSize: 10, applicatio
 const ledger = new Ledger({ database, secret: 'screenshots-screenshots-screenshots', retryBaseSeconds: 1, nowMs: () => Date.now(), random: () => 0.5, render: renderForTests })
 await busyWeek(database.pool, Date.now())
 const waits = await whatWaits(ledger)
-const { token } = await ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })
+const { token } = await ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })
 const log = createLogger({ level: 'error' })
 const consoles: ReturnType<typeof mountConsole>[] = []
 const app = createApp({

@@ -137,7 +137,7 @@ export const fleetRoutes = [
     status: 201,
     spec: { body: CreateTokenBody, response: TokenView.extend({ token: z.string() }).meta({ id: 'NewToken' }) },
     async handle({ body, context }, { ledger }) {
-      const { token, view } = await ledger.createToken(context, { name: body.name, role: body.role, agentId: body.agent_id, expiresAt: body.expires_at })
+      const { token, view } = await ledger.tokens.create(context, { name: body.name, role: body.role, agentId: body.agent_id, expiresAt: body.expires_at })
       return { status: 201, body: { token, ...view } }
     },
   }),
@@ -150,7 +150,7 @@ export const fleetRoutes = [
     summary: 'Tokens, without their secrets',
     spec: { response: z.object({ items: z.array(TokenView) }).meta({ id: 'Tokens' }) },
     async handle(_input, { ledger }) {
-      return { status: 200, body: { items: await ledger.listTokens() } }
+      return { status: 200, body: { items: await ledger.tokens.list() } }
     },
   }),
   defineRoute({
@@ -162,7 +162,7 @@ export const fleetRoutes = [
     summary: 'Revoke a token at once',
     spec: { params: z.object({ id: TokenId }), response: TokenView },
     async handle({ params, context }, { ledger }) {
-      return { status: 200, body: await ledger.revokeToken(context, params.id) }
+      return { status: 200, body: await ledger.tokens.revoke(context, params.id) }
     },
   }),
   defineRoute({

@@ -33,7 +33,7 @@ class AgentsInProcess extends HookClient {
 
   override async join(input: HookPost): Promise<JoinOutcome> {
     const order = readOrder(HookRequest.parse(JSON.parse(input.body)).message)
-    const caller = order === undefined ? undefined : await this.ledger?.authenticate(order.token)
+    const caller = order === undefined ? undefined : await this.ledger?.tokens.authenticate(order.token)
     if (order === undefined || caller === undefined) throw new Error('a prompt names no job, or a token that nobody has')
     await this.ledger?.jobs.complete({ caller }, order.jobId as JobId, CompleteJobBody.parse({ summary: 'done', result: { ok: true } }))
     this.ended += 1

@@ -4,9 +4,10 @@ import { CancelFlowBody, ResumeBody, SetControlBody } from '../../contracts/cont
 import { AgentbusError } from '../../contracts/errors.js'
 import { JobId } from '../../contracts/ids.js'
 import { LIMITS } from '../../contracts/jobs.js'
-import { JsonObject, storableText } from '../../contracts/text.js'
+import { JsonObject, reasonText } from '../../contracts/text.js'
 import { canonicalJson, sha256 } from '../../ledger/canonical.js'
 import type { CommandContext } from '../../ledger/caller.js'
+import { amendAnswer, onceOnly } from '../../ledger/idempotency.js'
 import type { Ledger } from '../../ledger/ledger.js'
 import { ALERT_ACTIONS } from './alert-actions.js'
 import { action, jobAction, parsed, type Action, type ActionDeps, type Told } from './action.js'
@@ -15,7 +16,7 @@ import { nameOf } from './control-parts.js'
 /** Jobs that one click may change. */
 export const BULK_LIMIT = 500
 
-const reason = storableText({ min: 1, max: LIMITS.reason })
+const reason = reasonText(LIMITS.reason)
 const aJob = z.object({ id: JobId, reason })
 const again = aJob.extend({ extra_attempts: z.coerce.number().int().min(1).max(100).default(1) })
 const short = (id: string): string => id.slice(0, 8)
@@ -155,13 +156,28 @@ function manyIds() {
   return z.preprocess((value): unknown => (value === undefined ? [] : Array.isArray(value) ? value : [value]), z.array(JobId).max(BULK_LIMIT))
 }
 
-/** Those that were chosen, or all of one cause as it stands now. One that is refused stops no other; a ledger that is away does. */
+/** What is kept under the key of a form about many jobs: those it meant when it came first, and the answer as soon as there is one. */
+type Bulk = { readonly ids: readonly JobId[]; readonly message?: string }
+
+/**
+ * Those that were chosen, or all of one cause as it stands now. One that is refused stops no other; a ledger that is away does.
+ * The same form sent again is about the same jobs, whatever has joined or left the cause since, and has the same answer. As long
+ * as all were refused there is none to keep: they are tried again.
+ */
 async function inBulk(
   input: { readonly what: 'retry' | 'bury'; readonly ids: readonly JobId[]; readonly cause?: string | undefined; readonly agent?: string | undefined; readonly reason: string },
   { ledger, context }: ActionDeps,
 ): Promise<Told> {
-  const ids = input.cause === undefined ? input.ids : await idsOf(ledger, input.cause, input.agent)
-  if (ids.length === 0) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'No dead letter is chosen.')
+  const form = asWhole(context)
+  // Before the transaction, which would hold a connection while this read waits for its turn and for one of its own.
+  const meant = input.cause === undefined ? input.ids : await idsOf(ledger, input.cause, input.agent)
+  const { ids, message: answered } = await ledger.run((tx) =>
+    onceOnly<Bulk>(tx, form, async () => {
+      if (meant.length === 0) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'No dead letter is chosen.')
+      return { ids: meant }
+    }),
+  )
+  if (answered !== undefined) return { message: answered }
   let done = 0
   let refused: AgentbusError | undefined
   for (const id of ids) {
@@ -179,7 +195,15 @@ async function inBulk(
   }
   if (done === 0 && refused !== undefined) throw refused
   const left = refused === undefined ? '' : ` ${ids.length - done} refused, the last because: ${refused.message}`
-  return { message: `${done} ${done === 1 ? 'job is' : 'jobs are'} ${input.what === 'retry' ? 'queued again' : 'buried'}.${left}` }
+  const message = `${done} ${done === 1 ? 'job is' : 'jobs are'} ${input.what === 'retry' ? 'queued again' : 'buried'}.${left}`
+  await ledger.run((tx) => amendAnswer(tx, form, { ids, message }))
+  return { message }
+}
+
+/** A key for the form with all that is in it: one that is changed and sent again, as after a refusal, means other jobs. Each job has its own key besides. */
+function asWhole(context: CommandContext): CommandContext {
+  const once = context.idempotency
+  return once === undefined ? context : { ...context, idempotency: { ...once, key: `${once.key}:${once.requestHash}` } }
 }
 
 async function idsOf(ledger: Ledger, key: string, agent: string | undefined): Promise<JobId[]> {

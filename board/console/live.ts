@@ -24,8 +24,15 @@ const AGED_MS = 30_000
 /** Then the browser comes again, and its token is asked for again. */
 const LIFE_MS = 600_000
 const TAIL_LIMIT = 300
-/** A reader that takes nothing is let go rather than kept in memory. */
+/** Whoever has so much unread from before gets no rows until it has taken it. */
 const UNREAD_LIMIT = 262_144
+/** Rows that are written at once, at most: no burst of events fills the memory. */
+const BURST_LIMIT = 1_048_576
+/** A reader that takes nothing for so long is let go rather than kept in memory; what it is owed then, a little later. */
+const BEHIND_MS = 15_000
+const LAST_WORDS_MS = 5_000
+/** Tells a tail that there was more than it was told. */
+const GAP = 'event: gap\ndata: {}\n\n'
 
 interface Stream {
   readonly response: Response
@@ -36,6 +43,10 @@ interface Stream {
   readonly startedMs: number
   spokeMs: number
   agedMs: number
+  /** Since when it has too much unread; undefined while it keeps up. */
+  behindMs: number | undefined
+  /** While it was behind something has passed that comes to it no more. */
+  hasMissed: boolean
 }
 
 /**
@@ -75,7 +86,17 @@ export class LiveStreams {
     const now = await this.#options.ledger.console.pulse()
     if (request.destroyed || request.socket.destroyed) return
     const nowMs = performance.now()
-    const stream: Stream = { response, person: what.person, topic: what.topic, sent: new Set(), startedMs: nowMs, spokeMs: nowMs, agedMs: nowMs }
+    const stream: Stream = {
+      response,
+      person: what.person,
+      topic: what.topic,
+      sent: new Set(),
+      startedMs: nowMs,
+      spokeMs: nowMs,
+      agedMs: nowMs,
+      behindMs: undefined,
+      hasMissed: false,
+    }
     response.status(200).setHeader('Content-Type', 'text/event-stream; charset=utf-8')
     // When the bus stops, the connection of a stream that ended must not be kept for another request.
     response.setHeader('Connection', 'close')
@@ -88,18 +109,22 @@ export class LiveStreams {
     const isMissed = resumed !== undefined && keyOf(resumed.pulse) !== keyOf(now)
     this.#say(stream, `retry: 2000\nevent: ${isMissed ? 'changed' : 'hello'}\n${this.#idLine()}data: {}\n\n`)
     if (what.topic !== undefined && resumed !== undefined) await this.#catchUp(stream, resumed.floor)
-    this.#timer ??= setInterval(() => void this.#beat(), BEAT_MS)
+    if (this.#streams.has(stream)) this.#timer ??= setInterval(() => void this.#beat(), BEAT_MS)
   }
 
   /** Ends every stream, so that the server can close. */
   async stop(): Promise<void> {
     this.#unlisten()
     clearTimeout(this.#soon)
-    for (const stream of [...this.#streams]) {
-      stream.response.end()
-      this.#forget(stream)
-    }
+    for (const stream of [...this.#streams]) this.#end(stream)
     await this.#beating
+  }
+
+  /** Forgets it at once, so that nothing is written after its end, and its connection soon, whether it takes its last words or not. */
+  #end(stream: Stream, lastWords = ''): void {
+    this.#forget(stream)
+    stream.response.end(lastWords)
+    setTimeout(() => stream.response.destroy(), LAST_WORDS_MS).unref()
   }
 
   #forget(stream: Stream): void {
@@ -123,6 +148,7 @@ export class LiveStreams {
 
   async #look(): Promise<void> {
     const { ledger, log } = this.#options
+    for (const stream of [...this.#streams]) this.#weigh(stream)
     try {
       const now = await ledger.console.pulse()
       const before = this.#pulse
@@ -136,8 +162,24 @@ export class LiveStreams {
     } catch (error) {
       // The pages say that they are not live as soon as their streams end; until the ledger is back there is nothing to say.
       log.warn({ event: 'console.live_failed', err: messageOf(error) }, 'the console could not look for changes')
-      for (const stream of [...this.#streams]) stream.response.end()
+      for (const stream of [...this.#streams]) this.#end(stream)
     }
+  }
+
+  /**
+   * Looks at what is unread from before, at the start of a beat. Not after a write: Node gives a socket what one turn writes
+   * only at its end, so a burst would find itself unread, whoever reads.
+   */
+  #weigh(stream: Stream): void {
+    const nowMs = performance.now()
+    if (stream.response.writableLength > UNREAD_LIMIT) {
+      stream.behindMs ??= nowMs
+      if (nowMs - stream.behindMs > BEHIND_MS) this.#end(stream, GAP)
+      return
+    }
+    stream.behindMs = undefined
+    if (stream.hasMissed) this.#say(stream, GAP)
+    stream.hasMissed = false
   }
 
   async #tail(floor: string): Promise<void> {
@@ -150,22 +192,39 @@ export class LiveStreams {
     this.#pass(stream, await this.#options.ledger.console.eventsAfter(floor, TAIL_LIMIT))
   }
 
-  #pass(stream: Stream, found: { readonly events: readonly EventView[]; readonly cut: boolean }): void {
+  #pass(stream: Stream, found: { readonly events: readonly EventView[]; readonly floor: string; readonly cut: boolean }): void {
     const fresh = found.events.filter((event) => !stream.sent.has(event.id))
-    if (found.cut && fresh.length === found.events.length) this.#say(stream, `event: gap\ndata: {}\n\n`)
-    for (const event of fresh) {
-      stream.sent.add(event.id)
-      if (!isAbout(event.topic, stream.topic ?? '')) continue
-      this.#say(stream, `event: happened\n${this.#idLine()}data: ${JSON.stringify({ id: event.id, row: this.#options.renderEvent(event) })}\n\n`)
+    const told = fresh.filter((event) => isAbout(event.topic, stream.topic ?? ''))
+    if (stream.behindMs !== undefined) {
+      // They come again, as long as they lie above the floor.
+      stream.hasMissed ||= told.some((event) => BigInt(event.id) <= BigInt(found.floor))
+      return
     }
+    for (const event of fresh) stream.sent.add(event.id)
+    const rows = this.#newestRows(told)
+    if (rows.length < told.length || (found.cut && fresh.length === found.events.length)) this.#say(stream, GAP)
+    for (const row of rows) this.#say(stream, row)
     // Only those above the floor can come again.
     for (const id of stream.sent) if (stream.sent.size > TAIL_LIMIT * 4) stream.sent.delete(id)
+  }
+
+  /** Those of the newest that fit into {@link BURST_LIMIT}, oldest first. */
+  #newestRows(events: readonly EventView[]): string[] {
+    const rows: string[] = []
+    let size = 0
+    for (const event of events.toReversed()) {
+      const row = `event: happened\n${this.#idLine()}data: ${JSON.stringify({ id: event.id, row: this.#options.renderEvent(event) })}\n\n`
+      size += row.length
+      if (size > BURST_LIMIT) break
+      rows.push(row)
+    }
+    return rows.reverse()
   }
 
   #tell(stream: Stream, isChanged: boolean): void {
     const nowMs = performance.now()
     if (nowMs - stream.startedMs > LIFE_MS) {
-      stream.response.end()
+      this.#end(stream)
       return
     }
     const isAged = nowMs - stream.agedMs > AGED_MS
@@ -176,9 +235,10 @@ export class LiveStreams {
   }
 
   #say(stream: Stream, text: string): void {
+    // It may have ended while its events were read.
+    if (!this.#streams.has(stream)) return
     stream.spokeMs = performance.now()
     stream.response.write(text)
-    if (stream.response.writableLength > UNREAD_LIMIT) stream.response.destroy()
   }
 
   #idLine(): string {

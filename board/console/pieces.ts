@@ -30,10 +30,10 @@ export function data(value: unknown, id: string): Html {
   return verbatim(JSON.stringify(value, undefined, 2), id)
 }
 
-/** Shown when it is opened; stays open when the page reads itself anew. */
+/** Shown when it is opened; stays open, and keeps the focus, when the page reads itself anew. */
 export function folded(id: string, summary: Part, body: Html, options: { readonly open?: boolean } = {}): Html {
   return html`<details id="${id}" ${options.open === true ? html`open` : ''}>
-    <summary>${summary}</summary>
+    <summary id="${id}-summary">${summary}</summary>
     ${body}
   </details>`
 }

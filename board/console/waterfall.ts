@@ -1,5 +1,6 @@
 import type { JobStatus } from '../../contracts/job-states.js'
-import type { AttemptView, JobView, TransitionView } from '../../contracts/jobs.js'
+import type { JobView } from '../../contracts/jobs.js'
+import { MOVES_SHOWN, type Move } from '../../ledger/console/recent-history.js'
 import { html, type Html } from './html.js'
 import { span } from './parts.js'
 
@@ -11,9 +12,7 @@ export interface Bar {
 }
 
 /** The time of a job cut into what it was doing: one bar for each move, the last one up to now while it is open. */
-export function barsOf(job: JobView, transitions: readonly TransitionView[], attempts: readonly AttemptView[], nowMs: number): Bar[] {
-  const numbers = new Map(attempts.map((attempt) => [attempt.id as string, attempt.attempt_no]))
-  const moves = transitions.filter((row) => row.kind === 'move')
+export function barsOf(job: JobView, moves: readonly Move[], nowMs: number): Bar[] {
   return moves.flatMap((move, at) => {
     const next = moves[at + 1]
     const fromMs = Date.parse(move.at)
@@ -21,7 +20,7 @@ export function barsOf(job: JobView, transitions: readonly TransitionView[], att
     const toMs = next === undefined ? Math.max(nowMs, fromMs) : Date.parse(next.at)
     // A retry is queued by a row of the attempt before: the number stands on what it does, not on the wait for the next.
     const isHeld = move.to_status === 'leased' || move.to_status === 'running'
-    return [{ status: move.to_status, attemptNo: isHeld && move.attempt_id !== null ? numbers.get(move.attempt_id) : undefined, fromMs, toMs: Math.max(toMs, fromMs) }]
+    return [{ status: move.to_status, attemptNo: isHeld ? (move.attempt_no ?? undefined) : undefined, fromMs, toMs: Math.max(toMs, fromMs) }]
   })
 }
 
@@ -32,11 +31,11 @@ const LEAST = 3
 
 /** The bars on a scale of time, one below the other. The table of moves below it says the same in words. */
 export function waterfall(bars: readonly Bar[]): Html {
-  const [first] = bars
+  const shown = bars.slice(-MOVES_SHOWN)
+  const [first] = shown
   if (first === undefined) return html``
   const startMs = first.fromMs
-  const endMs = Math.max(...bars.map((bar) => bar.toMs), startMs + 1)
-  const shown = bars.slice(0, 60)
+  const endMs = Math.max(...shown.map((bar) => bar.toMs), startMs + 1)
   const x = (ms: number): number => Math.round(((ms - startMs) / (endMs - startMs)) * WIDTH)
   const height = shown.length * ROW + 24
   return html`<figure class="waterfall">
@@ -69,7 +68,7 @@ export function waterfall(bars: readonly Bar[]): Html {
         >`
       })}
     </svg>
-    ${bars.length > shown.length && html`<figcaption class="dim">The first ${shown.length} of ${bars.length} moves; all are in the table below.</figcaption>`}
+    ${bars.length > shown.length && html`<figcaption class="dim">The last ${shown.length} moves.</figcaption>`}
   </figure>`
 }
 

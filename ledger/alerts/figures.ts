@@ -30,8 +30,10 @@ function figureOf(rule: AlertRule, now: SQL): SQL {
       return sql`select ${column('order')} as subject, count(*)::float8 as value from standing_order_runs r join standing_orders o on o.id = r.order_id
         where r.status = 'missed' and r.slot_at > ${since} and r.slot_at <= ${now} group by 1`
     case 'stale_workers':
-      return sql`select ${WHOLE_FLEET} as subject, count(*)::float8 as value from dispatcher_heartbeats
-        where stopped_at is null and last_seen < ${now} - interval '20 seconds' and last_seen > ${since}`
+      // Whoever has been silent for an hour is a row of the observations only.
+      return sql`select ${WHOLE_FLEET} as subject, (
+        (select count(*) from dispatcher_heartbeats where stopped_at is null and last_seen < ${now} - interval '20 seconds' and last_seen > ${since})
+        + (select count(*) from observations where kind = 'mend' and code = 'worker_gone' and at > ${since} and (details ->> 'last_seen')::timestamptz > ${since}))::float8 as value`
     case 'blocked_seconds':
       return sql`select ${column('agent')} as subject, extract(epoch from ${now} - min(blocked_at))::float8 as value from jobs
         where status = 'blocked' and job_type <> ${NOTICE_JOB} group by 1`

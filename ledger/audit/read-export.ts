@@ -29,7 +29,8 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
         coalesce((select min(seq) from audit_checkpoints where created_at >= $2), (select max(seq) from audit_checkpoints)) as last`,
       [range.from ?? '-infinity', range.to ?? 'infinity'],
     )
-    const { first, last } = covered.rows[0] ?? { first: null, last: null }
+    const first = covered.rows[0]?.first ?? null
+    const last = await reachingTo(client, covered.rows[0]?.last ?? null, range.to)
     const checkpoints = (
       await client.query<Checkpoint>(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c where c.seq between $1 and $2 order by c.seq`, [first ?? 0, last ?? 0])
     ).rows
@@ -60,6 +61,22 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
     }
   } finally {
     await client.query('rollback')
+  }
+}
+
+/**
+ * The checkpoint by which everything up to `to` is covered: one covers so many transactions at most, and after a busy time several
+ * are taken one after the other. A row is timed a moment before its transaction ends, so the jobs that a checkpoint names tell.
+ */
+async function reachingTo(client: pg.Client, last: number | null, to: string | undefined): Promise<number | null> {
+  if (last === null || to === undefined) return last
+  for (let seq = last; ; seq += 1) {
+    const { rows } = await client.query<{ reaches: boolean }>(
+      `select exists (select from audit_checkpoint_jobs k join job_transitions t on t.job_id = k.job_id and t.seq between k.first_seq and k.last_seq
+         where k.checkpoint_seq = $1 and t.at <= $2) as reaches`,
+      [seq + 1, to],
+    )
+    if (rows[0]?.reaches !== true) return seq
   }
 }
 

@@ -10,9 +10,11 @@ import { handOffFlow } from './hand-off-flow.js'
 import { depthOverTime, laneBoard, snapshot, type Window } from './health-board.js'
 import { jobSurroundings } from './job-surroundings.js'
 import { eventsAfter, pulse } from './pulse.js'
+import { recentHistory } from './recent-history.js'
 import { searchJobs, type JobSearch } from './search-jobs.js'
 import { slotGrid, type GridQuery } from './slot-grid.js'
 import { systemHealth } from './system-health.js'
+import { waitingApprovals } from './waiting-approvals.js'
 
 /** Pages that read at the same time; the others wait. The pool belongs to the commands. */
 const AT_ONCE = 2
@@ -43,7 +45,8 @@ export class ConsoleReads {
   fleet = () => this.#page(fleetBoard)
   attention = () => this.#page(attention)
   jobs = (search: JobSearch) => this.#page((tx) => searchJobs(tx, search))
-  job = (id: JobId) => this.#page((tx) => jobSurroundings(tx, id))
+  job = (id: JobId, only: Parameters<typeof recentHistory>[2] = {}) => this.#page(async (tx) => ({ ...(await recentHistory(tx, id, only)), ...(await jobSurroundings(tx, id)) }))
+  approvals = (query: Parameters<typeof waitingApprovals>[1]) => this.#page((tx) => waitingApprovals(tx, query))
   grid = (query: GridQuery) => this.#page((tx) => slotGrid(tx, query))
   flow = (window: Parameters<typeof handOffFlow>[1]) => this.#page((tx) => handOffFlow(tx, window))
   deadLetters = (only: Parameters<typeof deadLetters>[1]) => this.#page((tx) => deadLetters(tx, only))

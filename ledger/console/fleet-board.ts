@@ -28,8 +28,8 @@ export interface LastError {
 
 export interface FleetLine {
   readonly agent: AgentView
-  /** What is queued, by lane; lanes in which nothing is are left out. */
-  readonly depth: readonly { readonly lane: Lane; readonly queued: number; readonly oldest_at: string }[]
+  /** What is queued, by lane, and since when the oldest of it has been due; lanes in which nothing is are left out. */
+  readonly depth: readonly { readonly lane: Lane; readonly queued: number; readonly oldest_at: string | null }[]
   readonly current: readonly CurrentJob[]
   readonly last_error: LastError | null
   readonly gateway: Pick<GatewayView, 'id' | 'breaker' | 'breaker_reason' | 'breaker_changed_at'> | null
@@ -68,9 +68,9 @@ function stops({ scope, target }: ControlView, agent: AgentView): boolean {
 
 async function depthByAgent(tx: Tx): Promise<Map<string, FleetLine['depth'][number][]>> {
   const { rows } = await tx.execute(sql`
-    select target_agent as agent, lane, count(*)::int as queued, min(created_at) as oldest from jobs
+    select target_agent as agent, lane, count(*)::int as queued, min(run_after) filter (where run_after <= now()) as oldest from jobs
     where status = 'queued' and target_agent is not null group by target_agent, lane order by target_agent, lane`)
-  return grouped(rows, (row) => ({ lane: row['lane'] as Lane, queued: Number(row['queued']), oldest_at: iso(String(row['oldest'])) }))
+  return grouped(rows, (row) => ({ lane: row['lane'] as Lane, queued: Number(row['queued']), oldest_at: typeof row['oldest'] === 'string' ? iso(row['oldest']) : null }))
 }
 
 async function currentJobs(tx: Tx): Promise<Map<string, CurrentJob[]>> {

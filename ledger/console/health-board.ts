@@ -109,13 +109,14 @@ export interface LaneLine {
   readonly queued: number
   readonly running: number
   readonly paused: boolean
+  /** Since when the oldest has been due that waits; null when nothing that is queued is due. */
   readonly oldest_at: string | null
   /** Made in the window. */
   readonly created: number
   /** Over since a time in the window: done, and otherwise. A job that was queued again since is not over. */
   readonly succeeded: number
   readonly failed: number
-  /** Seconds until the first attempt, and from creation to the end: half, 95 and 99 of 100 are faster. Null without a sample. */
+  /** Seconds from when it was due to its first attempt, and from creation to the end: half, 95 and 99 of 100 are faster. Null without a sample. */
   readonly wait: readonly [number, number, number] | null
   readonly total: readonly [number, number, number] | null
   readonly sample: number
@@ -126,8 +127,9 @@ export interface LaneLine {
  * the lane that ended last: so a busy lane leaves a quiet one its own sample, and a slow job counts when it ends, however
  * long ago it was made. No index is on the time at which any job ended (`jobs_dead_letters_idx` knows some of them), but each
  * end is a move, and `job_transitions_at_idx` leads through the moves of a window; jobs and first attempts are then looked up
- * one by one by their own keys. `limit 1` in those keeps the planner from reading all jobs instead. `cut`: the window holds
- * more rows of history than {@link HISTORY_BUDGET}; then only the ends among those that were read are known.
+ * one by one by their own keys. `limit 1` in those keeps the planner from reading all jobs instead. A job waits from when it is
+ * due; a retry puts that off, and a time after the first attempt is not the one that this attempt waited for. `cut`: the window
+ * holds more rows of history than {@link HISTORY_BUDGET}; then only the ends among those that were read are known.
  */
 export async function laneBoard(tx: Tx, window: Window): Promise<{ lines: LaneLine[]; cut: boolean }> {
   const [from, to] = [instantOf(window.fromMs), instantOf(window.toMs)]
@@ -137,14 +139,15 @@ export async function laneBoard(tx: Tx, window: Window): Promise<{ lines: LaneLi
     ), read as materialized (
       select job_id, kind, to_status from job_transitions where at >= ${from}::timestamptz and at < ${to}::timestamptz order by at desc limit ${HISTORY_BUDGET}
     ), ended as materialized (
-      select m.job_id, j.lane, j.status, j.created_at, j.finished_at
+      select m.job_id, j.lane, j.status, j.created_at, j.run_after, j.finished_at
       from (select distinct job_id from read where kind = 'move' and to_status in ('succeeded', 'failed', 'dead', 'cancelled')) m
-        cross join lateral (select lane, status, created_at, finished_at from jobs where id = m.job_id limit 1) j
+        cross join lateral (select lane, status, created_at, run_after, finished_at from jobs where id = m.job_id limit 1) j
       where j.finished_at >= ${from}::timestamptz
     ), counted as (
       select lane, count(*) filter (where status = 'succeeded') as succeeded, count(*) filter (where status <> 'succeeded') as failed from ended group by lane
     ), sampled as (
-      select s.lane, extract(epoch from s.finished_at - s.created_at)::float8 as total, extract(epoch from a.leased_at - s.created_at)::float8 as waited
+      select s.lane, extract(epoch from s.finished_at - s.created_at)::float8 as total,
+        extract(epoch from a.leased_at - case when s.run_after <= a.leased_at then greatest(s.created_at, s.run_after) else s.created_at end)::float8 as waited
       from (select *, row_number() over (partition by lane order by finished_at desc, job_id) as place from ended) s
         left join lateral (select leased_at from job_attempts where job_id = s.job_id and attempt_no = 1 limit 1) a on true
       where s.place <= ${LATENCY_SAMPLE}
@@ -153,7 +156,7 @@ export async function laneBoard(tx: Tx, window: Window): Promise<{ lines: LaneLi
         percentile_cont(array[0.5, 0.95, 0.99]) within group (order by total) as total from sampled group by lane
     ), open as (
       select lane, count(*) filter (where status = 'queued') as queued, count(*) filter (where status in ('leased', 'running')) as running,
-        min(created_at) filter (where status = 'queued') as oldest from jobs where finished_at is null group by lane
+        min(run_after) filter (where status = 'queued' and run_after <= now()) as oldest from jobs where finished_at is null group by lane
     )
     select l.lane, o.queued, o.running, o.oldest, m.created, c.succeeded, c.failed, t.sample, t.wait, t.total,
       exists (select from controls_in_force_v k where k.scope = 'lane' and k.target = l.lane::text) as paused, (select count(*) from read)::int as seen

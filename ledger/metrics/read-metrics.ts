@@ -53,6 +53,6 @@ export async function alertCounts(db: Db): Promise<AlertCounts> {
 export async function deadLetterCount(db: Db): Promise<number> {
   const { rows } = await db.execute<{ n: number }>(sql`
     select count(*)::int as n from (
-      select from jobs where status in ('failed', 'dead') and buried_at is null order by finished_at desc limit 10000) dead`)
+      select from jobs where status in ('failed', 'dead') and buried_at is null limit 10000) dead`)
   return rows[0]?.n ?? 0
 }

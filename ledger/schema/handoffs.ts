@@ -127,7 +127,13 @@ export const project_log = pgTable(
       .notNull()
       .default(sql`clock_timestamp()`),
   },
-  (t) => [check('project_log_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'`), index('project_log_project_idx').on(t.namespace, t.project, t.id.desc())],
+  (t) => [
+    check('project_log_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'`),
+    index('project_log_project_idx').on(t.namespace, t.project, t.id.desc()),
+    index('project_log_agent_idx')
+      .on(t.agent_id, t.at)
+      .where(sql`agent_id is not null`),
+  ],
 )
 
 /** Every status of a project; the newest version holds. One role writes it. Append-only. */

@@ -98,6 +98,9 @@ export const approvals = pgTable(
     index('approvals_job_idx')
       .on(t.job_id)
       .where(sql`job_id is not null`),
+    index('approvals_workflow_run_idx')
+      .on(t.workflow_run_id)
+      .where(sql`workflow_run_id is not null`),
   ],
 )
 
@@ -117,7 +120,7 @@ export const approval_transitions = pgTable(
       .notNull()
       .default(sql`clock_timestamp()`),
   },
-  (t) => [primaryKey({ columns: [t.approval_id, t.seq] })],
+  (t) => [primaryKey({ columns: [t.approval_id, t.seq] }), index('approval_transitions_actor_idx').on(t.actor, t.at)],
 )
 
 /** Each step of each run: pending until what it needs is there, then a job or an approval. */

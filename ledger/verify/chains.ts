@@ -41,7 +41,7 @@ type Values = [string, number, string, JobStatus | null, JobStatus, string, stri
 
 /** The next rows in the order of jobs and their numbers. */
 async function readPage(client: pg.Client, after: ChainPosition | undefined, since: string | undefined): Promise<Row[]> {
-  const touched = `and t.job_id in (select job_id from job_transitions where at >= $3::timestamptz union select id from jobs where updated_at >= $3::timestamptz)`
+  const touched = `and t.job_id in (select job_id from job_transitions where at >= $3::timestamptz union select id from jobs where finished_at is null or updated_at >= $3::timestamptz)`
   const { rows } = await client.query<Values>({
     text: `select t.job_id, t.seq, t.kind, t.from_status, t.to_status, encode(t.prev_hash, 'hex'), encode(t.hash, 'hex'), ${CANONICAL}, j.id is null
       from job_transitions t left join jobs j on j.id = t.job_id

@@ -53,6 +53,7 @@ export async function walkCheckpoints(client: pg.Client, walk: CheckpointWalk): 
     if (rows.length < PAGE) break
   }
   checkNewest(position, walk)
+  if (position.seq === 0) await checkNone(client, walk)
   await checkAnchors(client, walk)
   return coverage(client, position, eras, walk)
 }
@@ -133,6 +134,23 @@ function checkNewest(newest: CheckpointPosition, { keys, newestKept, findings }:
   findings.add({ kind: 'signature_missing', what: `Checkpoint ${newest.seq}, the newest, is not signed, and neither is one before it.`, row, next: SIGNED_NOW })
 }
 
+/** Workers take one a minute. */
+const PATIENCE = '1 hour'
+
+/** With a key at hand, a ledger with history and no checkpoint at all has lost them: taking all away would else pass for never having had any. */
+async function checkNone(client: pg.Client, { keys, findings }: CheckpointWalk): Promise<void> {
+  if (keys.length === 0) return
+  const { rows } = await client.query<{ first: string | null }>(`select min(t.at)::text as first from job_transitions t where t.at < now() - interval '${PATIENCE}'`)
+  const first = rows[0]?.first ?? null
+  if (first === null) return
+  findings.add({
+    kind: 'checkpoints_gone',
+    what: `There is no checkpoint, and history since ${first}.`,
+    row: { checkpoint: null, history_since: first },
+    next: 'Checkpoints may have been taken away: compare with copies kept elsewhere. If no worker has ever taken one, take it (`agentbus checkpoint`), and verify again.',
+  })
+}
+
 /** @param covers the rows that it is to cover, as a condition */
 async function checkContent(client: pg.Client, checkpoint: Checkpoint, covers: string, findings: Findings): Promise<void> {
   const row = { checkpoint: checkpoint.seq, created_at: checkpoint.created_at }
@@ -191,8 +209,9 @@ async function checkAnchors(client: pg.Client, { anchors, findings }: Checkpoint
 async function coverage(client: pg.Client, last: CheckpointPosition, eras: Eras, { keys, findings }: CheckpointWalk): Promise<string> {
   const from = beginsAt({ xact_to: last.xactTo, restored_to: last.restoredTo }, null)
   const era = eras.of({ seq: last.seq + 1, restored_to: null })
-  const { rows } = await client.query<{ newer: number; behind: boolean }>(
-    `select count(*)::int as newer, pg_snapshot_xmin(pg_current_snapshot()) < $1::text::xid8 as behind from job_transitions t where ${XACT} >= ${BigInt(from)} and ${inEra(era)}`,
+  const { rows } = await client.query<{ newer: number; behind: boolean; ahead: string | null }>(
+    `select count(*)::int as newer, pg_snapshot_xmin(pg_current_snapshot()) < $1::text::xid8 as behind,
+       min(t.id) filter (where t.xact >= pg_snapshot_xmax(pg_current_snapshot()))::text as ahead from job_transitions t where ${XACT} >= ${BigInt(from)} and ${inEra(era)}`,
     [from],
   )
   if (rows[0]?.behind === true) {
@@ -201,6 +220,15 @@ async function coverage(client: pg.Client, last: CheckpointPosition, eras: Eras,
       what: `Transactions of this database are numbered below ${from}, up to which checkpoints reach: what is written now counts as covered and is not.`,
       row: { covered_to: from },
       next: 'The ledger was restored from a dump into another cluster: record that with `agentbus checkpoint --after-restore` (docs/audit.md).',
+    })
+  }
+  const ahead = rows[0]?.behind === true ? null : (rows[0]?.ahead ?? null)
+  if (ahead !== null) {
+    findings.add({
+      kind: 'transaction_of_the_future',
+      what: `History row ${ahead} bears the number of a transaction that has not begun: no checkpoint would cover it.`,
+      row: { id: ahead },
+      next: 'The ledger numbers rows itself: this one was put in, or its number was changed. Compare with a backup.',
     })
   }
   const signatures = !last.signed ? 'not signed' : keys.length === 0 ? 'signatures not checked: no key was given' : 'signatures checked'

@@ -61,7 +61,7 @@ const reactions: SqlCheck = {
     },
     {
       sql: ({ outboxSeconds }) => `select 'reaction_stuck' as kind, r.event_id, r.subscription_id, r.created_at from reactions r
-        where r.status = 'pending' and r.created_at < clock_timestamp() - interval '${outboxSeconds} seconds'`,
+        where r.status = 'pending' and coalesce(r.not_before, r.created_at) < clock_timestamp() - interval '${outboxSeconds} seconds'`,
       what: (row) => `Event ${text(row['event_id'])} matched subscription ${text(row['subscription_id'])} at ${text(row['created_at'])}, and nothing was made of it yet.`,
       next: 'Start a process that relays. If one runs, look for relay.failed in its log.',
     },
@@ -121,7 +121,7 @@ const reads: SqlCheck = {
     },
     {
       sql: (bounds) => `select 'read_of_missing_job' as kind, r.id as access_id, r.at, r.actor, r.job_id, r.route
-        from accesses r where r.job_id is not null and r.status between 200 and 399 ${sinceOn('r.at', bounds)} and not exists (select from jobs j where j.id = r.job_id)`,
+        from accesses r where r.job_id is not null and r.route ~ '^(/v1/jobs/\\{id\\}|/console/)' and r.status between 200 and 399 ${sinceOn('r.at', bounds)} and not exists (select from jobs j where j.id = r.job_id)`,
       what: (row) => `Read ${text(row['access_id'])} by ${text(row['actor'])} was answered with job ${text(row['job_id'])}, which is not in the ledger.`,
       next: 'Restore the job from a backup: it was deleted, or the row was changed.',
     },

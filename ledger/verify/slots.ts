@@ -1,4 +1,4 @@
-import { accountability } from '../accountability.js'
+import { countSlots } from '../accountability.js'
 import { instantOf } from '../presence.js'
 import type { Reader } from './reader.js'
 import type { Findings } from './report.js'
@@ -48,17 +48,26 @@ async function firstDefinition(reader: Reader, nowMs: number): Promise<string> {
 }
 
 async function countWindow(reader: Reader, window: { readonly from: string; readonly to: string }, nowMs: number, findings: Findings): Promise<number> {
-  const counted = await accountability(reader.db, window, nowMs)
+  const { from, to, counts } = await countSlots(reader.db, window, nowMs)
   let slots = 0
-  for (const line of counted.lines) {
+  for (const { line, missing, uncalled } of counts) {
     slots += line.expected
-    if (line.unaccounted === 0) continue
-    findings.add({
-      kind: 'slots_unaccounted',
-      what: `Standing order ${line.order} lacks ${line.unaccounted} slots between ${counted.from} and ${counted.to}.`,
-      row: { order: line.order, from: counted.from, to: counted.to, unaccounted: line.unaccounted, expected: line.expected },
-      next: 'List its slots with `agentbus slots`, find the due times that have no row, and compare with a backup: slots are planned before they are due and never deleted.',
-    })
+    const row = { order: line.order, from, to }
+    const [firstMissing, firstUncalled] = [missing[0], uncalled[0]]
+    if (firstMissing !== undefined)
+      findings.add({
+        kind: 'slots_unaccounted',
+        what: `Standing order ${line.order} lacks ${missing.length} slots between ${from} and ${to}; the first is that of ${instantOf(firstMissing)}.`,
+        row: { ...row, unaccounted: missing.length, expected: line.expected, first: instantOf(firstMissing) },
+        next: 'Compare with a backup: slots are planned before they are due and never deleted.',
+      })
+    if (firstUncalled !== undefined)
+      findings.add({
+        kind: 'slots_uncalled_for',
+        what: `Standing order ${line.order} has ${uncalled.length} slots between ${from} and ${to} that no definition in force then called for; the first is that of ${instantOf(firstUncalled)}.`,
+        row: { ...row, uncalled_for: uncalled.length, first: instantOf(firstUncalled) },
+        next: 'The ledger plans no other slots than those: one was put in, or moved to another time. Compare with a backup.',
+      })
   }
   return slots
 }

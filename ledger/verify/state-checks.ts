@@ -1,6 +1,6 @@
 import { ATTEMPTS } from './attempt-checks.js'
 import { GUARD_CHECK } from './guards.js'
-import { sinceOn, type SqlCheck } from './statements.js'
+import { openOrSince, type SqlCheck } from './statements.js'
 
 const text = (value: unknown): string => (value === null || value === undefined ? 'nothing' : String(value))
 
@@ -12,7 +12,7 @@ const state: SqlCheck = {
           when t.seq > j.last_seq then 'history_runs_ahead' else 'state_differs' end as kind,
           j.id as job_id, j.status, j.last_seq, t.seq as history_ends_at, t.to_status as history_says
         from jobs j left join lateral (select h.seq, h.to_status from job_transitions h where h.job_id = j.id order by h.seq desc limit 1) t on true
-        where (t.seq is distinct from j.last_seq or t.to_status is distinct from j.status) ${sinceOn('j.updated_at', bounds)}`,
+        where (t.seq is distinct from j.last_seq or t.to_status is distinct from j.status) ${openOrSince('j.finished_at', bounds, 'j.updated_at')}`,
       what: (row) =>
         row['history_ends_at'] === null
           ? `Job ${text(row['job_id'])} is ${text(row['status'])} and has no history.`

@@ -29,9 +29,9 @@ export function sinceOn(column: string, { since }: Bounds): string {
   return since === undefined ? '' : `and ${column} >= '${new Date(since).toISOString()}'::timestamptz`
 }
 
-/** The same for rows that end: what is open is looked at in any case. */
-export function openOrSince(column: string, bounds: Bounds): string {
-  return bounds.since === undefined ? '' : `and (${column} is null or (true ${sinceOn(column, bounds)}))`
+/** The same for rows that end: what is open is looked at in any case, what is over when it `changed` since. */
+export function openOrSince(column: string, bounds: Bounds, changed: string = column): string {
+  return bounds.since === undefined ? '' : `and (${column} is null or (true ${sinceOn(changed, bounds)}))`
 }
 
 /** Runs the statements of a check. PostgreSQL sends one row for each kind of fault, however many there are. */

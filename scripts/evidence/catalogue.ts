@@ -46,7 +46,8 @@ export const PROOFS: readonly Proof[] = [
   },
   {
     name: 'verify-tampered',
-    shows: "A changed word, a deleted row, two rows swapped, a cut tail and a deleted job, all by the database's owner with its guards off: each is found and named",
+    shows:
+      "A word, a payload, a result and the end of an attempt changed, a row deleted, put in, or in another place, a tail cut off, a job deleted, all by the database's owner with its guards off: each is found and named",
     how: { kind: 'live', play: verifyTampered },
     inCi: { file: LIVE_TEST, title: 'the proof %s holds on a bus of its own' },
   },

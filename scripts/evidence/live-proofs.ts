@@ -13,10 +13,10 @@ export interface Account {
   needs(what: string, holds: boolean): void
 }
 
-/** Work on the bus: a job done at once, one with a hand-off and a failed try, one that ends without a close. */
-async function fill(bus: LiveBus): Promise<string[]> {
+/** Work on the bus: a job done at once, one with a hand-off and a failed try, one that fails; and so many more that are done at once. */
+async function fill(bus: LiveBus, plain = 4): Promise<string[]> {
   const followUp = { target_agent: 'devops', subject: 'write it up', payload: { simulate: {} } }
-  const scripts = [{}, { fail_times: 1, retry_seconds: 0, follow_ups: [followUp] }, { outcome: 'fail' }, {}, {}, {}, {}]
+  const scripts = [{}, { fail_times: 1, retry_seconds: 0, follow_ups: [followUp] }, { outcome: 'fail' }, ...Array.from({ length: plain }, () => ({}))]
   const ids: string[] = []
   for (const [at, simulate] of scripts.entries()) {
     const args = ['enqueue-job', '--target-agent', 'devops', '--subject', `proof ${at + 1}`, '--correlation-key', 'proof', '--payload', JSON.stringify({ simulate }), '--json']
@@ -73,38 +73,55 @@ export function verifyClean(account: Account): Promise<void> {
   })
 }
 
-/** What somebody with all rights over the database does, each to a history of its own, and how verify says it. It shows the first of each kind. */
-const CRIMES = [
-  { says: 'row_changed (the first of 3)', what: 'one word of a row is changed', sql: `update job_transitions set note = 'nothing happened here' where job_id = $1 and seq = 2` },
-  { says: 'rows_missing', what: 'a row is deleted', sql: 'delete from job_transitions where job_id = $1 and seq = 2' },
+/** What somebody with all rights over the database does, each to a job of its own, and how verify says it. It shows the first of each kind. */
+const CRIMES: readonly { readonly says: string; readonly what: string; readonly sql: readonly string[] }[] = [
+  { says: 'row_changed', what: 'one word of a row is changed', sql: [`update job_transitions set note = 'nothing happened here' where job_id = $1 and seq = 2`] },
+  { says: 'rows_missing', what: 'a row is deleted', sql: ['delete from job_transitions where job_id = $1 and seq = 2'] },
   {
-    says: 'row_changed (the first of 3)',
+    says: 'row_inserted',
+    what: 'a row is put in',
+    sql: [
+      'update job_transitions set seq = seq + 100 where job_id = $1 and seq > 2',
+      `insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, actor_kind, actor, prev_hash, hash)
+       select job_id, 3, 'note', to_status, to_status, 'progress', 'worker', 'nobody', '\\x00', '\\x00' from job_transitions where job_id = $1 and seq = 2`,
+      'update job_transitions set seq = seq - 99 where job_id = $1 and seq > 100',
+    ],
+  },
+  {
+    says: 'rows_reordered',
     what: 'two rows change places',
-    sql: `update job_transitions t set (reason, at) = (select o.reason, o.at from job_transitions o where o.job_id = t.job_id and o.seq = 5 - t.seq) where job_id = $1 and seq in (2, 3)`,
+    sql: [
+      'update job_transitions set seq = 99 where job_id = $1 and seq = 2',
+      'update job_transitions set seq = 2 where job_id = $1 and seq = 3',
+      'update job_transitions set seq = 3 where job_id = $1 and seq = 99',
+    ],
   },
   {
     says: 'tail_cut_off',
     what: 'the last row is cut off',
-    sql: 'delete from job_transitions where job_id = $1 and seq = (select max(seq) from job_transitions where job_id = $1)',
+    sql: ['delete from job_transitions where job_id = $1 and seq = (select max(seq) from job_transitions where job_id = $1)'],
   },
   {
     says: 'job_deleted',
     what: 'a job is deleted with all its rows',
-    sql: `with gone as (delete from job_transitions where job_id = $1), tried as (delete from job_attempts where job_id = $1) delete from jobs where id = $1`,
+    sql: ['delete from job_transitions where job_id = $1', 'delete from job_attempts where job_id = $1', 'delete from jobs where id = $1'],
   },
-] as const
+  { says: 'payload_changed', what: 'the payload of a job is changed', sql: [`update jobs set payload = '{"simulate": {"outcome": "fail"}}' where id = $1`] },
+  { says: 'result_changed', what: 'the result of a job is changed', sql: [`update jobs set result = '{"found": "nothing"}' where id = $1`] },
+  { says: 'attempt_contradicts_end', what: 'an attempt that succeeded is said to have failed', sql: [`update job_attempts set status = 'failed' where job_id = $1`] },
+]
 
 export function verifyTampered(account: Account): Promise<void> {
   return withBus(async (bus) => {
-    const ids = await fill(bus)
+    const ids = await fill(bus, CRIMES.length)
     await show(account, bus, 0, 'checkpoint')
     await inLedger(bus, async (client) => {
       // As the owner of the database, past every guard in it.
       await client.query('set session_replication_role = replica')
       for (const [at, { what, sql }] of CRIMES.entries()) {
-        const id = ids[at + 2] ?? ''
+        const id = ids.at(at - CRIMES.length) ?? ''
         account.tell(`As the owner of the database, with its guards off: ${what} (job ${id}).`)
-        await client.query(sql, [id])
+        for (const statement of sql) await client.query(statement, [id])
       }
     })
     const said = await show(account, bus, 8, 'verify', '--no-queues')

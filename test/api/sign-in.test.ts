@@ -84,7 +84,7 @@ describe('a token', () => {
   })
 
   test('is refused from the moment it is revoked', async () => {
-    const { token, view } = await api.t.ledger.createToken(OPERATOR, { name: 'soon gone', role: 'auditor' })
+    const { token, view } = await api.t.ledger.tokens.create(OPERATOR, { name: 'soon gone', role: 'auditor' })
     const before = await api.call('GET', '/v1/jobs', { token })
 
     await api.operate('DELETE', `/v1/tokens/${view.id}`)
@@ -93,7 +93,7 @@ describe('a token', () => {
   })
 
   test('is refused once it has expired', async () => {
-    const { token } = await api.t.ledger.createToken(OPERATOR, { name: 'old', role: 'operator', expiresAt: '2020-01-01T00:00:00Z' })
+    const { token } = await api.t.ledger.tokens.create(OPERATOR, { name: 'old', role: 'operator', expiresAt: '2020-01-01T00:00:00Z' })
 
     expect((await api.call('GET', '/v1/jobs', { token })).status).toBe(401)
   })

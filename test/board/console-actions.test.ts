@@ -125,6 +125,26 @@ describe('all dead letters of a cause', () => {
     expect(await c.t.ledger.getJob(other)).toMatchObject({ status: 'failed', buried_at: null })
   })
 
+  test('are the same ones when the form comes again, though another has joined the cause, and have the same answer', async () => {
+    const ids = [await letter(error), await letter(error)]
+    const [cause = ''] = boxes(await pageAt('/console/dead-letters'))
+    const body = new URLSearchParams({ what: 'retry', cause, agent: '', reason: 'because', key: crypto.randomUUID() })
+    const send = async (): Promise<unknown> => {
+      const answer = await fetch(`${c.url}/console/actions/dead-letters`, { method: 'POST', body, headers: { authorization: `Bearer ${c.token}`, accept: 'application/json' } })
+      return [answer.status, await answer.json()]
+    }
+
+    const answers = [await send(), await send()]
+    const late = await letter(error)
+    answers.push(await send())
+
+    expect(answers).toEqual(Array(3).fill([200, { message: '2 jobs are queued again.' }]))
+    expect((await c.t.ledger.getJob(late)).status).toBe('failed')
+    const histories = await Promise.all(ids.map((id) => c.t.ledger.jobHistory(id)))
+    expect(histories.map(({ transitions }) => transitions.filter((row) => row.reason === 'operator_retry').length)).toEqual([1, 1])
+    expect(await refusals()).toEqual([])
+  })
+
   test('are not those of a cause that differs in what is cut in the middle', async () => {
     const [one, other] = [await letter(`${'y'.repeat(159)}😀`), await letter(`${'y'.repeat(159)}🚀`)]
 
@@ -134,6 +154,20 @@ describe('all dead letters of a cause', () => {
     expect(causes).toHaveLength(2)
     expect([(await c.t.ledger.getJob(one)).buried_at === null, (await c.t.ledger.getJob(other)).buried_at === null]).toEqual([false, true])
   })
+})
+
+test('a form about many jobs that was refused means others once it is changed, though its key is the same', async () => {
+  const [queued, failed] = [await aJob(c.t.ledger, 'queued'), await aJob(c.t.ledger, 'failed')]
+  const key = crypto.randomUUID()
+  const send = async (id: string): Promise<number> => {
+    const body = new URLSearchParams({ what: 'retry', ids: id, reason: 'because', key })
+    return (await fetch(`${c.url}/console/actions/dead-letters`, { method: 'POST', body, headers: { authorization: `Bearer ${c.token}`, accept: 'application/json' } })).status
+  }
+
+  const statuses = [await send(queued.id), await send(failed.id)]
+
+  expect(statuses).toEqual([409, 200])
+  expect((await c.t.ledger.getJob(failed.id)).status).toBe('queued')
 })
 
 describe('what is refused has one row, in the name of the person', () => {

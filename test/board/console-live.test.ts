@@ -116,6 +116,21 @@ describe('the stream of a page', () => {
     expect(await told(tail, 'a.after')).toEqual(['a.after'])
   })
 
+  test('tells all of a burst, however large, and goes on', async () => {
+    const tail = await stream('?tail=1&topic=a.*')
+    await tail.next(/event: hello/)
+    await c.t.database.pool.query(
+      `insert into events (namespace, topic, payload, created_by) select 'default', 'a.burst', jsonb_build_object('text', repeat('x', 2000)), 'operator:x' from generate_series(1, 200)`,
+    )
+
+    const topics: unknown[] = []
+    for (let n = 0; n < 200; n += 1) topics.push(/<bdi>(a\.[a-z]+)<\/bdi>/.exec(await tail.next(/event: (happened|gap)/))?.[1])
+    await emit('a.after')
+
+    expect(topics).toEqual(Array(200).fill('a.burst'))
+    expect(await tail.next(/event: (happened|gap)/)).toContain('a.after')
+  })
+
   test('one page too many is refused, and told when to come back', async () => {
     const streams = await Promise.all(Array.from({ length: 8 }, () => stream()))
 

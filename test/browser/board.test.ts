@@ -15,7 +15,7 @@ beforeAll(async () => {
   if (isSkipped) return
   t = await startTestBus({ api: true, agents: { devops: { concurrency: 4 }, planner: {} } })
   board = `${t.bus.url ?? ''}/board`
-  operator = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
+  operator = (await t.ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })).token
   browser = await startBrowser()
 }, 600_000)
 afterAll(async () => {
@@ -134,7 +134,7 @@ describe.skipIf(isSkipped)('without credentials', () => {
   })
 
   test("a wrong password or an agent's token gives nothing either", async () => {
-    const agent = (await t.ledger.createToken(OPERATOR, { name: 'devops agent', role: 'agent', agentId: 'devops' as never })).token
+    const agent = (await t.ledger.tokens.create(OPERATOR, { name: 'devops agent', role: 'agent', agentId: 'devops' as never })).token
     const statuses: number[] = []
 
     for (const password of ['guessed', agent]) {

@@ -618,6 +618,51 @@ describe.skipIf(isSkipped)('a live page', () => {
     expect(await page.getByRole('dialog').getByRole('textbox').inputValue()).toBe('half a rea')
   })
 
+  test('leaves the focus in its row when another one comes above it', async () => {
+    const { id } = await aJob(c.t.ledger, 'queued', { subject: 'has the focus' })
+    await open('/console/jobs')
+    await page.getByRole('row').filter({ hasText: 'has the focus' }).getByRole('link', { name: 'devops', exact: true }).focus()
+
+    await aJob(c.t.ledger, 'queued', { subject: 'comes above it' })
+    await page.getByRole('row').filter({ hasText: 'comes above it' }).waitFor()
+
+    const focused = `[document.activeElement?.textContent, document.activeElement?.closest('tr')?.querySelector('a')?.getAttribute('href')]`
+    expect(await page.evaluate(focused)).toEqual(['devops', `/console/jobs/${id}`])
+  })
+
+  test('keeps a reason that was written, though the focus has gone on', async () => {
+    await aJob(c.t.ledger, 'dead', { subject: 'one to write about', max_attempts: 1 })
+    await open('/console/dead-letters')
+    const first = page.locator('details.cause').first()
+    await first.getByLabel('Reason').fill('half a rea')
+    await first.locator('summary').focus()
+
+    await aJob(c.t.ledger, 'dead', { subject: 'one more', max_attempts: 1 })
+    await page.locator('#live[data-held="yes"]').waitFor()
+
+    expect(await first.getByLabel('Reason').inputValue()).toBe('half a rea')
+    expect(await page.evaluate(`document.activeElement?.tagName`)).toBe('SUMMARY')
+  })
+
+  test('keeps what was written in a form that was closed again, with what is new around it', async () => {
+    const { id } = await aJob(c.t.ledger, 'queued', { subject: 'written about' })
+    await open(`/console/jobs/${id}`)
+    await page.getByRole('button', { name: 'Cancel…' }).click()
+    const dialog = page.getByRole('dialog', { name: 'Cancel this job' })
+    await dialog.getByRole('textbox').fill('half a rea')
+    const key = page.locator('#cancel input[name=key]')
+    const before = await key.inputValue()
+    await dialog.getByRole('button', { name: 'Not now' }).click()
+
+    await c.t.ledger.db.execute(sql`update jobs set correlation_key = 'case-written' where id = ${id}::uuid`)
+    await aJob(c.t.ledger, 'queued')
+    await page.locator('#job-facts').getByText('case-written').waitFor()
+
+    await page.getByRole('button', { name: 'Cancel…' }).click()
+    expect(await dialog.getByRole('textbox').inputValue()).toBe('half a rea')
+    expect(await key.inputValue()).toBe(before)
+  })
+
   test('the tail shows events as they come, of the topic asked for, and each once', async () => {
     await open('/console/events?topic=tail.*')
     const emit = (topic: string): Promise<unknown> => c.t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic, payload: { for: topic } }))
@@ -661,7 +706,7 @@ describe.skipIf(isSkipped)('over a whole bus', () => {
   let context: BrowserContext
   beforeAll(async () => {
     t = await startTestBus({ api: true, agents: { devops: { concurrency: 4 }, planner: {} } })
-    const { token } = await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })
+    const { token } = await t.ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })
     context = (await watchedPage(browser, token)).context
   }, 600_000)
   afterAll(async () => {

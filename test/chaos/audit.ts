@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { TOKEN_PLACE } from '../../cli/hook-prompts.js'
+import { withToken } from '../../cli/hook-prompts.js'
 import { messageOf } from '../../contracts/errors.js'
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
 import type { Ledger } from '../../ledger/ledger.js'
@@ -67,7 +67,7 @@ async function auditBooks(ledger: Ledger, reader: Reader): Promise<readonly Chec
       graceSeconds: GRACE_SECONDS,
       outboxSeconds: OUTBOX_SECONDS,
       nowMs: Date.now(),
-      exactBody: (body, attemptId) => body.replaceAll(TOKEN_PLACE, ledger.attemptTokens.issue(attemptId)),
+      exactBody: (body, attemptId) => withToken(body, ledger.tokens.attempts.issue(attemptId)),
       keys: [],
       anchors: [],
       resume: undefined,

@@ -97,7 +97,7 @@ async function storm(options: StormOptions, undo: (() => unknown)[]): Promise<St
   for (const { name, proxy } of gateways) links.set(name, proxy)
   const ledger = openLedger(ownUrl, undo)
   await applyFleet(ledger, gateways)
-  const { token } = await ledger.createToken(OPERATOR, { name: 'chaos', role: 'operator' })
+  const { token } = await ledger.tokens.create(OPERATOR, { name: 'chaos', role: 'operator' })
 
   const dataDir = await mkdtemp(path.join(tmpdir(), 'agentbus-chaos-'))
   undo.push(() => rm(dataDir, { recursive: true, force: true }))

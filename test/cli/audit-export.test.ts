@@ -133,6 +133,30 @@ test('a key that was given has to have signed the newest checkpoint: signatures 
   expect(await check('b')).toMatchObject({ code: 0 })
 })
 
+test('a bundle up to a time has every row of that time, also when several checkpoints were taken over its end', async () => {
+  for (let n = 0; n < 3; n += 1) await aJob(t.ledger, 'cancelled')
+  const to = new Date().toISOString()
+  await coverAll(t, { signer: signerOf(PEM), mostTransactions: 1 })
+  const { rows } = await t.database.pool.query<{ n: number }>('select count(*)::int as n from job_transitions')
+
+  expect(await audit('b', '--to', to)).toMatchObject({ code: 0 })
+
+  expect((await check('b')).said).toMatch(new RegExp(`^${rows[0]?.n ?? 0} rows, [0-9]+ checkpoints`))
+  expect(await audit('c', '--from', to, '--to', '2020-01-01T00:00:00Z')).toMatchObject({ code: 2 })
+})
+
+test.each([
+  ['a file without a public key', ['--key', 'KEYLESS']],
+  ['no file after --key', ['--key']],
+  ['a word that it does not know', ['--keys=x']],
+])('the script checks nothing and says so, given %s', async (_what, words) => {
+  await audit('b')
+  const keyless = path.join(folder, 'keyless.pem')
+  await writeFile(keyless, '-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n')
+
+  expect(await check('b', ...words.map((word) => (word === 'KEYLESS' ? keyless : word)))).toMatchObject({ code: 2 })
+})
+
 test('checkpoints from before somebody began to sign are no fault of a bundle', async () => {
   const key = path.join(folder, 'key.pem')
   await writeFile(key, signerOf(PEM).publicKeyPem)

@@ -806,7 +806,7 @@ describe('workspace', () => {
 })
 
 test('the token of an attempt that nobody opened is refused with 4 and not repeated', async () => {
-  const token = api.t.ledger.attemptTokens.issue(uuidv7(1) as AttemptId)
+  const token = api.t.ledger.tokens.attempts.issue(uuidv7(1) as AttemptId)
 
   const ran = await cli(['complete-job', NOBODY, '--token', token])
 

@@ -84,7 +84,10 @@ const EXPECTED: Readonly<Record<string, readonly (readonly unknown[])[]>> = {
   ],
   'What was refused?': [['06:03', 'publisher', 'AGENTBUS_DELEGATION_REFUSED', 'publisher may not send reactive to devops; it may send anything to coordinator.']],
   'Which answers came too late?': [['devops', 'rebuild everything', 'AGENTBUS_STALE_ATTEMPT', 'cancelled']],
-  'Which jobs had duplicate deliveries?': [['plan the week', 'reattached', 1]],
+  'Which jobs had duplicate deliveries?': [
+    ['close port 8080', 'job_is_over', 1],
+    ['plan the week', 'reattached', 1],
+  ],
   'Which jobs were asked for twice?': [['test-operator', 'plan the week', 'A job with dedupe key week-46 is open; no second one was created.']],
   'Why is this job blocked, since when, and what would unblock it?': [['restart the web server', 'devops', 'nobody knows the window', 'anna', 'person', 'name a window', '05:45']],
   'What was the longest wait by lane?': [
@@ -113,8 +116,8 @@ const EXPECTED: Readonly<Record<string, readonly (readonly unknown[])[]>> = {
     ['night-scan', 1, 3, 0],
   ],
   'What became of each slot of an order, and by whose word?': [
-    ['03:00', 'expected', 'started', null, 'keeper'],
-    ['03:00', 'started', 'no_work', null, 'keeper'],
+    ['03:00', 'expected', 'started', null, 'worker-1'],
+    ['03:00', 'started', 'no_work', null, 'devops'],
     ['04:00', 'expected', 'skipped', 'paused', 'keeper'],
   ],
   'When was an order in force, and on which schedule?': [

@@ -116,7 +116,7 @@ async function agentWithGateway(t: TestBus, id: string, onTask: (n: number) => v
       if (order === undefined) return { status: 'error' }
       onTask(Number(/Write the number (\d+)/.exec(run.message)?.[1]))
       await run.pause(150)
-      const caller = await t.ledger.authenticate(order.token)
+      const caller = await t.ledger.tokens.authenticate(order.token)
       if (caller !== undefined && run.isAlive()) await t.ledger.jobs.complete({ caller }, order.jobId as JobId, CompleteJobBody.parse({}))
       return { status: 'ok' }
     },

@@ -9,7 +9,7 @@ let t: TestBus
 let operator: string
 beforeAll(async () => {
   t = await startTestBus({ api: true, agents: { devops: { concurrency: 8 }, planner: { concurrency: 8 } } })
-  operator = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
+  operator = (await t.ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })).token
 })
 afterAll(() => t.stop())
 beforeEach(() => {

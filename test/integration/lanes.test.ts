@@ -10,7 +10,7 @@ let operator: string
 let given: JobId[]
 beforeAll(async () => {
   t = await startTestBus({ api: true, agents: { single: { concurrency: 1 }, devops: { concurrency: 4 } } })
-  operator = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
+  operator = (await t.ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })).token
 })
 afterAll(() => t.stop())
 beforeEach(() => {

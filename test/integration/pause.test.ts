@@ -18,7 +18,7 @@ afterEach(() => c.stop())
 test(`${TRIES} pauses under load in ${WORKERS} worker processes: nothing starts a second after the answer, and every resume starts work again`, { timeout: 240_000 }, async () => {
   const port = await freePort()
   c = await startCluster({ agents: Object.fromEntries(AGENTS.map((id) => [id, { concurrency: 4 }])), env: { AGENTBUS_PORT: String(port) } })
-  const { token } = await c.ledger.createToken(OPERATOR, { name: 'pauses', role: 'operator' })
+  const { token } = await c.ledger.tokens.create(OPERATOR, { name: 'pauses', role: 'operator' })
   await Promise.all([c.spawn('api'), ...Array.from({ length: WORKERS }, () => c.spawn('worker'))])
   const starts: number[] = []
   c.behave(async (_run, close) => {

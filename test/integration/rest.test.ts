@@ -11,7 +11,7 @@ let operator: string
 beforeAll(async () => {
   t = await startTestBus({ api: true, agents: { devops: { concurrency: 4 }, auditor: {} } })
   url = t.bus.url ?? ''
-  operator = (await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })).token
+  operator = (await t.ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })).token
 })
 afterAll(() => t.stop())
 

@@ -80,7 +80,7 @@ test('one trace leads from the request over queue, delivery and hook to the end 
     { version: 1, gateways: [{ id: 'gw' as never, base_url: wire.url, hook_path: '/hooks', token: 'env:TEST_HOOK_TOKEN' }], agents: [] },
     { dryRun: false, prune: false },
   )
-  const { token } = await c.ledger.createToken(OPERATOR, { name: 'client', role: 'operator' })
+  const { token } = await c.ledger.tokens.create(OPERATOR, { name: 'client', role: 'operator' })
   c.behave(async (run) => {
     const order = readOrder(run.message)
     await fetch(`${api}/v1/jobs/${order?.jobId ?? ''}/complete`, {

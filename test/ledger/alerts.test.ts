@@ -292,7 +292,7 @@ describe('the figure', () => {
         const { order } = await aSlot(t.ledger, { name: 'nightly' })
         await query(`insert into standing_order_runs (id, order_id, version, agent_id, slot_at, grace_until, look_at, status, cause, finished_at, last_seq)
           select gen_random_uuid(), id, version, agent_id, now() - interval '1 hour', now(), now(), 'expected', null, null, 0 from standing_orders`)
-        await query(`select move_slot(id, 'missed', 'no_worker', 'system', 'test', '{}'::jsonb, now()) from standing_order_runs where status = 'expected' and slot_at < now()`)
+        await query(`select move_slot(id, 'missed', 'worker_down', 'system', 'test', '{}'::jsonb, now()) from standing_order_runs where status = 'expected' and slot_at < now()`)
         return order
       },
       subject: 'devops/nightly',

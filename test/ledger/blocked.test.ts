@@ -69,7 +69,7 @@ describe('a job that waits for an event', () => {
     for (let round = 0; round < 25; round += 1) {
       const job = await aJob(t.ledger, 'running')
       await Promise.all([block(job, { kind: 'event', topic: `round.n${round}` }), emit(`round.n${round}`)])
-      await t.ledger.keepBlocked(100)
+      await t.ledger.upkeep.keepBlocked(100)
       expect((await t.ledger.getJob(job.id)).status).toBe('queued')
     }
   })
@@ -102,10 +102,10 @@ describe('a job that waits for', () => {
     await t.database.pool.query(`update gateways set breaker = 'open', breaker_reason = 'test'`)
     const held: TestJob = { ...job, as: { caller: attemptCaller(leased.attempt.id as never, job.id, 'devops') } }
     expect((await block(held, { kind: 'agent', agent: 'auditor' })).status).toBe('blocked')
-    expect((await t.ledger.keepBlocked(10)).resumed).toBe(0)
+    expect((await t.ledger.upkeep.keepBlocked(10)).resumed).toBe(0)
 
     await t.database.pool.query(`update gateways set breaker = 'closed', breaker_reason = null`)
-    expect((await t.ledger.keepBlocked(10)).resumed).toBe(1)
+    expect((await t.ledger.upkeep.keepBlocked(10)).resumed).toBe(1)
 
     expect(await t.ledger.getJob(job.id)).toMatchObject({ status: 'queued', answer: { kind: 'agent', agent: 'auditor' } })
   })
@@ -180,7 +180,7 @@ describe('an approval', () => {
     const { job, approval } = await asked({ expires_in_seconds: 60 })
     await t.database.pool.query(`update approvals set expires_at = clock_timestamp() - interval '1 second'`)
 
-    expect((await t.ledger.keepBlocked(10)).expired).toBe(1)
+    expect((await t.ledger.upkeep.keepBlocked(10)).expired).toBe(1)
 
     expect(await t.ledger.getJob(job.id)).toMatchObject({ status: 'queued', answer: { decision: 'expired' } })
     await expect(t.ledger.handOffs.decide(OPERATOR, approval.id, 'approved', undefined)).rejects.toMatchObject({ code: 'AGENTBUS_APPROVAL_DECIDED' })
@@ -256,11 +256,11 @@ describe('beyond its patience a blocked job', () => {
     await rules({ inbox: InboxConfig.parse({ coordinator: 'coordinator' }) })
     const job = await aJob(t.ledger, 'running', { correlation_key: 'matter-1', priority: 500 })
     await block(job, { kind: 'event', topic: 'never.comes' }, { patience_seconds: 60, unblock_action: 'send never.comes' })
-    expect((await t.ledger.keepBlocked(10)).escalated).toBe(0)
+    expect((await t.ledger.upkeep.keepBlocked(10)).escalated).toBe(0)
     await past(`escalate_at = clock_timestamp() - interval '1 second'`, job.id)
 
-    const all = await Promise.all([t.ledger.keepBlocked(10), t.ledger.keepBlocked(10)])
-    await t.ledger.keepBlocked(10)
+    const all = await Promise.all([t.ledger.upkeep.keepBlocked(10), t.ledger.upkeep.keepBlocked(10)])
+    await t.ledger.upkeep.keepBlocked(10)
 
     expect(all.reduce((sum, { escalated }) => sum + escalated, 0)).toBe(1)
     const { items } = await t.ledger.listJobs({ target_agent: 'coordinator' as never, limit: 10 })
@@ -292,7 +292,7 @@ describe('beyond its patience a blocked job', () => {
     expect((Date.parse(String(blocked.escalate_at)) - Date.parse(String(blocked.blocked_at))) / 1_000).toBeCloseTo(60, 1)
     await past(`escalate_at = clock_timestamp()`, job.id)
 
-    await t.ledger.keepBlocked(10)
+    await t.ledger.upkeep.keepBlocked(10)
 
     expect((await t.ledger.listJobs({ target_agent: 'auditor' as never, limit: 10 })).items).toHaveLength(1)
   })
@@ -303,7 +303,7 @@ describe('beyond its patience a blocked job', () => {
     await block(job)
     await past(`escalate_at = clock_timestamp()`, job.id)
 
-    await t.ledger.keepBlocked(10)
+    await t.ledger.upkeep.keepBlocked(10)
 
     expect((await t.ledger.listJobs({ target_agent: 'coordinator' as never, limit: 10 })).items).toHaveLength(0)
     expect((await t.ledger.listEvents({ topic: 'jobs.escalated', order: 'asc', limit: 10 })).items).toHaveLength(1)

@@ -254,6 +254,15 @@ describe('a checkpoint that was tampered with', () => {
     expect(kindsOf(await verifyNow(t.url, { keys }))).toEqual(expect.arrayContaining(['checkpoints/signature_missing', 'checkpoints/checkpoint_changed']))
   })
 
+  test('is found by whoever has the key when all were taken away, once there is history that one would cover', async () => {
+    await tamper(t.url, 'delete from audit_checkpoint_jobs', 'delete from audit_checkpoints')
+    expect(kindsOf(await verifyNow(t.url, { keys }))).toEqual([])
+    await tamper(t.url, `update job_transitions set at = at - interval '2 hours'`, REHASH)
+
+    expect(found(await verifyNow(t.url, { keys }), 'checkpoints_gone')).toMatchObject({ row: { checkpoint: null }, count: 1 })
+    expect(kindsOf(await verifyNow(t.url))).not.toContain('checkpoints/checkpoints_gone')
+  })
+
   test('is found by whoever has the key when all signatures were taken off and every hash made to fit', async () => {
     const newest = (await checkpoints()).at(-1)?.seq
     await tamper(t.url, UNSIGN)

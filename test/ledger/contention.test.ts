@@ -87,12 +87,12 @@ test('closer against reaper: the job is closed or queued again, never both', { r
 
   const settled = await times(CONTENDERS, async (at) => {
     if (at % 2 === 0) return t.ledger.jobs.complete(job.as, job.id, closing)
-    await t.ledger.reap({ actor: { kind: 'reaper', id: `r${at}` }, limit: 10 })
+    await t.ledger.upkeep.reap({ actor: { kind: 'reaper', id: `r${at}` }, limit: 10 })
     return undefined
   })
   // A reaper that looked before the lease ran out leaves it to the next look.
   await t.database.pool.query('select pg_sleep(0.01)')
-  await t.ledger.reap({ actor: { kind: 'reaper', id: 'last' }, limit: 10 })
+  await t.ledger.upkeep.reap({ actor: { kind: 'reaper', id: 'last' }, limit: 10 })
 
   const closers = settled.filter((_one, at) => at % 2 === 0)
   const won = closers.filter((one) => one.status === 'fulfilled').length

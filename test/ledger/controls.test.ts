@@ -101,13 +101,13 @@ describe('what a pause holds', () => {
     const { id, job } = await aJob(t.ledger, 'queued', { lane: 'coding' })
     await set({ scope: 'lane', target: 'coding' })
     await leaseAs(t.ledger, id, job.generation)
-    const during = await t.ledger.keepControls()
+    const during = await t.ledger.upkeep.keepControls()
     await t.ledger.db.execute(sql`delete from outbox`)
     const expected = await expectedEntries(t.ledger.db, { agentId: 'devops', after: '00000000-0000-0000-0000-000000000000', limit: 10, quietMs: -1_000 })
     const rebuilt = await republishBatch(t.ledger.db, { actor: { kind: 'reconciler', id: 'r' }, epoch: '0192f0c4-1111-7000-8000-00000000000a', after: undefined, limit: 10 })
 
     await resume('lane', 'coding')
-    const after = await t.ledger.keepControls()
+    const after = await t.ledger.upkeep.keepControls()
 
     expect([during.woken, expected, rebuilt.count, after.woken]).toEqual([0, [], 0, 1])
     const { rows } = await t.ledger.db.execute(sql`select kind, generation from outbox where job_id = ${id}::uuid`)
@@ -123,9 +123,9 @@ describe('what a pause holds', () => {
     await leaseAs(t.ledger, id, job.generation)
 
     await resume('lane', 'coding')
-    const first = await t.ledger.keepControls()
+    const first = await t.ledger.upkeep.keepControls()
     await resume('agent', 'devops')
-    const second = await t.ledger.keepControls()
+    const second = await t.ledger.upkeep.keepControls()
 
     expect([first.woken, second.woken]).toEqual([0, 1])
   })
@@ -140,7 +140,7 @@ describe('what a pause holds', () => {
       ) insert into job_transitions (job_id, seq, kind, to_status, reason, actor_kind, actor) select id, 1, 'move', 'queued', 'created', 'operator', 'x' from made`)
 
     await resume('lane', 'coding')
-    const { woken } = await t.ledger.keepControls()
+    const { woken } = await t.ledger.upkeep.keepControls()
 
     expect(woken).toBe(1_200)
     const { rows } = await t.ledger.db.execute<{ priority: number }>(sql`select j.priority from outbox o join jobs j on j.id = o.job_id order by o.id limit 500`)
@@ -179,7 +179,7 @@ describe('a control', () => {
     await expect.poll(() => t.ledger.listControls(), { timeout: 5_000 }).toEqual([])
     const other = await aJob(t.ledger, 'leased', { lane: 'coding' })
 
-    const kept = await t.ledger.keepControls()
+    const kept = await t.ledger.upkeep.keepControls()
 
     expect([during.kind, other.job.status, kept.expired, kept.woken]).toEqual(['parked', 'leased', 1, 1])
     const { rows } = await t.ledger.db.execute(sql`select lifted_at = until_at as at_its_time, lifted_because, lifted_by from controls where id = ${control?.id ?? 0}`)
@@ -266,7 +266,7 @@ describe('what runs when a pause begins', () => {
   test('is left alone, and may close', async () => {
     const running = await aJob(t.ledger, 'running')
     const { control, cancelled } = await set({ scope: 'agent', target: 'devops' })
-    await t.ledger.keepControls()
+    await t.ledger.upkeep.keepControls()
 
     await t.ledger.jobs.complete(running.as, running.id, CompleteJobBody.parse({}))
 
@@ -294,23 +294,23 @@ describe('what runs when a pause begins', () => {
       with c as (insert into controls (scope, target, reason, set_by_kind, set_by, running, last_seq) values ('everything', '', 'stop', 'operator', 'anna', 'cancel', 1) returning id)
       insert into control_changes (control_id, seq, change, reason, actor_kind, actor) select id, 1, 'set', 'stop', 'operator', 'anna' from c`)
 
-    const kept = await t.ledger.keepControls()
+    const kept = await t.ledger.upkeep.keepControls()
 
-    expect([kept.cancelled, (await t.ledger.getJob(running.id)).status, (await t.ledger.keepControls()).cancelled]).toEqual([1, 'cancelled', 0])
+    expect([kept.cancelled, (await t.ledger.getJob(running.id)).status, (await t.ledger.upkeep.keepControls()).cancelled]).toEqual([1, 'cancelled', 0])
   })
 
   test('is waited for by a drain, which says when nothing runs any more', async () => {
     const running = await aJob(t.ledger, 'running')
     const { control } = await set({ action: 'drain', scope: 'agent', target: 'devops' })
-    const before = await t.ledger.keepControls()
+    const before = await t.ledger.upkeep.keepControls()
     const next = await aJob(t.ledger, 'queued')
     const held = await leaseAs(t.ledger, next.id, next.job.generation)
 
     await t.ledger.jobs.complete(running.as, running.id, CompleteJobBody.parse({}))
-    const after = await t.ledger.keepControls()
+    const after = await t.ledger.upkeep.keepControls()
 
     expect([control?.still_running, before.drained, held.kind, after.drained]).toEqual([1, [], 'parked', ['devops']])
     expect((await t.ledger.listControls())[0]).toMatchObject({ action: 'drain', still_running: 0, drained_at: expect.any(String), in_force: true })
-    expect((await t.ledger.keepControls()).drained).toEqual([])
+    expect((await t.ledger.upkeep.keepControls()).drained).toEqual([])
   })
 })

@@ -83,11 +83,11 @@ describe('a finding', () => {
     await rules({ coordinator: 'coordinator', policies: [{ topic: '*', days: [weekday], steps: [{ tone: 'once' }] }] })
     const filed = await file()
     expect(filed).toMatchObject({ raised: false, held_because: 'not_today', message_id: null })
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ raised: 0 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ raised: 0 })
 
     nowMs += DAY
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ raised: 1 })
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ raised: 0 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ raised: 1 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ raised: 0 })
 
     expect((await read(OPERATOR)).map(({ tone }) => tone)).toEqual(['once'])
     expect(await kindsOf(filed.finding.id)).toEqual(['filed', 'raised', 'read'])
@@ -250,7 +250,7 @@ describe('work that was handed over', () => {
     const filed: number[] = []
     for (let minute = 1; minute <= 130; minute += 1) {
       nowMs = start + minute * 60_000
-      if ((await t.ledger.keepInbox(100)).overdue > 0) filed.push(minute)
+      if ((await t.ledger.upkeep.keepInbox(100)).overdue > 0) filed.push(minute)
     }
     expect(filed.map((minute) => Math.round(minute / 15))).toEqual([1, 2, 4, 8])
     const [message] = await read(OPERATOR)
@@ -258,14 +258,14 @@ describe('work that was handed over', () => {
     expect(message?.text).toMatch(/^coordinator handed "look at the disk" to devops 12\d minutes ago; there is no result \(running\)\.$/)
 
     await end(job)
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ answered: 1, overdue: 0 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ answered: 1, overdue: 0 })
     expect((await t.ledger.findingHistory(message?.finding_id as never)).finding).toMatchObject({ status: 'settled', settled_as: 'answered' })
   })
 
   test('is withdrawn from the inbox by its result, also when nobody has looked since', async () => {
     const job = await handOver()
     nowMs += 16 * 60_000
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ overdue: 1 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ overdue: 1 })
     await end(job)
 
     expect(await read(OPERATOR)).toEqual([])
@@ -277,12 +277,12 @@ describe('work that was handed over', () => {
     await aJob(t.ledger, 'running', { source_agent: 'devops', target_agent: 'devops', subject: 'my own' })
     await aJob(t.ledger, 'running', { subject: 'of an operator' })
     nowMs += 3 * 60_000
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ overdue: 1 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ overdue: 1 })
     expect((await t.ledger.listInbox({ limit: 10 })).items.map(({ agent_id }) => agent_id)).toEqual(['coordinator'])
 
     await rules({ pending_result: { enabled: false } })
     nowMs += DAY
-    expect(await t.ledger.keepInbox(100)).toMatchObject({ overdue: 0 })
+    expect(await t.ledger.upkeep.keepInbox(100)).toMatchObject({ overdue: 0 })
   })
 })
 

@@ -1,8 +1,10 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { JOB_STATUSES, LEGAL_MOVES } from '../../contracts/job-states.js'
-import { CreateJobBody } from '../../contracts/jobs.js'
-import { aJob, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
+import type { AttemptId } from '../../contracts/ids.js'
+import { CompleteJobBody, CreateJobBody, FailJobBody } from '../../contracts/jobs.js'
+import { aJob, attemptCaller, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { kindsOf, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
 beforeAll(async () => {
@@ -73,6 +75,26 @@ describe('a job', () => {
     expect(blocked.blocked_reason).toContain(parent.id)
     expect((await t.ledger.getJob(job.id)).status).toBe('queued')
   })
+
+  test.each(['the first to die', 'the second to die'] as const)(
+    'is blocked by the death of two and resumes when both have succeeded after all, %s being the first',
+    async (order) => {
+      const parents = [await aJob(t.ledger, 'running'), await aJob(t.ledger, 'running')]
+      const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'child', depends_on: parents.map(({ id }) => id) }))
+      for (const { as, id } of parents) await t.ledger.jobs.fail(as, id, FailJobBody.parse({ last_error: 'no' }))
+      const states: string[] = []
+      for (const { id } of order === 'the first to die' ? parents : parents.toReversed()) {
+        const { generation } = await t.ledger.jobs.retry(OPERATOR, id, { reason: 'again', extra_attempts: 1 })
+        const lease = await leaseAs(t.ledger, id, generation)
+        if (lease.kind !== 'start') throw new Error(lease.kind)
+        await t.ledger.jobs.complete({ caller: attemptCaller(lease.attempt.id as AttemptId, id, 'devops') }, id, CompleteJobBody.parse({}))
+        states.push((await t.ledger.getJob(job.id)).status)
+        expect(kindsOf(await verifyNow(t.url))).toEqual([])
+      }
+
+      expect(states).toEqual(['blocked', 'queued'])
+    },
+  )
 
   test('that is blocked on an event is queued in the transaction of that event', async () => {
     const waiting = await aJob(t.ledger, 'running')

@@ -1,8 +1,10 @@
 import { sql } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { AgentId } from '../../contracts/ids.js'
-import { CompleteJobBody, CreateJobBody, EmitEventBody, type GraphJob } from '../../contracts/jobs.js'
+import { FileFindingBody } from '../../contracts/findings.js'
+import { CompleteJobBody, CreateJobBody, EmitEventBody, ProgressBody, type GraphJob } from '../../contracts/jobs.js'
 import { LimitsConfig } from '../../contracts/limits.js'
+import { AppendProjectLogBody, ProjectName } from '../../contracts/projects.js'
 import { StandingOrderConfig } from '../../contracts/standing-orders.js'
 import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
@@ -94,6 +96,29 @@ describe('each limit', () => {
 
     expect([await refusal(create(large)), (await refusal(create()))?.['limit']]).toEqual([undefined, 'bytes_per_second_per_caller'])
   })
+
+  test('of bytes a second counts whatever else is kept for good: events, findings, notes, entries of logs; each refusal is a row', async () => {
+    await t.ledger.applyFleet(
+      OPERATOR,
+      { version: 1, gateways: [], agents: [], standing_orders: [], limits: LimitsConfig.parse({ bytes_per_second_per_caller: 100 }) },
+      { dryRun: false, prune: false },
+    )
+    const { id, as: itself } = await aJob(t.ledger, 'running')
+    const large = { text: 'x'.repeat(2_000) }
+    const ways: Record<string, () => Promise<unknown>> = {
+      event: () => t.ledger.jobs.emit(as('security'), EmitEventBody.parse({ topic: 'a.b', payload: large })),
+      finding: () => t.ledger.inbox.file(as('security'), FileFindingBody.parse({ topic: 'a.b', subject_key: 's', body: 'b', to: 'devops', data: large })),
+      entry: () => t.ledger.projects.append(as('security'), ProjectName.parse('p'), AppendProjectLogBody.parse({ entry: large.text })),
+      note: () => t.ledger.jobs.progress(itself, id, ProgressBody.parse({ note: large.text })),
+    }
+    for (const [name, write] of Object.entries(ways)) {
+      await t.ledger.db.execute(sql`delete from rate_buckets`)
+      expect(await refusal(write()), name).toBeUndefined()
+      expect(await refusal(write()), name).toMatchObject({ code: 'AGENTBUS_LIMIT_REACHED', limit: 'bytes_per_second_per_caller' })
+    }
+    const { rows } = await t.ledger.db.execute(sql`select actor from observations where kind = 'refusal' and code = 'AGENTBUS_LIMIT_REACHED'`)
+    expect(rows).toHaveLength(4)
+  })
 })
 
 describe('a limit holds', () => {
@@ -181,10 +206,10 @@ describe('a full queue', () => {
 
     await t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic: 'disk.full' }))
     const [deferred] = (await t.ledger.listReactions({ limit: 5 })).items
-    const early = await t.ledger.reactToStorm(10)
+    const early = await t.ledger.upkeep.reactToStorm(10)
     await t.ledger.jobs.cancel(OPERATOR, full.job.id, 'x')
-    await expect.poll(() => t.ledger.handOffsDue(), { timeout: 5_000 }).toMatchObject({ reactions: true })
-    await t.ledger.reactToStorm(10)
+    await expect.poll(() => t.ledger.upkeep.handOffsDue(), { timeout: 5_000 }).toMatchObject({ reactions: true })
+    await t.ledger.upkeep.reactToStorm(10)
 
     expect([deferred?.status, deferred?.detail, early]).toEqual(['pending', 'queue_depth_per_agent of security is 1; this would pass it.', 0])
     expect((await t.ledger.listReactions({ limit: 5 })).items).toMatchObject([{ status: 'made', job_id: expect.any(String) }])

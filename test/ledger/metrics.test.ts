@@ -28,7 +28,7 @@ test('jobs, answers of hooks, waits and runs are counted from their histories, o
 
   await countAll(t)
   const first = await scrape()
-  await t.ledger.countMetrics()
+  await t.ledger.upkeep.countMetrics()
   const second = await scrape()
 
   expect(first.get('agentbus_jobs_created_total{lane="coding"}')).toBe(1)
@@ -76,12 +76,12 @@ test('many counters at once count each row once, and an open transaction is wait
   await client.query('begin')
   await client.query('select pg_current_xact_id()')
   for (let at = 0; at < 10; at += 1) await aJob(t.ledger, 'queued')
-  await Promise.all(Array.from({ length: 8 }, () => t.ledger.countMetrics()))
+  await Promise.all(Array.from({ length: 8 }, () => t.ledger.upkeep.countMetrics()))
   const during = (await scrape()).get('agentbus_jobs_created_total{lane="reactive"}')
 
   await client.query('commit')
   client.release()
-  for (let round = 0; round < 3; round += 1) await Promise.all(Array.from({ length: 16 }, () => t.ledger.countMetrics()))
+  for (let round = 0; round < 3; round += 1) await Promise.all(Array.from({ length: 16 }, () => t.ledger.upkeep.countMetrics()))
   await countAll(t)
 
   expect(during).toBe(0)

@@ -271,7 +271,7 @@ async function lease(worker: string, job: Subject, olderBy: number): Promise<str
 }
 
 async function reap(): Promise<string> {
-  return String((await t.ledger.reap({ actor: { kind: 'reaper', id: 'r' }, limit: 100 })).length)
+  return String((await t.ledger.upkeep.reap({ actor: { kind: 'reaper', id: 'r' }, limit: 100 })).length)
 }
 
 async function codeOf(done: Promise<unknown>): Promise<string> {

@@ -32,7 +32,7 @@ describe('a job that names capabilities', () => {
     const before = await t.database.pool.query('select 1 from outbox where job_id = $1', [job.id])
     expect(before.rowCount).toBe(0)
 
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect(await agentOf(job)).toBe('ana')
     const { transitions } = await t.ledger.jobHistory(job.id)
@@ -43,11 +43,11 @@ describe('a job that names capabilities', () => {
 
   test('waits while all able agents are busy, and goes to the first that is free', async () => {
     const [first, second] = [await need(['review']), await need(['review'])]
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
     expect([await agentOf(first), await agentOf(second)]).toEqual(['ana', null])
 
     await work(first)
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect(await agentOf(second)).toBe('ana')
   })
@@ -59,7 +59,7 @@ describe('a job that names capabilities', () => {
     const stuck = await need(['review'], { priority: 1000 })
     await t.database.pool.query(`update agents set enabled = false where id = 'ana'`)
 
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect([await agentOf(urgent), await agentOf(old), await agentOf(stuck)]).toEqual(['ben', null, null])
   })
@@ -80,14 +80,14 @@ describe('a job that names capabilities', () => {
     await t.addAgent('devops', { delegation: [DelegationRule.parse({ to: ['ben'] })] })
     const jobs = [await need(['code'], {}, agent('devops')), await need(['code'], {}, agent('devops'))]
 
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect([await agentOf(jobs[0] as JobView), await agentOf(jobs[1] as JobView)]).toEqual(['ben', null])
   })
 
   test('with a dedupe key is one job, whoever it was given to', async () => {
     const job = await need(['code'], { dedupe_key: 'k' })
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect((await need(['code'], { dedupe_key: 'k' })).id).toBe(job.id)
     await work(job)
@@ -104,12 +104,12 @@ describe('a job that names capabilities', () => {
     await t.database.pool.query(`update agents set gateway_id = 'gw2' where id = 'ben'`)
     await t.database.pool.query(`update agents set capabilities = '{review}' where id = 'ana'`)
     const job = await need(['code'])
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
     expect(await agentOf(job)).toBe('ben')
     await t.database.pool.query(`update agents set capabilities = '{code}' where id = 'ana'`)
     await t.database.pool.query(`update gateways set breaker = 'open', breaker_reason = 'test' where id = 'gw2'`)
 
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect(await agentOf(job)).toBe('ana')
     expect(await reasons(job)).toEqual(['created', 'assigned', 'given_back', 'assigned'])
@@ -118,12 +118,12 @@ describe('a job that names capabilities', () => {
 
   test('that has begun stays with its agent', async () => {
     const job = await need(['review'])
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
     const leased = await leaseAs(t.ledger, job.id, 2)
     expect(leased.kind).toBe('start')
     await t.database.pool.query(`update gateways set breaker = 'open', breaker_reason = 'test'`)
 
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
 
     expect(await t.ledger.getJob(job.id)).toMatchObject({ target_agent: 'ana', status: 'leased' })
   })
@@ -136,7 +136,7 @@ test('20 tasks for 4 equal agents end within 2 of each other, however many assig
 
   for (let round = 0; done.size === 0 || [...done.values()].reduce((sum, n) => sum + n, 0) < 20; round += 1) {
     if (round > 20) throw new Error('some were never assigned')
-    await Promise.all([t.ledger.assign(100), t.ledger.assign(100), t.ledger.assign(100)])
+    await Promise.all([t.ledger.upkeep.assign(100), t.ledger.upkeep.assign(100), t.ledger.upkeep.assign(100)])
     for (const job of jobs) {
       const now = await t.ledger.getJob(job.id)
       if (now.status !== 'queued' || now.target_agent === null) continue
@@ -151,7 +151,7 @@ test('20 tasks for 4 equal agents end within 2 of each other, however many assig
 test('three that assign at once give no place twice', async () => {
   const jobs = await Promise.all(Array.from({ length: 12 }, () => need(['code'])))
 
-  await Promise.all([t.ledger.assign(100), t.ledger.assign(100), t.ledger.assign(100)])
+  await Promise.all([t.ledger.upkeep.assign(100), t.ledger.upkeep.assign(100), t.ledger.upkeep.assign(100)])
 
   const assigned = (await Promise.all(jobs.map(agentOf))).filter((id) => id !== null)
   expect(assigned.sort()).toEqual(['ana', 'ben'])
@@ -159,15 +159,15 @@ test('three that assign at once give no place twice', async () => {
 
 describe('the watch of agents', () => {
   test('takes down each change once, as a row and an event, and shows since when', async () => {
-    await t.ledger.watchAgents()
+    await t.ledger.upkeep.watchAgents()
     expect((await t.ledger.listEvents({ topic: 'agents.*', order: 'asc', limit: 10 })).items).toEqual([])
     const job = await need(['review'])
-    await t.ledger.assign(10)
+    await t.ledger.upkeep.assign(10)
     await leaseAs(t.ledger, job.id, 2)
-    await t.ledger.watchAgents()
-    expect(await t.ledger.watchAgents()).toBe(0)
+    await t.ledger.upkeep.watchAgents()
+    expect(await t.ledger.upkeep.watchAgents()).toBe(0)
     await t.database.pool.query(`update gateways set breaker = 'open', breaker_reason = 'test'`)
-    await t.ledger.watchAgents()
+    await t.ledger.upkeep.watchAgents()
 
     const { items } = await t.ledger.listEvents({ topic: 'agents.*', order: 'asc', limit: 10 })
     expect(items.map(({ topic, payload }) => [topic, payload['agent'], payload['from']])).toEqual([

@@ -38,6 +38,17 @@ test.each([
   expect(await ask()).toEqual([{ n: 1 }])
 })
 
+test('a statement that the pool asks is given up as well, and the next one works', async () => {
+  const ask = async () => (await database.db.execute(one)).rows
+  expect(await ask()).toEqual([{ n: 1 }])
+  await link.set('half_open')
+
+  await expect(ask()).rejects.toThrow()
+
+  await link.set('open')
+  expect(await ask()).toEqual([{ n: 1 }])
+})
+
 test('a steady stream of statements does not keep a dead connection alive', async () => {
   await alone()
   await link.set('half_open')

@@ -259,7 +259,7 @@ describe('a storm', () => {
 
     await emit('security.alert')
     const atOnce = (await jobsOf('devops')).length
-    const made = await Promise.all([t.ledger.reactToStorm(15), t.ledger.reactToStorm(15), t.ledger.reactToStorm(15)])
+    const made = await Promise.all([t.ledger.upkeep.reactToStorm(15), t.ledger.upkeep.reactToStorm(15), t.ledger.upkeep.reactToStorm(15)])
 
     expect(atOnce).toBe(20)
     expect(made.reduce((sum, n) => sum + n, 0)).toBe(40)

@@ -18,7 +18,7 @@ async function stopped(): Promise<{ readonly jobId: string }> {
   await set({ scope: 'everything' })
   await resume('everything')
   await set({ action: 'drain', scope: 'agent', target: 'security' })
-  await t.ledger.keepControls()
+  await t.ledger.upkeep.keepControls()
   const { id, job } = await aJob(t.ledger, 'queued', { lane: 'coding' })
   await set({ scope: 'lane', target: 'coding' })
   await leaseAs(t.ledger, id, job.generation)
@@ -32,7 +32,7 @@ test('controls that were set, replaced, drained, expired and ended hold', async 
   await set({ scope: 'lane', target: 'coding', replace: true, for_seconds: 60, running: 'cancel' })
   await set({ scope: 'lane', target: 'idle', for_seconds: 60 })
   await resume('lane', 'coding')
-  await t.ledger.keepControls()
+  await t.ledger.upkeep.keepControls()
 
   expect(kindsOf(await verifyNow(t.url))).toEqual([])
 })

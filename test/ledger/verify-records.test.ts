@@ -39,6 +39,19 @@ test('reactions, observations and reads hold', async () => {
   expect(kindsOf(await verifyNow(t.url))).toEqual([])
 })
 
+test('a filter by a job that is not there is no read of it, and a reaction that was put off is not stuck', async () => {
+  const accesses = new AccessLog({ db: () => t.database.db, onError: () => undefined })
+  accesses.note({ atMs: Date.now(), caller: OPERATOR.caller, route: '/v1/reactions', target: { job_id: 'x' }, jobId: '01a22390-81de-7781-8ead-f0b5dfaf0553', status: 200 })
+  await accesses.stop()
+  await reacted()
+  await tamper(
+    t.url,
+    `update reactions set status = 'pending', done_at = null, job_id = null, created_at = now() - interval '2 hours', not_before = now() + interval '1 minute' where status = 'joined'`,
+  )
+
+  expect(kindsOf(await verifyNow(t.url))).toEqual([])
+})
+
 describe('among reactions', () => {
   test.each([
     ['one that was deleted', `delete from reactions where status = 'made'`, ['reaction_deleted']],

@@ -277,6 +277,21 @@ describe('among the slots', () => {
     expect(found(await verifyNow(t.url), 'slots_unaccounted').row).toMatchObject({ order, unaccounted: 3 })
   })
 
+  test('one that was moved to another time is found there, and does not make up for one that is missing', async () => {
+    const { slotId, order } = await aSlot(t.ledger)
+    const moved = new Date(Math.floor(Date.now() / 3_600_000) * 3_600_000 - 1_800_000)
+    await tamper(
+      t.url,
+      [`update standing_order_versions set in_force_from = now() - interval '3 hours' where order_id = (select order_id from standing_order_runs where id = $1)`, [slotId]],
+      [`update standing_order_runs set slot_at = $2 where id = $1`, [slotId, moved]],
+    )
+
+    const results = await verifyNow(t.url)
+
+    expect(found(results, 'slots_unaccounted').row).toMatchObject({ order, unaccounted: 3, expected: 1 })
+    expect(found(results, 'slots_uncalled_for').row).toMatchObject({ order, uncalled_for: 1, first: moved.toISOString() })
+  })
+
   test('all are counted since the first definition, week by week, and a run that was stopped goes on with the next week', async () => {
     const { slotId, order } = await aSlot(t.ledger)
     const begun = Date.now() - 20 * 24 * 3_600_000

@@ -34,7 +34,7 @@ async function jobOf(run: string, step: string): Promise<JobView> {
 }
 
 async function take(run: string, step: string): Promise<{ job: JobView; as: CommandContext }> {
-  await t.ledger.assign(100)
+  await t.ledger.upkeep.assign(100)
   const job = await jobOf(run, step)
   const leased = await leaseAs(t.ledger, job.id, job.generation)
   if (leased.kind !== 'start') throw new Error(`${step} was not leased: ${leased.kind}`)

@@ -78,7 +78,7 @@ export async function startRealBus(): Promise<RealBus> {
   const hints = new HintRelay({ bus: ledger.hints, url: databaseUrl, windowMs: 1, onError: () => undefined })
   await hints.start()
   await applyFleet(ledger, gateway.url)
-  const { token } = await ledger.createToken(OPERATOR, { name: 'openclaw-test', role: 'operator' })
+  const { token } = await ledger.tokens.create(OPERATOR, { name: 'openclaw-test', role: 'operator' })
 
   const processes = new Set<ChildProcess>()
   const start = async (role: 'api' | 'worker'): Promise<ChildProcess> => {

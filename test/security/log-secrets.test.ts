@@ -94,7 +94,7 @@ describe('a delivery', () => {
       ...{ ledger, hooks, watches, log, clock: systemClock, workerId: 'w1', hookToken: () => HOOK_TOKEN, completionGraceMs: 10, deadlineMarginSeconds: 60 },
       ...{ breakerFailures: 3, failing: new Set<string>(), admissionTimeoutMs: 5_000 },
       hookBodies: async (attempt: { readonly id: string }) => {
-        attemptToken = ledger.attemptTokens.issue(attempt.id as never)
+        attemptToken = ledger.tokens.attempts.issue(attempt.id as never)
         return { admit: JSON.stringify({ message: attemptToken }), join: '{}' }
       },
     }

@@ -65,7 +65,7 @@ describe('another site', () => {
 })
 
 test.each([{ 'x-http-method-override': 'DELETE' }, { 'x-http-method': 'DELETE' }, { 'x-method-override': 'DELETE' }])('%j makes no other request of a GET', async (headers) => {
-  const { view } = await api.t.ledger.createToken(OPERATOR, { name: 'stays', role: 'auditor' })
+  const { view } = await api.t.ledger.tokens.create(OPERATOR, { name: 'stays', role: 'auditor' })
 
   const answers = [
     await api.operate('GET', `/v1/tokens/${view.id}`, { headers }),
@@ -73,7 +73,7 @@ test.each([{ 'x-http-method-override': 'DELETE' }, { 'x-http-method': 'DELETE' }
   ]
 
   expect(answers.map(({ status }) => status)).toEqual([405, 405])
-  expect((await api.t.ledger.listTokens()).find(({ id }) => id === view.id)?.revoked_at).toBeNull()
+  expect((await api.t.ledger.tokens.list()).find(({ id }) => id === view.id)?.revoked_at).toBeNull()
 })
 
 test.each(['..%2f..%2fetc%2fpasswd', '%2e%2e', '..%5c', '%00', '.%2e%2fjobs', '0192f0c4-1111-7000-8000-00000000000a%0d%0aX:1', "'%20or%201=1--", '🙂'])(

@@ -2,7 +2,7 @@ import { vi } from 'vitest'
 import { DelegationRule } from '../../contracts/fleet.js'
 import { AcknowledgeBody, FileFindingBody, ReadInboxBody } from '../../contracts/findings.js'
 import { BlockJobBody, CompleteJobBody, CreateJobBody, FailJobBody, type JobView } from '../../contracts/jobs.js'
-import { StandingOrderConfig } from '../../contracts/standing-orders.js'
+import { StandingOrderConfig, type MissCause, type SkipCause, type SlotStatus } from '../../contracts/standing-orders.js'
 import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import { reportAdmitted, reportEndedWithoutClose } from '../../ledger/deliver-attempt.js'
@@ -93,8 +93,8 @@ export async function aNight(): Promise<TestLedger> {
   // Operators at work, readers, a finding with its way to an end.
   await ledger.setPaused(ANNA, { scope: 'agent', target: 'publisher', reason: 'maintenance', paused: true })
   await ledger.setPaused(ANNA, { scope: 'agent', target: 'publisher', reason: 'done', paused: false })
-  const { view } = await ledger.createToken(ANNA, { name: 'old laptop', role: 'auditor' })
-  await ledger.revokeToken(ANNA, view.id)
+  const { view } = await ledger.tokens.create(ANNA, { name: 'old laptop', role: 'auditor' })
+  await ledger.tokens.revoke(ANNA, view.id)
   for (const route of ['GET /v1/jobs', 'GET /v1/jobs/{id}'])
     ledger.accesses.note({
       atMs: Date.parse(`${DAY}T03:00:00Z`),
@@ -108,6 +108,9 @@ export async function aNight(): Promise<TestLedger> {
   await ledger.inbox.file(agent('security'), FileFindingBody.parse({ topic: 'disk.full', subject_key: 'web-1', body: 'full', level: 'urgent', to: 'devops' }))
   const [message] = (await ledger.inbox.read(agent('devops'), ReadInboxBody.parse({}))).items
   if (message !== undefined) await ledger.inbox.acknowledge(agent('devops'), AcknowledgeBody.parse({ ids: [message.id], note: 'cleaned' }))
+  // An entry that comes a second time, when its job is over: the worker drops it.
+  const closed = await found('close port 8080')
+  await leaseAs(ledger, closed.id, closed.generation, 'w2')
 
   await slots(t)
   await moveTimes(t)
@@ -129,13 +132,13 @@ export async function aNight(): Promise<TestLedger> {
 const SLOTS = [
   ['security', 'night-scan', '01:00:00', 'missed', 'worker_down'],
   ['security', 'night-scan', '02:00:00', 'missed', 'worker_down'],
-  ['security', 'night-scan', '03:00:00', 'missed', 'gateway_down'],
+  ['security', 'night-scan', '03:00:00', 'missed', 'agent_offline'],
   ['security', 'night-scan', '04:00:00', 'no_work', null],
   ['devops', 'disk-check', '01:00:00', 'completed', null],
   ['devops', 'disk-check', '02:00:00', 'missed', 'worker_down'],
   ['devops', 'disk-check', '03:00:00', 'no_work', null],
   ['devops', 'disk-check', '04:00:00', 'skipped', 'paused'],
-] as const
+] as const satisfies readonly (readonly [string, string, string, SlotStatus, MissCause | SkipCause | null])[]
 
 async function slots(t: TestLedger): Promise<void> {
   const orders = [...new Set(SLOTS.map(([who, name]) => `${who}/${name}`))].map((key) => {
@@ -150,13 +153,14 @@ async function slots(t: TestLedger): Promise<void> {
       [owner, name, `${DAY}T${at}Z`],
     )
     const moved = `${DAY}T${at.replace(':00:00', ':06:00')}Z`
-    const move = (to: string, why: string | null, more = '{}') =>
-      t.database.pool.query(`select move_slot($1, $2, $3, 'system', 'keeper', $5, $4)`, [rows[0]?.id, to, why, moved, more])
+    const move = (to: string, why: string | null, [kind, who]: readonly [string, string], more = '{}') =>
+      t.database.pool.query('select move_slot($1, $2, $3, $4, $5, $6, $7)', [rows[0]?.id, to, why, kind, who, more, moved])
     if (status === 'completed' || status === 'no_work') {
-      await move('started', null, '{"trigger": "tick"}')
+      // Started by a tick, ended by what the agent claimed when it closed.
+      await move('started', null, ['worker', 'worker-1'], '{"trigger": "tick"}')
       await t.database.pool.query('update standing_order_runs set claimed = $2 where id = $1', [rows[0]?.id, status])
-      await move('completed', null)
-    } else await move(status, cause)
+      await move('completed', null, ['attempt', owner])
+    } else await move(status, cause, ['system', 'keeper'])
   }
 }
 

@@ -95,7 +95,7 @@ export async function startTestBus(
     ...options.simulator,
     behave: async (run) => {
       const order = readOrder(run.message)
-      const caller = order === undefined ? undefined : await ledger.authenticate(order.token)
+      const caller = order === undefined ? undefined : await ledger.tokens.authenticate(order.token)
       if (order === undefined || caller === undefined) return { status: 'ok' }
       const { jobs } = ledger
       const jobId = order.jobId as JobId

@@ -122,7 +122,7 @@ async function closeAsAgent(ledger: Ledger, run: SimulatedRun, order: { token: s
   const jobId = order.jobId as JobId
   for (;;) {
     try {
-      const caller = await ledger.authenticate(order.token)
+      const caller = await ledger.tokens.authenticate(order.token)
       if (caller === undefined) return
       if (how.block === undefined) await ledger.jobs.complete({ caller }, jobId, CompleteJobBody.parse(how.complete ?? {}))
       else await ledger.jobs.block({ caller }, jobId, BlockJobBody.parse(how.block))

@@ -27,7 +27,7 @@ export async function startConsole(): Promise<TestConsole> {
 
 /** The console over any ledger. */
 export async function serveConsole(t: TestLedger): Promise<Omit<TestConsole, 'waits'>> {
-  const { token } = await t.ledger.createToken(OPERATOR, { name: 'anna', role: 'operator' })
+  const { token } = await t.ledger.tokens.create(OPERATOR, { name: 'anna', role: 'operator' })
   const log = createLogger({ level: 'silent' })
   const consoles: ReturnType<typeof mountConsole>[] = []
   const app = createApp({

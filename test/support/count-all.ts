@@ -5,7 +5,7 @@ import type { TestLedger } from './ledger.js'
 export async function countAll(t: TestLedger): Promise<void> {
   await vi.waitFor(
     async () => {
-      await t.ledger.countMetrics()
+      await t.ledger.upkeep.countMetrics()
       const { rows } = await t.database.pool.query(`
         select from job_transitions where xact >= (select xact from metric_marks where source = 'job_transitions')
         union all select from standing_order_run_transitions where xact >= (select xact from metric_marks where source = 'standing_order_run_transitions')`)

@@ -83,14 +83,14 @@ export async function freshLedger(options: { poolSize?: number; retryBaseSeconds
     )
   }
   await addAgent('devops', { concurrency: 100 })
-  const { token: operatorToken } = await ledger.createToken(OPERATOR, { name: 'test-operator', role: 'operator' })
+  const { token: operatorToken } = await ledger.tokens.create(OPERATOR, { name: 'test-operator', role: 'operator' })
   return {
     ledger,
     database,
     url,
     operatorToken,
-    agentToken: async (agentId) => (await ledger.createToken(OPERATOR, { name: `${agentId} agent`, role: 'agent', agentId: agentId as AgentId })).token,
-    auditorToken: async () => (await ledger.createToken(OPERATOR, { name: 'auditor', role: 'auditor' })).token,
+    agentToken: async (agentId) => (await ledger.tokens.create(OPERATOR, { name: `${agentId} agent`, role: 'agent', agentId: agentId as AgentId })).token,
+    auditorToken: async () => (await ledger.tokens.create(OPERATOR, { name: 'auditor', role: 'auditor' })).token,
     addAgent,
     close: () => database.close(),
   }
@@ -137,7 +137,7 @@ export async function aJob(ledger: Ledger, status: JobStatus, overrides: Record<
   const attemptId = leased.attempt.id as AttemptId
   const as: CommandContext = { caller: attemptCaller(attemptId, job.id, body.target_agent ?? '') }
   const report = { jobId: job.id, attemptId, actor: { kind: 'worker' as const, id: 'w1' }, random: 0, retryBaseSeconds: 0 }
-  const withAttempt = async (): Promise<TestJob> => ({ job: await ledger.getJob(job.id), id: job.id, attemptId, attemptToken: ledger.attemptTokens.issue(attemptId), as })
+  const withAttempt = async (): Promise<TestJob> => ({ job: await ledger.getJob(job.id), id: job.id, attemptId, attemptToken: ledger.tokens.attempts.issue(attemptId), as })
   if (status === 'leased') return withAttempt()
   await ledger.run((tx) => reportAdmitted(tx, report, { runId: 'run-1', httpStatus: 200, response: { ok: true, runId: 'run-1' } }))
   if (status === 'succeeded') await ledger.jobs.complete(as, job.id, { result: {}, findings: [], events: [], follow_ups: [] })
@@ -168,7 +168,7 @@ export async function aSlot(ledger: Ledger, definition: Record<string, unknown> 
     job: await ledger.getJob(id),
     id,
     attemptId,
-    attemptToken: ledger.attemptTokens.issue(attemptId),
+    attemptToken: ledger.tokens.attempts.issue(attemptId),
     as: { caller: attemptCaller(attemptId, id, order.agent) },
     slotId: start.runId as SlotId,
     order: orderKey(order),

@@ -1,15 +1,22 @@
 /** @type {Map<string, string>} What the server sent last for each region. */
 const sent = new Map()
-for (const region of regionsOf(document)) sent.set(region.id, region.innerHTML)
+for (const region of regionsOf(document)) sent.set(region.id, markupOf(region))
 
 /** @param {Document} page @returns {HTMLElement[]} */
 function regionsOf(page) {
   return [...page.querySelectorAll('[data-live]')].filter((one) => one instanceof HTMLElement)
 }
 
-/** Somebody is in the middle of something there: a form is open or chosen from, or text is marked. @param {HTMLElement} region */
+/** What a region says. Each reading gives each form a key of its own, and that is no difference. @param {HTMLElement} region */
+function markupOf(region) {
+  return region.innerHTML.replace(/(<input type="hidden" name="key" value=")[^"]*/g, '$1')
+}
+
+/** Somebody is in the middle of something there: a form is open, chosen from or written in, or text is marked. @param {HTMLElement} region */
 function isInUse(region) {
   if (region.querySelector(':popover-open') !== null || region.querySelector('input[type=checkbox]:checked') !== null) return true
+  // What was closed again is not seen, and would hold the region for good: what is written there is carried over.
+  if (typedIn(region).some((field) => field.closest('[popover], details:not([open])') === null)) return true
   const active = document.activeElement
   if (active !== null && region.contains(active) && active.matches('input:not([type=checkbox]), textarea, select')) return true
   const selection = document.getSelection()
@@ -74,36 +81,74 @@ async function read(force) {
 /** @param {HTMLElement} fresh @param {boolean} force @returns {boolean} false when it had to stay */
 function exchange(fresh, force) {
   const old = document.getElementById(fresh.id)
-  if (old === null || sent.get(fresh.id) === fresh.innerHTML) return true
+  const markup = markupOf(fresh)
+  if (old === null || sent.get(fresh.id) === markup) return true
   if (!force && isInUse(old)) return false
-  sent.set(fresh.id, fresh.innerHTML)
+  sent.set(fresh.id, markup)
   const open = new Set([...old.querySelectorAll('details')].filter((one) => one.open).map((one) => one.id))
   for (const one of fresh.querySelectorAll('details')) if (old.querySelector(`#${CSS.escape(one.id)}`) !== null) one.open = open.has(one.id)
   const scrolled = [...old.querySelectorAll('[id]')]
     .filter((one) => one.scrollLeft > 0 || one.scrollTop > 0)
     .map((one) => ({ id: one.id, left: one.scrollLeft, top: one.scrollTop }))
-  const focus = placeOfFocus(old)
+  carryOver(old, fresh)
+  const active = document.activeElement
+  const focus = active !== null && old.contains(active) ? placeOf(old, active) : undefined
   old.replaceWith(document.adoptNode(fresh))
   for (const { id, left, top } of scrolled) document.getElementById(id)?.scrollTo({ left, top, behavior: 'instant' })
-  if (focus !== undefined) findFocus(fresh, focus)?.focus({ preventScroll: true })
+  if (focus !== undefined) inPlace(fresh, focus)?.focus({ preventScroll: true })
   return true
 }
 
-/** What will be the same element afterwards. @param {HTMLElement} region */
-function placeOfFocus(region) {
-  const active = document.activeElement
-  if (!(active instanceof HTMLElement) || !region.contains(active)) return undefined
-  return { id: active.id, href: active.getAttribute('href'), target: active.getAttribute('popovertarget'), tag: active.tagName }
+/** Fields in which somebody has written, and not sent it. @param {HTMLElement} region */
+function typedIn(region) {
+  return [...region.querySelectorAll('input, textarea')].flatMap((one) =>
+    (one instanceof HTMLInputElement || one instanceof HTMLTextAreaElement) && one.value !== one.defaultValue ? [one] : [],
+  )
 }
 
-/** @param {HTMLElement} region @param {{ id: string, href: string | null, target: string | null, tag: string }} place @returns {HTMLElement | undefined} */
-function findFocus(region, place) {
-  const all = [...region.querySelectorAll(place.tag)].filter((one) => one instanceof HTMLElement)
-  return all.find((one) =>
-    place.id !== ''
-      ? one.id === place.id
-      : place.target !== null
-        ? one.getAttribute('popovertarget') === place.target
-        : place.href !== null && one.getAttribute('href') === place.href,
-  )
+/**
+ * What was written stays where it was, with the key of its form: what was sent, and had no answer, is still carried out once.
+ * @param {HTMLElement} old @param {HTMLElement} fresh
+ */
+function carryOver(old, fresh) {
+  for (const field of typedIn(old)) {
+    const same = inPlace(fresh, placeOf(old, field))
+    if (!(same instanceof HTMLInputElement || same instanceof HTMLTextAreaElement)) continue
+    same.value = field.value
+    const [key, freshKey] = [keyOf(field.form), keyOf(same.form)]
+    if (key !== undefined && freshKey !== undefined) freshKey.value = key.value
+  }
+}
+
+/** @param {HTMLFormElement | null} form */
+function keyOf(form) {
+  const key = form?.elements.namedItem('key')
+  return key instanceof HTMLInputElement ? key : undefined
+}
+
+/** @typedef {{ tag: string, sign: string, at: number }} Place What will be the same element in the region that comes. */
+
+/** Several may look alike: then it is the one as far down. @param {HTMLElement} region @param {Element} one @returns {Place} */
+function placeOf(region, one) {
+  const sign = signOf(one)
+  const alike = [...region.querySelectorAll(one.tagName)].filter((other) => signOf(other) === sign)
+  return { tag: one.tagName, sign, at: alike.indexOf(one) }
+}
+
+/** @param {HTMLElement} region @param {Place} place @returns {HTMLElement | undefined} */
+function inPlace(region, { tag, sign, at }) {
+  const found = [...region.querySelectorAll(tag)].filter((one) => signOf(one) === sign)[at]
+  return found instanceof HTMLElement ? found : undefined
+}
+
+/**
+ * What tells an element from others: its id, or the row in which it stands with where it leads, what it opens or what it sends.
+ * The same link is in many rows, and a row that is new must not get the focus of the one that it pushes down.
+ * @param {Element} one
+ */
+function signOf(one) {
+  if (one.id !== '') return one.id
+  const row = one.parentElement?.closest('tr, li, [id]') ?? undefined
+  const name = row === undefined || row.id !== '' ? row?.id : row.querySelector('a')?.getAttribute('href')
+  return [name, ...['href', 'popovertarget', 'name', 'value'].map((attribute) => one.getAttribute(attribute))].join('\n')
 }

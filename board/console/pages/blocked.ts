@@ -8,13 +8,13 @@ import { html, link, type Html } from '../html.js'
 import { data, folded } from '../pieces.js'
 import { agentLink, ago, empty, field, jobLink, said } from '../parts.js'
 
-const Query = z.object({ agent: AgentId.optional(), cursor: z.string().max(200).optional(), before: z.string().max(200).optional() })
+const Query = z.object({ agent: AgentId.optional(), cursor: z.string().max(200).optional(), after: z.string().max(200).optional() })
 const PAGE = 25
 
-/** What waits for a person: decisions first, then work that is blocked, longest first. */
+/** What waits for a person: decisions first, then work that is blocked, each longest first. */
 export const blockedPage: PageHandler = async (input, { ledger, nowMs }) => {
   const query = queryOf(Query, input.query)
-  const approvals = await ledger.listApprovals({ limit: PAGE, ...(query.before === undefined ? {} : { cursor: query.before }) })
+  const approvals = await ledger.console.approvals({ limit: PAGE, cursor: query.after })
   const blocked = await ledger.listBlocked({
     limit: PAGE,
     ...(query.agent === undefined ? {} : { agent: query.agent }),
@@ -24,7 +24,7 @@ export const blockedPage: PageHandler = async (input, { ledger, nowMs }) => {
     title: 'Blocked work and approvals',
     tools: html`<form class="filters" method="get" action="/console/blocked">${field('Blocked jobs of agent', 'agent', query.agent)}<button type="submit">Show</button></form>`,
     main: html`<section id="approvals" data-live aria-labelledby="approvals-title">
-        <h2 id="approvals-title">To decide</h2>
+        <h2 id="approvals-title">To decide, longest first</h2>
         ${
           approvals.items.length === 0
             ? empty('Nothing waits for a decision.')
@@ -32,7 +32,7 @@ export const blockedPage: PageHandler = async (input, { ledger, nowMs }) => {
                 ${approvals.items.map((one) => approvalItem(one, nowMs))}
               </ul>`
         }
-        ${approvals.next_cursor !== null && html`<nav class="pager" aria-label="Pages of approvals"><a class="button" href="${link('/console/blocked', { before: approvals.next_cursor })}">Older</a></nav>`}
+        ${approvals.next_cursor !== null && html`<nav class="pager" aria-label="Pages of approvals"><a class="button" href="${link('/console/blocked', { agent: query.agent, after: approvals.next_cursor })}">More</a></nav>`}
       </section>
       <section id="blocked" data-live aria-labelledby="blocked-title">
         <h2 id="blocked-title">Blocked, longest first</h2>

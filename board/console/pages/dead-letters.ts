@@ -38,8 +38,9 @@ function causeOf(cause: DeadLetterCause, at: number, agent: string | undefined, 
   const n = cause.letters.length
   const shown = cause.letters.slice(0, SHOWN)
   const newest = shown[0]
-  return html`<details class="cause panel" id="cause-${cause.key.slice(0, 12)}" ${at === 0 ? html`open` : ''}>
-    <summary>
+  const id = `cause-${cause.key.slice(0, 12)}`
+  return html`<details class="cause panel" id="${id}" ${at === 0 ? html`open` : ''}>
+    <summary id="${id}-summary">
       <span class="badge bad"><span class="sign" aria-hidden="true">†</span>${count(n)}</span> <strong>${cause.code?.replaceAll('_', ' ') ?? 'no code'}</strong>
       <span class="error">${said(cause.example, 140)}</span>
       <span class="dim"

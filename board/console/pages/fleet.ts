@@ -40,13 +40,15 @@ const COLUMNS = [{ name: 'Agent' }, { name: 'State' }, { name: 'Doing now' }, { 
 function sums(lines: readonly FleetLine[]): Html {
   const sum = (of: (line: FleetLine) => number): number => lines.reduce((total, line) => total + of(line), 0)
   const inState = (state: string): number => lines.filter(({ agent }) => agent.state === state).length
+  const inHand = (status: string): number => sum(({ current }) => current.filter((job) => job.status === status).length)
   const open = lines.filter(({ gateway }) => gateway?.breaker === 'open').length
   const items: [string, number, string][] = [
     ['agents', lines.length, '/'],
     ['working', inState('working'), link('/', { state: 'working' })],
     ['offline', inState('offline'), link('/', { state: 'offline' })],
     ['queued', sum(({ agent }) => agent.queued), link('/console/jobs', { status: 'queued' })],
-    ['in hand', sum(({ agent }) => agent.open_attempts), link('/console/jobs', { status: 'running' })],
+    ['leased', inHand('leased'), link('/console/jobs', { status: 'leased' })],
+    ['running', inHand('running'), link('/console/jobs', { status: 'running' })],
     ['blocked', sum(({ agent }) => agent.blocked), '/console/blocked'],
     ['paused or draining', lines.filter(({ stopped_by: stopped }) => stopped.length > 0).length, '/console/controls'],
     ['behind an open breaker', open, '/console/health'],
@@ -75,7 +77,10 @@ function rowOf(line: FleetLine, nowMs: number): Part[] {
   const { agent, depth, current, last_error: error, gateway } = line
   const queued = depth.map(
     ({ lane, queued: n, oldest_at }) =>
-      html`<a class="chip" href="${link('/console/jobs', { agent: agent.id, lane, status: 'queued' })}" title="oldest ${span((nowMs - Date.parse(oldest_at)) / 1_000)}"
+      html`<a
+        class="chip"
+        href="${link('/console/jobs', { agent: agent.id, lane, status: 'queued' })}"
+        title="${oldest_at === null ? 'nothing is due yet' : `oldest due for ${span((nowMs - Date.parse(oldest_at)) / 1_000)}`}"
         >${lane} <strong>${count(n)}</strong></a
       >`,
   )

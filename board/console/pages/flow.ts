@@ -27,7 +27,8 @@ export const flowPage: PageHandler = async (input, { ledger, nowMs }) => {
   const rows = edges.map((edge) => [
     agentLink(edge.from),
     agentLink(edge.to),
-    html`<a href="${link('/console/jobs', { source: edge.from, agent: edge.to ?? undefined, from })}">${count(edge.jobs)}</a>`,
+    // No search finds those that nobody has taken: without an agent it would find all that the sender has handed over.
+    edge.to === null ? count(edge.jobs) : html`<a href="${link('/console/jobs', { source: edge.from, agent: edge.to, from })}">${count(edge.jobs)}</a>`,
     count(edge.open),
     edge.failed === 0 ? '0' : html`<span class="bad">${count(edge.failed)}</span>`,
     edge.median_seconds === null ? '–' : span(edge.median_seconds),

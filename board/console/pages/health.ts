@@ -56,7 +56,12 @@ function tiles(now: Snapshot, nowMs: number): Html {
   const stale = now.workers.filter((worker) => worker.health === 'stale').length
   const items: { readonly name: string; readonly value: Part; readonly note?: Part; readonly bad?: boolean; readonly to?: string }[] = [
     { name: 'Queued', value: count(of('queued')), note: html`oldest due: ${since(now.oldest_queued_at)}`, to: link('/console/jobs', { status: 'queued' }) },
-    { name: 'Running', value: count(of('running') + of('leased')), note: `${count(of('waiting'))} wait for other jobs`, to: link('/console/jobs', { status: 'running' }) },
+    {
+      name: 'Running',
+      value: count(of('running')),
+      note: `${count(of('leased'))} leased, ${count(of('waiting'))} wait for other jobs`,
+      to: link('/console/jobs', { status: 'running' }),
+    },
     { name: 'Blocked', value: count(of('blocked')), note: html`longest: ${since(now.oldest_blocked_at)}`, to: '/console/blocked' },
     { name: 'Leases run out', value: count(now.stuck), note: 'the reaper takes them within seconds', bad: now.stuck > 0 },
     {
@@ -106,7 +111,7 @@ const LANE_COLUMNS = [
   { name: 'Lane' },
   { name: 'Queued', number: true },
   { name: 'In hand', number: true },
-  { name: 'Oldest queued', number: true },
+  { name: 'Oldest due', number: true },
   { name: 'Created', number: true },
   { name: 'Done', number: true },
   { name: 'Not done', number: true },

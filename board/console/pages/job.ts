@@ -2,24 +2,24 @@ import { z } from 'zod'
 import { AgentbusError } from '../../../contracts/errors.js'
 import { JobId } from '../../../contracts/ids.js'
 import { isTerminal } from '../../../contracts/job-states.js'
-import type { AttemptView, JobView, TransitionView } from '../../../contracts/jobs.js'
+import type { AttemptView, JobView } from '../../../contracts/jobs.js'
 import type { JobSurroundings, Relative } from '../../../ledger/console/job-surroundings.js'
+import { HISTORY_SHOWN, type HistoryRow, type Observed } from '../../../ledger/console/recent-history.js'
 import type { Ledger } from '../../../ledger/ledger.js'
 import { idOf, queryOf, type PageHandler } from '../deps.js'
 import { actionForm } from '../forms.js'
-import { clip, html, link, type Html } from '../html.js'
+import { clip, html, link, type Html, type Part } from '../html.js'
 import { data, facts, folded, verbatim } from '../pieces.js'
-import { agentLink, badge, empty, jobBadge, jobLink, moment, said, span, table } from '../parts.js'
+import { agentLink, badge, count, empty, jobBadge, jobLink, moment, said, span, table } from '../parts.js'
 import { barsOf, waterfall } from '../waterfall.js'
 
 const Query = z.object({ attempt: z.coerce.number().int().min(1).max(10_000).optional() })
 
-/** One job: its time line, what its agent was told and answered, where it comes from, and every row of its history. */
+/** One job: its time line, what its agent was told and answered, where it comes from, and the rows of its history. */
 export const jobPage: PageHandler = async (input, { ledger, nowMs }) => {
   const id = idOf(JobId, input.params['id'])
   const query = queryOf(Query, input.query)
-  const { job, transitions, attempts, observations } = await ledger.jobHistory(id)
-  const around = await ledger.console.job(id)
+  const { job, transitions, moves, attempts, observations, ...around } = await ledger.console.job(id, { attempt: query.attempt })
   const attempt = query.attempt === undefined ? attempts.at(-1) : attempts.find((one) => one.attempt_no === query.attempt)
   return {
     title: 'Job',
@@ -28,7 +28,7 @@ export const jobPage: PageHandler = async (input, { ledger, nowMs }) => {
       <section id="job-facts" data-live aria-label="Facts">${operations(job)} ${factsOf(job)}</section>
       <section id="job-line" data-live aria-labelledby="job-line-title">
         <h2 id="job-line-title">Time line</h2>
-        ${waterfall(barsOf(job, transitions, attempts, nowMs))}
+        ${waterfall(barsOf(job, moves, nowMs))}
       </section>
       <section id="job-run" data-live aria-labelledby="job-run-title">
         <h2 id="job-run-title">Prompt and answer</h2>
@@ -44,7 +44,7 @@ export const jobPage: PageHandler = async (input, { ledger, nowMs }) => {
       </section>
       <section id="job-history" data-live aria-labelledby="job-history-title">
         <h2 id="job-history-title">History</h2>
-        ${history(transitions)}
+        ${history(job, transitions)}
         ${
           observations.length > 0 &&
           html`<h3>Refused or seen beside it</h3>
@@ -197,6 +197,7 @@ async function runOf(ledger: Ledger, job: JobView, attempts: readonly AttemptVie
     if (error instanceof AgentbusError && (error.code === 'AGENTBUS_PRUNED' || error.status === 404)) return undefined
     throw error
   })
+  // They end with the newest; one that is further back and asked for stands before them.
   const others = attempts.slice(-50)
   return html`${others.length > 1 && html`<nav class="switch" aria-label="Attempts">${others.map((one) => html`<a href="${link(`/console/jobs/${job.id}`, { attempt: one.attempt_no })}" ${one === attempt ? html`aria-current="true"` : ''}>try ${one.attempt_no}: ${one.status}</a>`)}</nav>`}
     ${facts([
@@ -242,25 +243,30 @@ function decided({ approvals, findings }: JobSurroundings): Html {
   ${filed.length > 0 && table('Findings', [{ name: 'Level' }, { name: 'Topic' }, { name: 'Finding' }, { name: 'To' }, { name: 'Status' }, { name: 'When' }], filed)}`
 }
 
-function history(transitions: readonly TransitionView[]): Html {
-  const rows = transitions
-    .slice(-200)
-    .map((row) => [
-      String(row.seq),
-      moment(row.at),
-      row.kind === 'move' ? html`${row.from_status !== null && html`${row.from_status} → `}${jobBadge(row.to_status)}` : html`<span class="dim">note</span>`,
-      row.reason.replaceAll('_', ' '),
-      html`${row.actor_kind} ${said(row.actor, 60)}`,
-      html`${said(row.note, 200)}${Object.keys(row.details).length > 0 && folded(`seq-${row.seq}`, 'details', data(row.details, `seq-${row.seq}-text`))}`,
-    ])
+function history(job: JobView, transitions: readonly HistoryRow[]): Html {
+  const rows = transitions.map((row) => [
+    String(row.seq),
+    moment(row.at),
+    row.kind === 'move' ? html`${row.from_status !== null && html`${row.from_status} → `}${jobBadge(row.to_status)}` : html`<span class="dim">note</span>`,
+    row.reason.replaceAll('_', ' '),
+    html`${row.actor_kind} ${said(row.actor, 60)}`,
+    html`${said(row.note, 200)}${detailsOf(row)}`,
+  ])
   const columns = [{ name: '#', number: true }, { name: 'When' }, { name: 'Move' }, { name: 'Why' }, { name: 'By' }, { name: 'Note' }]
-  return html`${transitions.length > 200 && html`<p class="dim">The last 200 of ${transitions.length} rows.</p>`}${table('Every row of the history', columns, rows)}`
+  // The version is the number of the newest row, and none is left out.
+  const cut = job.version > HISTORY_SHOWN && html`<p class="dim">The last ${count(HISTORY_SHOWN)} of ${count(job.version)} rows.</p>`
+  return html`${cut}${table('Rows of the history', columns, rows)}`
 }
 
-function observed(rows: Awaited<ReturnType<Ledger['jobHistory']>>['observations']): Html {
+function detailsOf({ seq, details }: HistoryRow): Part {
+  if (details === null) return html` <span class="dim">Its details are too large for this page; the history over REST has them.</span>`
+  return Object.keys(details).length > 0 && folded(`seq-${seq}`, 'details', data(details, `seq-${seq}-text`))
+}
+
+function observed(rows: readonly Observed[]): Html {
   return table(
     'Observations',
     [{ name: 'When' }, { name: 'What' }, { name: 'By' }, { name: 'Detail' }],
-    rows.slice(-100).map((row) => [moment(row.at), `${row.kind.replaceAll('_', ' ')}: ${row.code}`, html`${row.actor_kind} ${said(row.actor, 60)}`, said(row.detail, 300)]),
+    rows.map((row) => [moment(row.at), `${row.kind.replaceAll('_', ' ')}: ${row.code}`, html`${row.actor_kind} ${said(row.actor, 60)}`, said(row.detail, 300)]),
   )
 }

@@ -1,0 +1,95 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { LaneLine } from '../../ledger/console/health-board.js'
+import { serveConsole, type TestConsole } from '../support/console.js'
+import { aJob, freshLedger } from '../support/ledger.js'
+import { tamper } from '../support/verify.js'
+
+let c: Omit<TestConsole, 'waits'>
+beforeEach(async () => {
+  c = await serveConsole(await freshLedger())
+})
+afterEach(() => c.close())
+
+const pageAt = async (path: string): Promise<string> => (await fetch(c.url + path, { headers: { authorization: `Bearer ${c.token}` } })).text()
+const reactive = async (): Promise<LaneLine | undefined> => {
+  const { lanes } = await c.t.ledger.console.health({ fromMs: Date.now() - 3_600_000, toMs: Date.now() + 60_000, columns: 12 })
+  return lanes.lines.find(({ lane }) => lane === 'reactive')
+}
+
+test('the page of a job with a long history shows its newest rows and its moves, and leaves out details that are large', async () => {
+  const { id } = await aJob(c.t.ledger, 'queued')
+  await tamper(
+    c.t.url,
+    `insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, note, actor_kind, actor, details, at)
+     select id, 1 + n, 'note', 'queued', 'queued', 'progress', 'note number ' || n, 'operator', 'x',
+       case when n = 10050 then jsonb_build_object('text', (select string_agg(md5(i::text), '') from generate_series(1, 1000) i)) else '{}'::jsonb end, now()
+     from jobs, generate_series(1, 10050) n`,
+    `update jobs set last_seq = 10051`,
+  )
+
+  const page = await pageAt(`/console/jobs/${id}`)
+
+  expect([9_850, 9_851, 10_050].map((n) => page.includes(`<bdi>note number ${n}</bdi>`))).toEqual([false, true, true])
+  expect(page).toContain('The last 200 of 10,051 rows.')
+  expect(page).toContain('aria-label="Time line: queued ')
+  expect(page.match(/too large for this page/g)).toHaveLength(1)
+})
+
+test('what has waited longest for a decision is the first to decide, page after page', async () => {
+  for (const subject of ['asked first', 'asked later']) {
+    const { as, id } = await aJob(c.t.ledger, 'running')
+    await c.t.ledger.jobs.block(as, id, {
+      blocked_reason: 'a yes',
+      blocked_owner: 'operator',
+      waits_for: { kind: 'approval', subject, details: {} },
+      result: {},
+      findings: [],
+      events: [],
+      follow_ups: [],
+    })
+  }
+
+  const page = await pageAt('/console/blocked')
+  const first = await c.t.ledger.console.approvals({ limit: 1 })
+  const second = await c.t.ledger.console.approvals({ limit: 1, cursor: first.next_cursor ?? '' })
+
+  expect([...page.matchAll(/<bdi>(asked (?:first|later))<\/bdi><\/h3>/g)].map(([, subject]) => subject)).toEqual(['asked first', 'asked later'])
+  expect([...first.items, ...second.items].map(({ subject }) => subject)).toEqual(['asked first', 'asked later'])
+  expect(second.next_cursor).toBeNull()
+})
+
+test('the oldest that waits is what has been due longest, and what is not due yet is not old', async () => {
+  const oldest = async (): Promise<unknown[]> => [(await c.t.ledger.console.fleet()).lines[0]?.depth[0]?.oldest_at, (await reactive())?.oldest_at]
+  await aJob(c.t.ledger, 'queued', { run_after: '2099-01-01T00:00:00Z' })
+
+  const before = await oldest()
+  const { job } = await aJob(c.t.ledger, 'queued')
+
+  expect(before).toEqual([null, null])
+  expect(await oldest()).toEqual([job.run_after, job.run_after])
+})
+
+test('a job has waited since it was due; a time that a retry has set since says nothing of its first attempt', async () => {
+  const { id } = await aJob(c.t.ledger, 'succeeded')
+  await tamper(c.t.url, [`update jobs set created_at = created_at - interval '1 hour' where id = $1`, [id]])
+
+  const due = await reactive()
+  await tamper(c.t.url, [`update jobs set run_after = finished_at + interval '1 minute' where id = $1`, [id]])
+  const retried = await reactive()
+
+  expect(due?.wait?.[0]).toBeLessThan(60)
+  expect(due?.total?.[0]).toBeGreaterThan(3_600)
+  expect(retried?.wait?.[0]).toBeGreaterThan(3_600)
+})
+
+test('the sums of the fleet are those of the lists to which they lead', async () => {
+  for (const status of ['leased', 'running', 'running'] as const) await aJob(c.t.ledger, status)
+
+  const page = await pageAt('/')
+
+  const sums = [...page.matchAll(/href="\/console\/jobs\?status=(leased|running)"><strong>(\d+)<\/strong> (\w+)</g)]
+  expect(sums.map(([, ...found]) => found)).toEqual([
+    ['leased', '1', 'leased'],
+    ['running', '2', 'running'],
+  ])
+})
