@@ -56,10 +56,14 @@ async function releaseOne(tx: Tx, dependent: LockedJob, ended: LockedJob): Promi
   const waitsForThis = dependent.status === 'blocked' && dependent.waits_for?.['kind'] === 'job' && dependent.waits_for['job_id'] === ended.id
   if (waitsForThis) {
     const dependencyBlocked = dependent.waits_for?.['because'] === 'dependency_died'
-    if (dependencyBlocked && ended.status !== 'succeeded') return
+    if (dependencyBlocked && ended.status !== 'succeeded') {
+      // It was not done yet when the job came to wait for it, or it ended otherwise before.
+      if (dependent.blocked_reason !== blockedOn(ended).blocked_reason) await waitFor(tx, dependent, ended, ended)
+      return
+    }
     const unmet = dependencyBlocked ? await unmetDependency(tx, dependent) : undefined
     if (unmet === undefined) await resume(tx, dependent, await endedJob(tx, ended.id, dependent))
-    else await waitForOther(tx, dependent, ended, unmet)
+    else await waitFor(tx, dependent, ended, unmet)
     return
   }
   if (dependent.status !== 'waiting') return
@@ -102,16 +106,16 @@ function blockedOn({ id, status }: Dependency) {
   }
 }
 
-/** The dependency that had died has succeeded after all, another one has not: from now on that one holds the job. */
-async function waitForOther(tx: Tx, dependent: LockedJob, ended: LockedJob, other: Dependency): Promise<void> {
-  const { blocked_reason, unblock_action, waits_for } = blockedOn(other)
+/** `ended` is not, or no longer, why the job is blocked as its row says: from now on `holds` is, as it stands. */
+async function waitFor(tx: Tx, dependent: LockedJob, ended: LockedJob, holds: Dependency): Promise<void> {
+  const { blocked_reason, unblock_action, waits_for } = blockedOn(holds)
   await tx.execute(sql`
     update jobs set blocked_reason = ${blocked_reason}, unblock_action = ${unblock_action}, waits_for = ${JSON.stringify(waits_for)}::jsonb where id = ${dependent.id}`)
   await note(tx, dependent, {
     reason: 'dependency_died',
     actor: SYSTEM_ACTOR,
     note: blocked_reason,
-    details: { ended_job_id: ended.id, ended_as: ended.status, waits_for: other.id },
+    details: { ended_job_id: ended.id, ended_as: ended.status, waits_for: holds.id },
   })
 }
 

@@ -260,7 +260,6 @@ type Happened = { readonly what: 'closed' } | { readonly what: 'shutdown' } | { 
 
 /** The second post joins the run; whichever comes first ends the wait: the terminal write, the run, the deadline, shutdown. */
 async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
-  const leaseMs = d.job.lease_seconds * 1_000
   for (;;) {
     const leftMs = d.deadlineMs - d.deps.clock.nowMs()
     if (leftMs <= 0) {
@@ -269,7 +268,7 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
       continue
     }
     const joinedAtMs = d.deps.clock.nowMs()
-    const happened = await joinOnce(d, post, leftMs, leaseMs)
+    const happened = await joinOnce(d, post, leftMs)
     if (happened.what === 'closed') return endFromLedger(d)
     if (happened.what === 'shutdown') return { kind: 'hand_back' }
     const { answer } = happened
@@ -300,10 +299,10 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
   }
 }
 
-async function joinOnce(d: Delivery, post: Post, leftMs: number, leaseMs: number): Promise<Happened> {
+async function joinOnce(d: Delivery, post: Post, leftMs: number): Promise<Happened> {
   const stop = new AbortController()
   const signal = AbortSignal.any([d.signal, stop.signal])
-  const renewal = setInterval(() => renewLease(d), Math.max(1_000, leaseMs / 3))
+  const renewal = setInterval(() => renewLease(d), Math.max(1_000, (d.job.lease_seconds * 1_000) / 3))
   try {
     const joined = d.deps.hooks.join({ ...request(d, post, post.bodies.join, leftMs), signal })
     return await Promise.race([

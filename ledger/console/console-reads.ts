@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { JobId } from '../../contracts/ids.js'
 import { AgentbusError } from '../../contracts/errors.js'
 import { inTransaction, sqlStateOf, type Db, type Tx } from '../database.js'
+import { FewAtOnce } from '../few-at-once.js'
 import { alertBoard } from './alert-board.js'
 import { attention } from './attention.js'
 import { deadLetters } from './dead-letters.js'
@@ -34,8 +35,7 @@ export interface ConsoleReadsOptions {
 export class ConsoleReads {
   readonly #db: () => Db
   readonly #read: ConsoleReadsOptions['read']
-  #running = 0
-  readonly #waiting: (() => void)[] = []
+  readonly #pages = new FewAtOnce(AT_ONCE)
 
   constructor(options: ConsoleReadsOptions) {
     this.#db = options.db
@@ -63,23 +63,19 @@ export class ConsoleReads {
   eventsAfter = (floor: string, limit: number) => this.#read((db) => eventsAfter(db, floor, limit))
 
   async #page<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
-    if (this.#running >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    else this.#running += 1
-    try {
-      return await inTransaction(this.#db(), async (tx) => {
+    const inSnapshot = () =>
+      inTransaction(this.#db(), async (tx) => {
         await tx.execute(sql`set transaction isolation level repeatable read read only`)
         // Compiling a plan takes longer than these run.
         await tx.execute(sql`select set_config('statement_timeout', '5s', true), set_config('jit', 'off', true)`)
         return work(tx)
       })
+    try {
+      return await this.#pages.do(inSnapshot)
     } catch (error) {
       if (error instanceof AgentbusError && sqlStateOf(error.cause) === CANCELLED)
         throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'Reading that took longer than five seconds; a shorter window reads less.', {}, { cause: error })
       throw error
-    } finally {
-      const next = this.#waiting.shift()
-      if (next === undefined) this.#running -= 1
-      else next()
     }
   }
 }

@@ -296,6 +296,24 @@ test('checkpoints from before somebody began to sign are no fault, as long as th
   expect(kindsOf(signed)).toEqual([])
 })
 
+test('a row is numbered by the ledger, whoever writes it, and one that bears a number of the future is found', async () => {
+  const { id } = await aJob(t.ledger, 'queued')
+  const client = await t.database.pool.connect()
+  await client.query('begin')
+  const { rows } = await client.query<{ own: boolean }>(
+    `insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, actor_kind, actor, xact)
+     values ($1, 2, 'note', 'queued', 'queued', 'progress', 'worker', 'w', '9000000000000000000') returning xact = pg_current_xact_id() as own`,
+    [id],
+  )
+  await client.query('rollback')
+  client.release()
+  expect(rows).toEqual([{ own: true }])
+  expect(kindsOf(await verifyNow(t.url))).toEqual([])
+  await tamper(t.url, [`update job_transitions set xact = '9000000000000000000' where job_id = $1`, [id]])
+
+  expect(kindsOf(await verifyNow(t.url))).toContain('checkpoints/transaction_of_the_future')
+})
+
 test('transactions that are numbered below the last checkpoint are told, and nothing is taken', async () => {
   await aJob(t.ledger, 'queued')
   await coverAll(t)

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { JOB_STATUSES, LEGAL_MOVES } from '../../contracts/job-states.js'
-import type { AttemptId } from '../../contracts/ids.js'
+import type { AttemptId, JobId } from '../../contracts/ids.js'
 import { CompleteJobBody, CreateJobBody, FailJobBody } from '../../contracts/jobs.js'
 import { aJob, attemptCaller, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
 import { kindsOf, verifyNow } from '../support/verify.js'
@@ -95,6 +95,29 @@ describe('a job', () => {
       expect(states).toEqual(['blocked', 'queued'])
     },
   )
+
+  test('that waits for the second of two dead ones says how that one stands, also when it dies anew', async () => {
+    const parents = [await aJob(t.ledger, 'running'), await aJob(t.ledger, 'running')]
+    const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'child', depends_on: parents.map(({ id }) => id) }))
+    for (const { as, id } of parents) await t.ledger.jobs.fail(as, id, FailJobBody.parse({ last_error: 'no' }))
+    const again = async (id: JobId) => {
+      const { generation } = await t.ledger.jobs.retry(OPERATOR, id, { reason: 'again', extra_attempts: 1 })
+      const lease = await leaseAs(t.ledger, id, generation)
+      if (lease.kind !== 'start') throw new Error(lease.kind)
+      return { caller: attemptCaller(lease.attempt.id as AttemptId, id, 'devops') }
+    }
+    const [first, second] = parents.map(({ id }) => id)
+    if (first === undefined || second === undefined) throw new Error('there are two')
+    const [one, other] = [await again(first), await again(second)]
+
+    await t.ledger.jobs.complete(one, first, CompleteJobBody.parse({}))
+    const waiting = await t.ledger.getJob(job.id)
+    await t.ledger.jobs.fail(other, second, FailJobBody.parse({ last_error: 'no' }))
+
+    expect(waiting).toMatchObject({ status: 'blocked', blocked_reason: `It depends on job ${second}, which is not done yet.` })
+    expect(await t.ledger.getJob(job.id)).toMatchObject({ status: 'blocked', blocked_reason: `It depends on job ${second}, which ended as failed.` })
+    expect(kindsOf(await verifyNow(t.url))).toEqual([])
+  })
 
   test('that is blocked on an event is queued in the transaction of that event', async () => {
     const waiting = await aJob(t.ledger, 'running')

@@ -175,6 +175,13 @@ describe('what a job was given', () => {
   })
 })
 
+test('with --since the state of an open job is looked at in any case', async () => {
+  const { id } = await aJob(t.ledger, 'queued')
+  await tamper(t.url, [`update jobs set status = 'waiting' where id = $1`, [id]])
+
+  expect(found(await verifyNow(t.url, { since: new Date(Date.now() + 3_600_000).toISOString() }), 'state_differs')).toMatchObject({ row: { job_id: id } })
+})
+
 describe('what became of an attempt', () => {
   const CASES: readonly (readonly [what: string, status: JobStatus, change: string, kinds: readonly string[]])[] = [
     ['a failed one that is said to have succeeded', 'failed', `status = 'succeeded', outcome_code = 'completed_by_agent'`, ['attempt_contradicts_end']],
