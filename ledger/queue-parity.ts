@@ -70,40 +70,56 @@ export async function republish(db: Db, entry: ExpectedEntry, what: { readonly a
   })
 }
 
+/** An entry of a rebuild, with its place in it. */
+export interface LostEntry extends ExpectedEntry {
+  readonly priority: number
+}
+
+/** After the store was wiped: a page of everything that should be in the queues, most urgent first, oldest first. */
+export async function lostEntries(db: Db, request: { readonly after: LostEntry | undefined; readonly limit: number }): Promise<LostEntry[]> {
+  const { after } = request
+  const { rows } = await db.execute(sql`
+    select j.id, j.generation, j.priority from jobs j
+    left join job_attempts a on a.id = j.current_attempt_id
+    where j.finished_at is null and j.status in ('queued', 'leased', 'running') and j.target_agent is not null
+      and (a.id is null or a.lease_owner not like 'pull:%') and j.held_by is null
+      and (${after === undefined} or (-j.priority, j.id) > (${-(after?.priority ?? 0)}, ${after?.jobId ?? '00000000-0000-0000-0000-000000000000'}::uuid))
+    order by -j.priority, j.id limit ${request.limit}`)
+  return rows.map((row) => ({ jobId: String(row['id']), generation: Number(row['generation']), priority: Number(row['priority']) }))
+}
+
 /**
- * After the store was wiped: publishes a batch of everything that should be in the queues under a new generation,
- * most urgent first, oldest first. One statement per batch; each job gets its history row. Pages by (priority, id).
+ * Publishes entries under a new generation, in their order, in one statement; each job gets its history row. A job that was moved
+ * since it was listed is left out: whoever moved it has published it, if it needs an entry still.
+ * @returns how many it published
  */
-export async function republishBatch(
-  db: Db,
-  request: { readonly actor: Actor; readonly epoch: string; readonly after: { readonly priority: number; readonly id: string } | undefined; readonly limit: number },
-): Promise<{ readonly count: number; readonly last: { readonly priority: number; readonly id: string } | undefined }> {
+export async function republishBatch(db: Db, request: { readonly actor: Actor; readonly epoch: string; readonly entries: readonly ExpectedEntry[] }): Promise<number> {
+  const { actor, entries } = request
   return inTransaction(db, async (tx) => {
-    const { rows } = await tx.execute(sql`
-      with picked as (
-        select j.id, j.priority from jobs j
-        left join job_attempts a on a.id = j.current_attempt_id
-        where j.finished_at is null and j.status in ('queued', 'leased', 'running')
-          and (a.id is null or a.lease_owner not like 'pull:%') and j.held_by is null
-          and (${request.after === undefined} or (-j.priority, j.id) > (${-(request.after?.priority ?? 0)}, ${request.after?.id ?? '00000000-0000-0000-0000-000000000000'}::uuid))
-        order by -j.priority, j.id limit ${request.limit}
-        for update of j
-      ), raised as (
-        update jobs set generation = generation + 1, last_seq = last_seq + 1, updated_at = clock_timestamp()
-        from picked where jobs.id = picked.id
-        returning jobs.*
-      ), logged as (
-        insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, note, attempt_id, actor_kind, actor, details)
-        select id, last_seq, 'note', status, status, 'requeued_by_reconciler', 'The queue store lost its content.', current_attempt_id,
-          ${request.actor.kind}::actor_kind, ${request.actor.id}, jsonb_build_object('code', 'queue_lost', 'epoch', ${request.epoch}::text)
-        from raised
-      ), cleared as (
-        delete from outbox where job_id in (select id from raised) and kind = 'publish'
-      ), queued as (
-        insert into outbox (kind, job_id, agent_id, generation) select 'publish', id, target_agent, generation from raised order by -priority, id
-      )
-      select id, priority from raised order by -priority, id`)
-    const last = rows.at(-1)
-    return { count: rows.length, last: last === undefined ? undefined : { priority: Number(last['priority']), id: String(last['id']) } }
+    const { rows } = await tx.execute<{ n: number }>(sql`
+    with wanted as materialized (
+      select * from unnest(${sql.param(entries.map(({ jobId }) => jobId))}::uuid[], ${sql.param(entries.map(({ generation }) => generation))}::int[])
+        with ordinality as w (job_id, generation, place)
+    ), picked as materialized (
+      -- One job at a time by its key, in the order of keys; why the limit, see openAttempts.
+      select j.id, w.place from (select * from wanted order by job_id) w cross join lateral (
+        select id, generation, status, held_by from jobs where id = w.job_id limit 1 for no key update) j
+      where j.generation = w.generation and j.status in ('queued', 'leased', 'running') and j.held_by is null
+    ), raised as (
+      update jobs set generation = jobs.generation + 1, last_seq = jobs.last_seq + 1, updated_at = clock_timestamp()
+      from picked where jobs.id = picked.id
+      returning jobs.id, jobs.last_seq, jobs.status, jobs.current_attempt_id, jobs.target_agent, jobs.generation, picked.place
+    ), logged as (
+      insert into job_transitions (job_id, seq, kind, from_status, to_status, reason, note, attempt_id, actor_kind, actor, details)
+      select id, last_seq, 'note', status, status, 'requeued_by_reconciler', 'The queue store lost its content.', current_attempt_id,
+        ${actor.kind}::actor_kind, ${actor.id}, jsonb_build_object('code', 'queue_lost', 'epoch', ${request.epoch}::text)
+      from raised
+    ), cleared as (
+      delete from outbox where job_id in (select id from raised) and kind = 'publish'
+    ), queued as (
+      insert into outbox (kind, job_id, agent_id, generation) select 'publish', id, target_agent, generation from raised order by place
+    )
+    select count(*)::int as n from raised`)
+    return rows[0]?.n ?? 0
   })
 }

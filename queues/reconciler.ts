@@ -7,7 +7,7 @@ import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
 import { emitEvent } from '../ledger/emit-event.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
-import { republishBatch } from '../ledger/queue-parity.js'
+import { lostEntries, republishBatch, type LostEntry } from '../ledger/queue-parity.js'
 import { claimTurn } from '../ledger/turns.js'
 import { EpochSentinel } from './epoch-sentinel.js'
 import type { QueueRegistry } from './queue-registry.js'
@@ -32,6 +32,8 @@ export interface ReconcilerOptions {
   readonly applySettings: (isMine: IsMine) => Promise<void>
 }
 
+/** Jobs that are listed at once, and published by one statement. */
+const PAGE = 20_000
 const BATCH = 1_000
 const REBUILD_LEASE_SECONDS = 30
 /** Ticks that may be under way between two processes. More than that missing means an older copy. */
@@ -126,16 +128,7 @@ export class Reconciler {
     const epoch = randomUUID()
     if (!(await claimRebuild(ledger.db, { expected, nextEpoch: epoch, by: processId, leaseSeconds: REBUILD_LEASE_SECONDS }))) return
     const startedMs = ledger.nowMs()
-    let count = 0
-    let after: { priority: number; id: string } | undefined
-    for (;;) {
-      const batch = await republishBatch(ledger.db, { actor: this.#actor, epoch, after, limit: BATCH })
-      count += batch.count
-      after = batch.last
-      if (batch.count > 0) ledger.hints.give({ outbox: true })
-      if (batch.count < BATCH) break
-      await extendRebuild(ledger.db, { by: processId, leaseSeconds: REBUILD_LEASE_SECONDS })
-    }
+    const count = await this.#republishAll(epoch)
     await this.#options.applySettings(async () => true)
     // Last, so that a store that is lost again in the middle is seen again.
     await this.#sentinel.write({ epoch, tick: 0 })
@@ -147,6 +140,23 @@ export class Reconciler {
       await emitEvent(tx, { namespace: 'default', topic: 'queue.rebuilt', payload: details }, { actor: this.#actor, nowMs: ledger.nowMs() })
     })
     log.info({ event: 'queue.rebuilt', ...details }, 'the queue store was rebuilt from the ledger')
+  }
+
+  /** Publishes everything that should be in the queues. @returns how many jobs that are */
+  async #republishAll(epoch: string): Promise<number> {
+    const { ledger, processId } = this.#options
+    let count = 0
+    let after: LostEntry | undefined
+    do {
+      const page = await lostEntries(ledger.db, { after, limit: PAGE })
+      for (let at = 0; at < page.length; at += BATCH) {
+        count += await republishBatch(ledger.db, { actor: this.#actor, epoch, entries: page.slice(at, at + BATCH) })
+        ledger.hints.give({ outbox: true })
+        await extendRebuild(ledger.db, { by: processId, leaseSeconds: REBUILD_LEASE_SECONDS })
+      }
+      after = page.length < PAGE ? undefined : page.at(-1)
+    } while (after !== undefined)
+    return count
   }
 
   /** Compares ledger and queues now. @returns how many differences were mended */

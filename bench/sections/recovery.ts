@@ -34,8 +34,8 @@ export async function recovery(places: readonly Where[], finished: number, optio
       })
       const entries = async (): Promise<number> => {
         const counts = await queue.getJobCounts('waiting', 'prioritized', 'delayed')
-        // A worker that waited already when the agent was paused takes one entry more, and parks its job: that one needs none.
-        const { rows } = await bus.ledger.db.execute<{ n: number }>(sql`select count(*)::int as n from jobs where held_by is not null`)
+        // A worker that waited already when the agent was paused takes one entry more, and parks its job: that one needs none. The condition is that of an index.
+        const { rows } = await bus.ledger.db.execute<{ n: number }>(sql`select count(*)::int as n from jobs where status = 'queued' and held_by is not null`)
         return Object.values(counts).reduce((sum, one) => sum + one, rows[0]?.n ?? 0)
       }
       await until(entries, options.queued)

@@ -1,8 +1,9 @@
 import { once } from 'node:events'
-import type { Server, ServerOptions } from 'node:http'
+import http, { type Server, type ServerOptions } from 'node:http'
+import { syncBuiltinESMExports } from 'node:module'
 import { connect } from 'node:net'
 import express from 'express'
-import { expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Registry } from 'prom-client'
 import { createApp } from '../../api/app.js'
 import { listen } from '../../api/server.js'
@@ -14,15 +15,20 @@ import { renderForTests, TEST_SECRET } from '../support/ledger.js'
 
 const given: ServerOptions[] = []
 const made: Server[] = []
-vi.mock(import('node:http'), async (original) => {
-  const real = await original()
-  const createServer = ((options: ServerOptions, listener: never) => {
+const { createServer } = http
+// Not `vi.mock`: it does not reach a module that the test file before has loaded.
+beforeAll(() => {
+  http.createServer = ((options: ServerOptions, listener: never) => {
     given.push(options)
-    const server = real.createServer(options, listener)
+    const server = createServer(options, listener)
     made.push(server)
     return server
-  }) as typeof real.createServer
-  return { ...real, createServer }
+  }) as typeof createServer
+  syncBuiltinESMExports()
+})
+afterAll(() => {
+  http.createServer = createServer
+  syncBuiltinESMExports()
 })
 
 /** Something to wait for, and the means to let it happen. */

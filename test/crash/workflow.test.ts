@@ -6,9 +6,10 @@ import { StartWorkflowBody, type WorkflowRunHistory } from '../../contracts/work
 import { BACKEND } from '../support/bus.js'
 import { startCluster, type Cluster } from '../support/cluster.js'
 import { OPERATOR } from '../support/ledger.js'
+import { IS_LONG } from '../support/long.js'
 
-/** Kills in a row; 50 by hand, fewer where every commit is tested. */
-const KILLS = Number(process.env['AGENTBUS_TEST_KILLS'] ?? 4)
+/** Kills in a row. */
+const KILLS = IS_LONG ? 50 : 3
 
 let c: Cluster
 afterEach(() => c.stop())

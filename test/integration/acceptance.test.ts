@@ -2,12 +2,13 @@ import pg from 'pg'
 import { afterEach, describe, expect, test } from 'vitest'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
-import { CompleteJobBody, CreateJobBody } from '../../contracts/jobs.js'
+import { CompleteJobBody, CreateBatchBody } from '../../contracts/jobs.js'
 import type { Ledger } from '../../ledger/ledger.js'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { createSimulator, type Simulator } from '../../openclaw/simulator/simulator.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
+import { IS_LONG } from '../support/long.js'
 
 // The acceptance tests of the AgentCom plan: its figures are the limits here, and what was measured is printed.
 
@@ -27,14 +28,12 @@ function query<R extends pg.QueryResultRow>(text: string, values: unknown[]): Pr
 const worker = { capabilities: ['task'] }
 const fleetOf = (n: number, more: Partial<AgentConfig> = {}) => Object.fromEntries(Array.from({ length: n }, (_none, at) => [`worker-${at}`, { ...worker, ...more }]))
 
-/** A trivial task: write the number N. */
+/** Trivial tasks: write the number N. */
 async function tasks(ledger: Ledger, from: number, to: number): Promise<JobId[]> {
-  const ids: JobId[] = []
-  for (let n = from; n < to; n += 1) {
-    const body = CreateJobBody.parse({ capabilities: ['task'], subject: `Write the number ${n}`, payload: { number: n } })
-    ids.push((await ledger.jobs.create(OPERATOR, body)).job.id)
-  }
-  return ids
+  if (from === to) return []
+  const jobs = Array.from({ length: to - from }, (_none, at) => ({ capabilities: ['task'], subject: `Write the number ${from + at}`, payload: { number: from + at } }))
+  const { items } = await ledger.jobs.createBatch(OPERATOR, CreateBatchBody.parse({ jobs }))
+  return items.map(({ job }) => job.id)
 }
 
 interface Tally {
@@ -168,6 +167,9 @@ test('failure: 2 agents, 10 tasks, one agent killed in its run at task 5: 10 of 
   await gateways[0]?.stop({ drain: false })
 })
 
+/** The plan's figure is 5,000. */
+const TASKS = IS_LONG ? 5_000 : 1_500
+
 describe('scale', () => {
   test('4 agents, 20 tasks: all done, each agent within 2 of the others', async () => {
     t = await startTestBus({ agents: fleetOf(4) })
@@ -187,7 +189,7 @@ describe('scale', () => {
     expect(result.slowestFreeMs).toBeLessThan(5_000)
   })
 
-  test('50 agents, 5,000 tasks that come as they are done: all done, each agent within 2 of the others', async () => {
+  test(`50 agents, ${TASKS} tasks that come as they are done: all done, each agent within 2 of the others`, async () => {
     t = await startTestBus({ agents: fleetOf(50) })
     const startedMs = Date.now()
     const ids: JobId[] = []
@@ -197,10 +199,10 @@ describe('scale', () => {
     const unlisten = t.ledger.hints.listen(({ over }) => {
       for (const id of over ?? []) open.delete(id)
     })
-    for (let n = 0; n < 5_000;) {
+    for (let n = 0; n < TASKS;) {
       const { rows } = open.size < 25 ? { rows: [] } : await query<{ id: string }>('select id from jobs where id = any($1::uuid[]) and finished_at is not null', [[...open]])
       for (const { id } of rows) open.delete(id)
-      const room = Math.min(25 - open.size, 5_000 - n)
+      const room = Math.min(25 - open.size, TASKS - n)
       const made = await tasks(t.ledger, n, n + room)
       for (const id of made) open.add(id)
       ids.push(...made)
@@ -212,9 +214,9 @@ describe('scale', () => {
     const result = await tally(ids)
     const seconds = (Date.now() - startedMs) / 1_000
     console.log(
-      `5,000 tasks: ${JSON.stringify({ ...result, byAgent: [Math.min(...result.byAgent), Math.max(...result.byAgent)], seconds, perSecond: Math.round(5_000 / seconds) })}`,
+      `${TASKS} tasks: ${JSON.stringify({ ...result, byAgent: [Math.min(...result.byAgent), Math.max(...result.byAgent)], seconds, perSecond: Math.round(TASKS / seconds) })}`,
     )
-    expect(result).toMatchObject({ done: 5_000, twice: 0 })
+    expect(result).toMatchObject({ done: TASKS, twice: 0 })
     expect(result.byAgent).toHaveLength(50)
     expect(spread(result.byAgent)).toBeLessThanOrEqual(2)
     expect(result.slowestMs).toBeLessThan(5_000)

@@ -217,7 +217,8 @@ describe('a queue store that is wiped', () => {
     const job = await t.enqueue()
     const queue = await t.bus.queues.get('devops')
     await expect.poll(() => queue.getJob(`${job.id}-g1`)).toBeDefined()
-    await queue.remove(`${job.id}-g1`)
+    // A worker that took the entry before the pause reached it holds its lock for a moment, and BullMQ removes nothing that is locked.
+    await expect.poll(() => queue.remove(`${job.id}-g1`)).toBe(1)
     await queue.add('foreign', { hello: 1 }, { jobId: 'made-by-hand', delay: 600_000 })
     await t.agePast(job.id)
 

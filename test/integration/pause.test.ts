@@ -10,7 +10,7 @@ import { freePort } from '../support/own-stores.js'
 const AGENTS = ['a1', 'a2', 'a3', 'a4']
 const WORKERS = 3
 /** Two seconds and a half each. The published figures are of twenty. */
-const TRIES = process.env['WRITE_RESULTS'] === undefined ? 8 : 20
+const TRIES = process.env['WRITE_RESULTS'] === undefined ? 5 : 20
 
 let c: Cluster
 afterEach(() => c.stop())

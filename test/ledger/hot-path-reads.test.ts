@@ -2,6 +2,7 @@ import pg from 'pg'
 import { expect, test } from 'vitest'
 import type { AttemptId } from '../../contracts/ids.js'
 import { CompleteJobBody, CreateJobBody, type JobView } from '../../contracts/jobs.js'
+import { lostEntries, republishBatch } from '../../ledger/queue-parity.js'
 import { attemptCaller, freshLedger, leaseAs, ledgerAt, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 /** They hold all that is queued or open, and what was until the last vacuum. */
@@ -50,4 +51,25 @@ test('what a job costs does not depend on how many are queued beside it, on a le
 
   expect(await entriesRead(t.url, ['jobs_pkey'])).toBeGreaterThan(100)
   expect((await entriesRead(t.url, GROWING)) - before).toBeLessThan(20 * 5)
+})
+
+test('a rebuild goes by urgency and age, reads each job by its key, and leaves out what was moved since it was listed', async () => {
+  const t = await freshLedger()
+  for (const job of await created(t, 30)) await run(t, job)
+  await t.database.pool.query('vacuum analyze')
+  const queued = await created(t, 300)
+  const urgent = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'urgent', priority: 900 }))
+  const firstPage = await lostEntries(t.ledger.db, { after: undefined, limit: 200 })
+  const secondPage = await lostEntries(t.ledger.db, { after: firstPage.at(-1), limit: 200 })
+  await t.database.close()
+  const before = await entriesRead(t.url, GROWING)
+  const again = { ...t, ...ledgerAt(t.url) }
+  await run(again, await again.ledger.getJob(queued[0]?.id as JobView['id']))
+
+  const published = await republishBatch(again.ledger.db, { actor: { kind: 'reconciler', id: 'r' }, epoch: 'e', entries: [...firstPage, ...secondPage] })
+
+  await again.database.close()
+  expect([...firstPage, ...secondPage].map(({ jobId }) => jobId)).toEqual([urgent.job.id, ...queued.map(({ id }) => id).sort()])
+  expect(published).toBe(300)
+  expect((await entriesRead(t.url, GROWING)) - before).toBeLessThan(20)
 })

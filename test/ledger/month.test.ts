@@ -9,6 +9,7 @@ import { Ledger } from '../../ledger/ledger.js'
 import { planSlots } from '../../ledger/plan-slots.js'
 import { startSlot } from '../../ledger/start-slot.js'
 import { attemptCaller, freshLedger, OPERATOR, renderForTests, TEST_SECRET, type TestLedger } from '../support/ledger.js'
+import { IS_LONG } from '../support/long.js'
 import { dueTimes } from './local-calendar.js'
 
 /**
@@ -21,8 +22,7 @@ const FROM = Date.UTC(2027, 2, 10)
 const TO = Date.UTC(2027, 3, 10)
 const at = (day: number, hour: number, minute = 0): number => Date.UTC(2027, 2, day, hour, minute)
 
-/** The reference fleet's orders that come more often than hourly are two thirds of its slots and make no rule show; AGENTBUS_TEST_MONTH=whole has them too. */
-const IS_WHOLE = process.env['AGENTBUS_TEST_MONTH'] === 'whole'
+/** The reference fleet's orders that come more often than hourly are two thirds of its slots and make no rule show; the long form has them too. */
 const isFrequent = (order: StandingOrderConfig): boolean => (order.every_seconds ?? 3_600) < 3_600 || /^(\*\/\d+|[\d,-]*[,/-][\d,/-]*) /.test(order.cron ?? '')
 
 type Span = readonly [fromMs: number, toMs: number]
@@ -41,7 +41,7 @@ const OWN: readonly StandingOrderConfig[] = ZONES.flatMap((time_zone, index) =>
     { name: `night-${index}`, cron: '30 2 * * *', catch_up: 'latest' },
     { name: `doubled-${index}`, cron: '45 1 * * *' },
     { name: `each-hour-${index}`, cron: '0 * * * *', catch_up: 'all', catch_up_limit: 2 },
-    { name: `quarter-${index}`, cron: '*/15 * * * *', lane: index === 0 ? PAUSED_LANE : 'scheduled', catch_up: index === 1 ? 'latest' : 'skip' },
+    { name: `half-hour-${index}`, cron: '*/30 * * * *', lane: index === 0 ? PAUSED_LANE : 'scheduled', catch_up: index === 1 ? 'latest' : 'skip' },
     { name: `weekdays-${index}`, cron: '5 9-17 * * 1-5' },
   ].map((order) => StandingOrderConfig.parse({ agent: index === 1 ? 'far' : 'near', message: 'Look.', time_zone, grace_seconds: 240, ...order })),
 )
@@ -69,7 +69,7 @@ beforeAll(async () => {
       { id: 'far', gateway: 'there', concurrency: 100, capabilities: [], timeout_seconds: 600, lease_seconds: 600, enabled: true },
       ...reference.agents.map((agent) => ({ ...agent, concurrency: 100 })),
     ] as Fleet['agents'],
-    standing_orders: [...OWN, ...reference.standing_orders.filter((order) => IS_WHOLE || !isFrequent(order))],
+    standing_orders: [...OWN, ...reference.standing_orders.filter((order) => IS_LONG || !isFrequent(order))],
   }
   await ledger.applyFleet(OPERATOR, fleet, { dryRun: false, prune: false })
 })

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { DelegationRule } from '../../contracts/fleet.js'
 import { CompleteJobBody, CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import type { CommandContext } from '../../ledger/caller.js'
+import { lostEntries, republishBatch } from '../../ledger/queue-parity.js'
 import { attemptCaller, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
@@ -39,6 +40,18 @@ describe('a job that names capabilities', () => {
     expect(transitions.at(-1)).toMatchObject({ reason: 'assigned', details: { agent: 'ana', because: 'least_loaded', load: 0, concurrency: 1, able: 1 } })
     const after = await t.database.pool.query('select kind, agent_id, generation from outbox where job_id = $1', [job.id])
     expect(after.rows).toEqual([{ kind: 'publish', agent_id: 'ana', generation: 2 }])
+  })
+
+  test('is left out when the queues are rebuilt before it has an agent: the others are published', async () => {
+    const [unassigned, { job }] = [await need(['review']), await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'ben', subject: 'a job' }))]
+
+    const entries = await lostEntries(t.ledger.db, { after: undefined, limit: 10 })
+    const published = await republishBatch(t.ledger.db, { actor: { kind: 'reconciler', id: 'r' }, epoch: 'e', entries })
+
+    expect([entries, published]).toEqual([[{ jobId: job.id, generation: 1, priority: 100 }], 1])
+    const { rows } = await t.database.pool.query('select job_id, generation from outbox')
+    expect(rows).toEqual([{ job_id: job.id, generation: 2 }])
+    expect(await reasons(unassigned)).not.toContain('requeued_by_reconciler')
   })
 
   test('waits while all able agents are busy, and goes to the first that is free', async () => {

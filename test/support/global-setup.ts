@@ -1,5 +1,5 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { freemem, tmpdir } from 'node:os'
 import path from 'node:path'
 import { execFileSync } from 'node:child_process'
 import pg from 'pg'
@@ -31,24 +31,43 @@ async function redis(dataDir: string): Promise<{ url: string; stop: () => Promis
   return startPrivateRedis({ dataDir, binary, log: createLogger({ level: 'error', pretty: false }) })
 }
 
+/**
+ * Nothing here outlives the run, and no test takes the power away: a process that is killed loses nothing by these. Tests that kill
+ * PostgreSQL itself have a server of their own.
+ */
+const FOR_A_THROWAWAY_SERVER = ['fsync = off', 'full_page_writes = off']
+
 /** Two files run at a time, each with buses and processes of its own: together they need more connections than a default server has. */
 async function startRoomyPostgres(options: Parameters<typeof startEmbeddedPostgres>[0]): ReturnType<typeof startEmbeddedPostgres> {
   const first = await startEmbeddedPostgres(options)
   const owner = new pg.Client({ connectionString: first.url })
   await owner.connect()
   await owner.query('alter system set max_connections = 400')
+  for (const setting of FOR_A_THROWAWAY_SERVER) await owner.query(`alter system set ${setting}`)
   await owner.end()
   await first.stop()
   return startEmbeddedPostgres(options)
+}
+
+/** Memory, where there is plenty: each database is a thousand small files, and tests make a thousand databases. */
+async function fastestFolder(): Promise<string> {
+  const shared = await statfs('/dev/shm').catch(() => undefined)
+  const roomy = shared !== undefined && Math.min(shared.bavail * shared.bsize, freemem()) > 6 * 1024 ** 3
+  return roomy ? '/dev/shm' : tmpdir()
 }
 
 /** Starts the real stores once for the whole run and migrates the template that each file clones. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Crash tests run the build as real processes.
   execFileSync('npm', ['run', 'build', '--silent'], { stdio: 'inherit' })
-  const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-test-'))
+  const folder = await mkdtemp(path.join(await fastestFolder(), 'agentbus-test-'))
   // PostgreSQL does not run as root: its own user must be able to walk into the folder.
   await chmod(folder, 0o755)
+  // For the folders that tests make, and for the processes that they start.
+  const temporary = path.join(folder, 'tmp')
+  await mkdir(temporary, { mode: 0o777 })
+  await chmod(temporary, 0o1777)
+  process.env['TMPDIR'] = temporary
   const log = createLogger({ level: 'error', pretty: false })
   const postgres = await startRoomyPostgres({ dataDir: path.join(folder, 'data'), log })
   const store = await redis(path.join(folder, 'data'))
