@@ -36,17 +36,25 @@ export async function needsSimulator(ledger: Ledger, settings: Settings): Promis
   return gateways.length === 0 && settings.fleet === undefined
 }
 
+export interface ThisStart {
+  /** Where the built-in simulator listens; undefined without one. */
+  readonly simulatorUrl: string | undefined
+  /** Whether this process has workers too. AGENTBUS_LOCK_MS is theirs: where they run elsewhere it may be another, and says nothing here. */
+  readonly workers: boolean
+}
+
 /**
  * Applies the fleet that this start asks for: the fleet file, the one gateway of the environment, or the simulator
  * with the pilot's agents. An existing fleet is kept: nothing is ever disabled here.
+ * @throws AgentbusError AGENTBUS_CONFIG for a fleet file with faults; with workers also for a lease that does not outlive their lock
  */
-export async function applyFirstFleet(ledger: Ledger, settings: Settings, simulatorUrl: string | undefined): Promise<void> {
-  const fleet = await firstFleet(ledger, settings, simulatorUrl)
+export async function applyFirstFleet(ledger: Ledger, settings: Settings, start: ThisStart): Promise<void> {
+  const fleet = await firstFleet(ledger, settings, start)
   if (fleet !== undefined) await ledger.applyFleet(AT_START, fleet, { dryRun: false, prune: false })
 }
 
-async function firstFleet(ledger: Ledger, settings: Settings, simulatorUrl: string | undefined): Promise<Fleet | undefined> {
-  if (settings.fleet !== undefined) return loadFleetFile(settings.fleet)
+async function firstFleet(ledger: Ledger, settings: Settings, { simulatorUrl, workers }: ThisStart): Promise<Fleet | undefined> {
+  if (settings.fleet !== undefined) return loadFleetFile(settings.fleet, { lockMs: workers ? settings.lockMs : undefined })
   const hasAgents = (await ledger.listAgents()).length > 0
   if (settings.openclawBaseUrl !== undefined) {
     const gateway = { id: 'openclaw' as GatewayId, base_url: settings.openclawBaseUrl, hook_path: settings.openclawHookPath, token: 'env:OPENCLAW_HOOK_TOKEN' }

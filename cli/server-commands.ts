@@ -81,7 +81,7 @@ async function up(io: ServerIo): Promise<void> {
         found.token = await operatorToken(ledger, settings.dataDir)
         const simulatorUrl = (await needsSimulator(ledger, settings)) ? await startSimulator(settings, stores, extra) : undefined
         if (simulatorUrl !== undefined) announced.push(`Gateway: THE BUILT-IN SIMULATOR at ${simulatorUrl} (no OpenClaw gateway is configured); its agents do no real work`)
-        await applyFirstFleet(ledger, settings, simulatorUrl)
+        await applyFirstFleet(ledger, settings, { simulatorUrl, workers: true })
       },
     })
     io.stdout.write(welcome(bus.url ?? '', found.token, announced))
@@ -132,7 +132,7 @@ async function serve(io: ServerIo, roles: { readonly api: boolean; readonly work
     ...roles,
     simulatorToken: simulatorToken(stores.secret),
     prepare: async ({ ledger }) => {
-      if (roles.api) await applyFirstFleet(ledger, settings, undefined)
+      if (roles.api) await applyFirstFleet(ledger, settings, { simulatorUrl: undefined, workers: roles.workers })
     },
   })
   try {

@@ -7,6 +7,7 @@ import { SetStandingOrderBody } from '../contracts/standing-orders.js'
 import { SubscriptionConfig, type SetSubscriptionBody } from '../contracts/subscriptions.js'
 import { faultOfShape } from '../contracts/text.js'
 import { WorkflowDefinition } from '../contracts/workflows.js'
+import { LEASE_FAULT, outlivesLock } from './lease-rule.js'
 import { faultsOfSchedules } from './schedule.js'
 
 /** Room for 10,000 gateways and 10,000 agents with comments. */
@@ -18,14 +19,20 @@ export interface FleetFault {
   readonly fault: string
 }
 
+/** What is known beside the file where it is read. */
+export interface FleetSetting {
+  /** AGENTBUS_LOCK_MS of the workers that will deliver. Absent: they run elsewhere, and tell by themselves of leases that are too short for it. */
+  readonly lockMs?: number | undefined
+}
+
 /**
  * The fleet file, parsed and checked.
  *
  * @throws AgentbusError AGENTBUS_CONFIG; its message has one line `path:line:column: fault` per fault, in
  * the order of the file, and `fields.faults` the same in parts.
  */
-export async function loadFleetFile(path: string): Promise<FleetFile> {
-  const parsed = parseFleet(await readBounded(path))
+export async function loadFleetFile(path: string, setting: FleetSetting = {}): Promise<FleetFile> {
+  const parsed = parseFleet(await readBounded(path), setting)
   if ('fleet' in parsed) return parsed.fleet
   throw notValid(path, parsed.faults)
 }
@@ -58,8 +65,8 @@ export function parseWorkflow(text: string): { readonly workflow: WorkflowDefini
 }
 
 /** Either the fleet or all faults of the text, in its order. */
-export function parseFleet(text: string): { readonly fleet: FleetFile } | { readonly faults: readonly FleetFault[] } {
-  const parsed = parseChecked(text, FLEET)
+export function parseFleet(text: string, setting: FleetSetting = {}): { readonly fleet: FleetFile } | { readonly faults: readonly FleetFault[] } {
+  const parsed = parseChecked(text, fleetIn(setting))
   return 'value' in parsed ? { fleet: parsed.value } : parsed
 }
 
@@ -68,19 +75,33 @@ function notValid(path: string, faults: readonly FleetFault[]): AgentbusError {
   return new AgentbusError('AGENTBUS_CONFIG', lines.join('\n'), { path, faults })
 }
 
+interface FaultAt {
+  readonly path: readonly PropertyKey[]
+  readonly fault: string
+}
+
 /** What a file holds: its form, what it is called in a fault, and faults that no schema sees. */
 interface FileKind<T> {
   readonly schema: z.ZodType<T>
   readonly name: string
   readonly mustBe: string
-  readonly more: (value: T) => readonly { readonly path: readonly PropertyKey[]; readonly fault: string }[]
+  readonly more: (value: T) => readonly FaultAt[]
 }
 
-const FLEET: FileKind<FleetFile> = {
-  schema: FleetFile,
-  name: 'fleet',
-  mustBe: 'must be a mapping with `gateways` and `agents`',
-  more: (fleet) => faultsOfSchedules(fleet.standing_orders).map(({ index, fault }) => ({ path: ['standing_orders', index, 'cron'], fault })),
+function fleetIn({ lockMs }: FleetSetting): FileKind<FleetFile> {
+  return {
+    schema: FleetFile,
+    name: 'fleet',
+    mustBe: 'must be a mapping with `gateways` and `agents`',
+    more: (fleet) => [
+      ...faultsOfSchedules(fleet.standing_orders).map(({ index, fault }): FaultAt => ({ path: ['standing_orders', index, 'cron'], fault })),
+      ...(lockMs === undefined ? [] : faultsOfLeases(fleet.agents, lockMs)),
+    ],
+  }
+}
+
+function faultsOfLeases(agents: FleetFile['agents'], lockMs: number): FaultAt[] {
+  return agents.flatMap(({ lease_seconds: seconds }, at) => (outlivesLock({ seconds, lockMs }) ? [] : [{ path: ['agents', at, 'lease_seconds'], fault: LEASE_FAULT }]))
 }
 
 const ORDER: FileKind<SetStandingOrderBody> = {

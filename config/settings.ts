@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { AgentbusError } from '../contracts/errors.js'
+import { LEASE_FAULT, outlivesLock } from './lease-rule.js'
 import { addressRanges, httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
 
 /** One row of {@link SETTINGS}. `fallback` is text, parsed like anything else; undefined: the setting is optional. */
@@ -101,7 +102,13 @@ export const SETTINGS = {
     schema: httpUrl,
     help: 'URL of the OpenClaw gateway, for an installation with one. Needs OPENCLAW_HOOK_TOKEN. Several gateways: use a fleet file.',
   }),
-  openclawHookToken: optional({ env: 'OPENCLAW_HOOK_TOKEN', example: 'hooks.token-of-the-gateway', schema: visible(1), secret: true, help: 'The `hooks.token` of that gateway.' }),
+  openclawHookToken: optional({
+    env: 'OPENCLAW_HOOK_TOKEN',
+    example: 'hooks.token-of-the-gateway',
+    schema: visible(1),
+    secret: true,
+    help: 'The `hooks.token` of that gateway. Without OPENCLAW_BASE_URL only beside AGENTBUS_FLEET, whose gateways may name it: `env:OPENCLAW_HOOK_TOKEN`.',
+  }),
   openclawHookPath: withDefault({
     env: 'OPENCLAW_HOOK_PATH',
     fallback: '/hooks',
@@ -143,7 +150,7 @@ export const SETTINGS = {
     env: 'AGENTBUS_LOCK_MS',
     fallback: '8000',
     schema: whole(1000, 600_000),
-    help: 'Lock of a delivery in the queue; a worker that died is noticed after about this long.',
+    help: 'Lock of a delivery in the queue; a worker that died is noticed after about this long. Every lease must be longer.',
   }),
   stalledCheckMs: withDefault({
     env: 'AGENTBUS_STALLED_CHECK_MS',
@@ -282,19 +289,14 @@ function faultOfSpace(text: string): string {
 
 /** Rules over several settings; each is silent while one of its settings has a fault of its own. */
 function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
-  const faults: SettingFault[] = []
   const { lockMs, stalledCheckMs, leaseSeconds, completionGraceMs, port, simPort, headersTimeoutMs, requestTimeoutMs } = values
   const isSet = (name: string): boolean => env[name] !== undefined
-  const hasGateway = isSet(SETTINGS.openclawBaseUrl.env)
-  if (hasGateway && !isSet(SETTINGS.openclawHookToken.env)) faults.push({ setting: SETTINGS.openclawHookToken.env, fault: 'is needed when OPENCLAW_BASE_URL is set' })
-  for (const { env: name } of [SETTINGS.openclawHookToken, SETTINGS.openclawHookPath]) {
-    if (isSet(name) && !hasGateway) faults.push({ setting: name, fault: 'has no meaning unless OPENCLAW_BASE_URL is set' })
-  }
+  const faults = gatewayFaults(isSet)
   if (lockMs !== undefined && stalledCheckMs !== undefined && stalledCheckMs > lockMs) {
     faults.push({ setting: SETTINGS.stalledCheckMs.env, fault: 'must be at most AGENTBUS_LOCK_MS, or a dead worker is noticed late' })
   }
-  if (leaseSeconds !== undefined && lockMs !== undefined && leaseSeconds * 1000 <= lockMs) {
-    faults.push({ setting: SETTINGS.leaseSeconds.env, fault: 'must be longer than AGENTBUS_LOCK_MS, or the attempt of a dead worker is lost before another can take it over' })
+  if (leaseSeconds !== undefined && lockMs !== undefined && !outlivesLock({ seconds: leaseSeconds, lockMs })) {
+    faults.push({ setting: SETTINGS.leaseSeconds.env, fault: LEASE_FAULT })
   }
   if (leaseSeconds !== undefined && completionGraceMs !== undefined && completionGraceMs >= leaseSeconds * 1000) {
     faults.push({ setting: SETTINGS.completionGraceMs.env, fault: 'must be shorter than LEASE_SECONDS' })
@@ -305,5 +307,15 @@ function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   if (values.traces === true && !isSet(SETTINGS.otelExporterOtlpEndpoint.env))
     faults.push({ setting: SETTINGS.otelExporterOtlpEndpoint.env, fault: 'is needed when AGENTBUS_TRACES is true' })
   if (port !== undefined && port === simPort && port !== 0) faults.push({ setting: SETTINGS.simPort.env, fault: 'must differ from AGENTBUS_PORT' })
+  return faults
+}
+
+/** The one gateway of the environment has its URL and its token. Beside a fleet file the token alone has a meaning too: its gateways may name it. */
+function gatewayFaults(isSet: (name: string) => boolean): SettingFault[] {
+  const [url, token, hookPath, fleet] = [SETTINGS.openclawBaseUrl.env, SETTINGS.openclawHookToken.env, SETTINGS.openclawHookPath.env, SETTINGS.fleet.env]
+  if (isSet(url)) return isSet(token) ? [] : [{ setting: token, fault: 'is needed when OPENCLAW_BASE_URL is set' }]
+  const faults: SettingFault[] = []
+  if (isSet(token) && !isSet(fleet)) faults.push({ setting: token, fault: 'has no meaning unless OPENCLAW_BASE_URL or AGENTBUS_FLEET is set' })
+  if (isSet(hookPath)) faults.push({ setting: hookPath, fault: 'has no meaning unless OPENCLAW_BASE_URL is set' })
   return faults
 }

@@ -113,3 +113,12 @@ export const TRANSITION_REASONS = [
 ] as const
 export const TransitionReason = z.enum(TRANSITION_REASONS)
 export type TransitionReason = z.infer<typeof TransitionReason>
+
+/**
+ * Reasons that nothing writes. A late answer, a repeated close, a dropped queue entry and a repeated create change nothing of a job,
+ * and of some there is no job: they are rows of the observations, not of its history. The names stay because the migrations have
+ * made them values of the PostgreSQL enum `transition_reason`, from which none can be taken out again.
+ */
+export const UNWRITTEN_REASONS = ['late_answer_refused', 'close_repeated', 'queue_entry_dropped', 'duplicate_create'] as const satisfies readonly TransitionReason[]
+/** What a row of a job's history can be written for. */
+export type WrittenReason = Exclude<TransitionReason, (typeof UNWRITTEN_REASONS)[number]>

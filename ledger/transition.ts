@@ -2,7 +2,7 @@ import { sql, type SQL } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
-import { canMove, isTerminal, type AttemptStatus, type JobStatus, type TransitionReason } from '../contracts/job-states.js'
+import { canMove, isTerminal, type AttemptStatus, type JobStatus, type WrittenReason } from '../contracts/job-states.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
@@ -32,7 +32,7 @@ export interface AttemptEnd {
 
 export interface Move {
   readonly to: JobStatus
-  readonly reason: TransitionReason
+  readonly reason: WrittenReason
   readonly actor: Actor
   readonly note?: string | undefined
   readonly details?: Record<string, unknown> | undefined
@@ -205,7 +205,7 @@ function queuePart(queue: Move['queue']): SQL {
 }
 
 export interface Note {
-  readonly reason: TransitionReason
+  readonly reason: WrittenReason
   readonly actor: Actor
   readonly note?: string | undefined
   readonly details?: Record<string, unknown> | undefined

@@ -11,6 +11,7 @@ import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle } from './delivery-error.js'
 import { QueueWatch } from './queue-watch.js'
+import { ShortLeases } from './short-leases.js'
 import { tick } from './tick.js'
 import { readGates, type Gate } from './worker-gates.js'
 
@@ -48,6 +49,7 @@ export class AgentWorkers {
   readonly #running = new Map<string, Running>()
   readonly #shutdown = new AbortController()
   readonly #watch: QueueWatch
+  readonly #shortLeases: ShortLeases
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
   #again = false
@@ -56,6 +58,7 @@ export class AgentWorkers {
   constructor(options: AgentWorkersOptions) {
     this.#options = options
     this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
+    this.#shortLeases = new ShortLeases(options)
   }
 
   async start(): Promise<void> {
@@ -98,6 +101,7 @@ export class AgentWorkers {
   async #look(): Promise<void> {
     const { gates, failingGateways } = await readGates(this.#options.ledger)
     for (const id of failingGateways) this.#options.deliver.failing.add(id)
+    this.#shortLeases.look(gates)
     await this.#settle(gates.filter(({ agentId }) => !this.#running.has(agentId)))
     const opened: string[] = []
     for (const gate of gates) if (await this.#apply(gate)) opened.push(queueNameOf(gate.agentId))

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { TRANSITION_REASONS, UNWRITTEN_REASONS } from '../../contracts/job-states.js'
 
 const FOLDERS = ['contracts', 'config', 'ledger', 'openclaw', 'queues', 'processors', 'api', 'board', 'embedded', 'cli', 'drizzle']
 
@@ -36,6 +37,18 @@ test('the state of a job is changed by three files of the ledger, and by no othe
 
   expect(writers.sort()).toEqual(WRITERS)
   expect(files.length).toBeGreaterThan(350)
+})
+
+test('every reason of a history row is written by some code of the ledger, but for those that are told to be written by none', () => {
+  // Where rows are written: the schema names all values, and what checks, shows or counts rows names those it looks for.
+  const files = readdirSync('ledger', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts') && !/^(?:schema|verify|console|metrics)\//.test(name))
+  const code = files.map((name) => readFileSync(path.join('ledger', name), 'utf8')).join('\n')
+
+  // An observation may have the same word for its code.
+  const unwritten = TRANSITION_REASONS.filter((reason) => !new RegExp(`(?<!\\bcode: )'${reason}'`).test(code))
+
+  expect(unwritten).toEqual(UNWRITTEN_REASONS)
+  expect(files.length).toBeGreaterThan(80)
 })
 
 test.each([

@@ -1,6 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { describe, expect } from 'vitest'
+import { describe, expect, onTestFinished } from 'vitest'
+import { applyFirstFleet } from '../../cli/bootstrap.js'
+import { loadSettings } from '../../config/settings.js'
+import { messageOf } from '../../contracts/errors.js'
+import { freshLedger } from '../support/ledger.js'
 import { test } from './fixtures.js'
 import type { Reply } from './stand-in.js'
 
@@ -79,6 +83,22 @@ describe('apply', () => {
     expect(ran.code).toBe(2)
     expect(ran.stderr).toContain('nowhere.yaml: cannot be read')
   })
+})
+
+test('the fleet file of a start is refused for a lease that the lock of its own workers outlives, and taken where the workers run elsewhere', async ({ folder }) => {
+  const file = path.join(folder, 'fleet.yaml')
+  await writeFile(file, `${FLEET}    lease_seconds: 8\n`)
+  const settings = loadSettings({ AGENTBUS_FLEET: file, AGENTBUS_LOCK_MS: '8000' })
+  const t = await freshLedger()
+  onTestFinished(() => t.close())
+  const agents = async () => (await t.ledger.listAgents()).map(({ id }) => id)
+
+  const refused = await applyFirstFleet(t.ledger, settings, { simulatorUrl: undefined, workers: true }).catch(messageOf)
+  const before = await agents()
+  await applyFirstFleet(t.ledger, settings, { simulatorUrl: undefined, workers: false })
+
+  expect(refused).toBe(`${file}:6:20: agents[0].lease_seconds: must be longer than AGENTBUS_LOCK_MS, or the attempt of a dead worker is lost before another can take it over`)
+  expect([before, await agents()]).toEqual([['devops'], ['devops', 'writer']])
 })
 
 describe('set-standing-order', () => {

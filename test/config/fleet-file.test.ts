@@ -2,7 +2,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { loadFleetFile, MAX_FLEET_BYTES, parseFleet } from '../../config/fleet-file.js'
+import { loadFleetFile, MAX_FLEET_BYTES, parseFleet, type FleetSetting } from '../../config/fleet-file.js'
 
 const GOOD = `version: 1
 gateways:
@@ -12,8 +12,8 @@ agents:
     gateway: main
 `
 
-function places(text: string): string[] {
-  const parsed = parseFleet(text)
+function places(text: string, setting: FleetSetting = {}): string[] {
+  const parsed = parseFleet(text, setting)
   return 'faults' in parsed ? parsed.faults.map(({ line, column, fault }) => `${line}:${column} ${fault}`) : []
 }
 
@@ -49,6 +49,16 @@ describe('fleet file', () => {
 
   test('a reference to nothing points at the reference', () => {
     expect(places(GOOD.replace('gateway: main', 'gateway: other'))).toEqual(['6:14 agents[0].gateway: gateway other is not defined'])
+  })
+
+  test('a lease that does not outlive the lock of the workers is a fault where it stands, also one that nobody wrote, and only where that lock is known', () => {
+    const short = `${GOOD}    lease_seconds: 8\n  - { id: reader, gateway: main, lease_seconds: 9 }\n  - { id: tester, gateway: main }\n`
+    const faultsUnder = (lockMs: number): string[] => places(short, { lockMs }).map((place) => place.replace(/: must be longer than AGENTBUS_LOCK_MS, .*$/, ''))
+
+    expect(faultsUnder(8_000)).toEqual(['7:20 agents[0].lease_seconds'])
+    expect(faultsUnder(600_000)).toEqual(['7:20 agents[0].lease_seconds', '8:49 agents[1].lease_seconds', '9:5 agents[2].lease_seconds'])
+    expect(faultsUnder(7_999)).toEqual([])
+    expect(places(short)).toEqual([])
   })
 
   test('the inbox of a fleet: an unknown coordinator, a topic twice, a step without a tone, each with its line', () => {

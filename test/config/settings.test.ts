@@ -106,6 +106,20 @@ describe('settings', () => {
     expect(faulty(env)).toEqual([name])
   })
 
+  test('a hook token without a gateway is taken beside a fleet file, whose gateways may name it, and nothing else of a gateway is', () => {
+    const fleet = { AGENTBUS_FLEET: 'fleet.yaml' }
+
+    expect(faulty({ ...fleet, OPENCLAW_HOOK_TOKEN: 't' })).toEqual([])
+    expect(faulty({ ...fleet, OPENCLAW_HOOK_PATH: '/hooks' })).toEqual(['OPENCLAW_HOOK_PATH'])
+    expect(faulty({ ...fleet, OPENCLAW_BASE_URL: 'http://g' })).toEqual(['OPENCLAW_HOOK_TOKEN'])
+  })
+
+  test('a hook token that belongs to nothing is told what it could belong to', () => {
+    const fault = 'has no meaning unless OPENCLAW_BASE_URL or AGENTBUS_FLEET is set'
+
+    expect(faultsOf({ OPENCLAW_HOOK_TOKEN: 't' })).toEqual([{ setting: 'OPENCLAW_HOOK_TOKEN', fault }])
+  })
+
   test.each(NAMES)('what stands in %s by mistake is in no message', (name) => {
     const mistake = 'hunter2 hunter2'
 

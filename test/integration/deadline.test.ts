@@ -1,5 +1,8 @@
 import { afterEach, expect, test } from 'vitest'
+import { createLogger } from '../../config/logger.js'
+import { AgentConfig } from '../../contracts/fleet.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
+import { OPERATOR } from '../support/ledger.js'
 
 let t: TestBus
 afterEach(() => t.stop())
@@ -40,6 +43,23 @@ test('an agent that asks for more time has it: its run is attended past the firs
   const { transitions } = await t.ledger.jobHistory(job.id)
   // An agent may ask before the worker has written down that the gateway admitted it.
   expect(transitions.map(({ reason }) => reason).sort()).toEqual(['admitted', 'completed_by_agent', 'created', 'lease_renewed', 'leased'])
+})
+
+test('a worker tells once of each agent whose lease does not outlive its lock, also of one that is applied while it runs', async () => {
+  const lines: string[] = []
+  const log = createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } })
+  t = await startTestBus({ env: { AGENTBUS_LOCK_MS: '6000' }, agents: { devops: { lease_seconds: 7 }, first: { lease_seconds: 6 } }, log })
+  const told = () => lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ event }) => event === 'lease.too_short')
+
+  // Every look goes through all agents: the one that tells of the second has seen the first again.
+  const agents = [AgentConfig.parse({ id: 'second', gateway: 'gw', lease_seconds: 5 })]
+  await t.ledger.applyFleet(OPERATOR, { version: 1, gateways: [], agents }, { dryRun: false, prune: false })
+  await expect.poll(() => told().length, { timeout: 10_000 }).toBeGreaterThan(1)
+
+  expect(told()).toMatchObject([
+    { level: 'warn', agent: 'first', lease_seconds: 6, lock_ms: 6_000 },
+    { level: 'warn', agent: 'second', lease_seconds: 5, lock_ms: 6_000 },
+  ])
 })
 
 test('asking for less time than there is takes none away', async () => {

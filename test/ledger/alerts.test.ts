@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { AcknowledgeAlertBody, LiftSilenceBody, ListAlertsQuery, SilenceAlertBody, type AlertHistory, type AlertId, type AlertRuleName } from '../../contracts/alerts.js'
+import { forgetSilent } from '../../ledger/heartbeats.js'
 import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 
@@ -310,5 +311,22 @@ describe('the figure', () => {
 
     expect([before.opened, after.opened]).toEqual([0, 1])
     expect(await all()).toMatchObject([{ figure, subject: made.subject, status: 'open' }])
+  })
+
+  test('stale_workers with a window of hours goes on when the silent worker is forgotten, and ends with the window', async () => {
+    await alertRules(t.ledger, [{ name: 'r', figure: 'stale_workers', window_seconds: 4 * 3_600 }])
+    await query(`insert into dispatcher_heartbeats (dispatcher_id, host, pid, last_seen) values ('w9', 'h', 1, now() - interval '2 hours')`)
+
+    const silent = await look()
+    const forgotten = await t.ledger.run((tx) => forgetSilent(tx, { kind: 'system', id: 'w1' }))
+    const looks = [await look(), await later(90 * MINUTE), await later(60 * MINUTE)]
+
+    expect([silent.opened, forgotten]).toEqual([1, ['w9']])
+    expect(looks.map(({ opened, resolved }) => [opened, resolved])).toEqual([
+      [0, 0],
+      [0, 0],
+      [0, 1],
+    ])
+    expect(await all()).toMatchObject([{ figure: 'stale_workers', status: 'resolved', peak: 1 }])
   })
 })

@@ -8,6 +8,7 @@ import { AppendProjectLogBody, ProjectName } from '../../contracts/projects.js'
 import { StandingOrderConfig } from '../../contracts/standing-orders.js'
 import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
+import { Limits } from '../../ledger/limits.js'
 import { aJob, aSlot, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
@@ -97,6 +98,37 @@ describe('each limit', () => {
     expect([await refusal(create(large)), (await refusal(create()))?.['limit']]).toEqual([undefined, 'bytes_per_second_per_caller'])
   })
 
+  test('of jobs a second counts the jobs that the start of a workflow makes, and no later ones', async () => {
+    const workflow = WorkflowDefinition.parse({
+      name: 'w',
+      steps: [
+        { id: 'a', agent: 'devops' },
+        { id: 'b', agent: 'devops' },
+        { id: 'c', needs: ['a', 'b'], agent: 'devops' },
+      ],
+    })
+    await t.ledger.workflows.define(OPERATOR, workflow)
+    await limits({ jobs_per_second_per_caller: 0.1 })
+    const start = () => t.ledger.workflows.start(OPERATOR, workflow, StartWorkflowBody.parse({}))
+
+    const [first, second] = [await refusal(start()), await refusal(start())]
+
+    expect(first).toBeUndefined()
+    expect(second).toMatchObject({ code: 'AGENTBUS_LIMIT_REACHED', limit: 'jobs_per_second_per_caller', max: 0.1 })
+    // The bucket holds one: after two jobs it owes one, and is full again after twenty seconds. After one job that would be ten, after three thirty.
+    expect(second?.['retry_after']).toSatisfy((seconds: number) => seconds > 10 && seconds <= 20)
+    expect((await t.ledger.listWorkflowRuns({ limit: 5 })).items).toHaveLength(1)
+  })
+
+  test('of bytes a second counts what a workflow is started with', async () => {
+    const workflow = WorkflowDefinition.parse({ name: 'w', inputs: { text: {} }, steps: [{ id: 'a', agent: 'devops' }] })
+    await t.ledger.workflows.define(OPERATOR, workflow)
+    await limits({ bytes_per_second_per_caller: 100 })
+    const start = () => t.ledger.workflows.start(OPERATOR, workflow, StartWorkflowBody.parse({ inputs: { text: 'x'.repeat(2_000) } }))
+
+    expect([await refusal(start()), (await refusal(start()))?.['limit']]).toEqual([undefined, 'bytes_per_second_per_caller'])
+  })
+
   test('of bytes a second counts whatever else is kept for good: events, findings, notes, entries of logs; each refusal is a row', async () => {
     await t.ledger.applyFleet(
       OPERATOR,
@@ -130,6 +162,34 @@ describe('a limit holds', () => {
 
     expect(settled.filter((one) => one === undefined).length).toBe(10)
     expect(await countJobs()).toBe(10)
+  })
+
+  test('for batches that come at the same moment: each is counted with those before it', { repeats: 5, timeout: 60_000 }, async () => {
+    await limits({ queue_depth_per_agent: 10 })
+    const three = { jobs: Array.from({ length: 3 }, () => aBody()) }
+
+    const settled = await Promise.all(Array.from({ length: 16 }, () => refusal(t.ledger.jobs.createBatch(OPERATOR, three))))
+
+    expect(settled.filter((one) => one === undefined).length).toBe(3)
+    expect(await countJobs()).toBe(9)
+  })
+
+  test('for batches that no count can see yet: room that was given out is not given out again, one after the other or at once', async () => {
+    await limits({ queue_depth_per_agent: 600 })
+    const fifty = Array.from({ length: 50 }, () => aBody())
+    const given = (answers: readonly boolean[]) => answers.filter((isGiven) => isGiven).length * fifty.length
+
+    // Nothing is ever written here, as if none of these transactions had committed.
+    const one = new Limits({ nowMs: () => 0 })
+    const inTurn = []
+    for (let n = 0; n < 40; n += 1) inTurn.push(await one.hasRoom(t.ledger.db, fifty))
+    const other = new Limits({ nowMs: () => 0 })
+    const atOnce = await Promise.all(Array.from({ length: 40 }, () => other.hasRoom(t.ledger.db, fifty)))
+
+    for (const jobs of [given(inTurn), given(atOnce)]) {
+      expect(jobs).toBeGreaterThan(0)
+      expect(jobs).toBeLessThanOrEqual(600)
+    }
   })
 
   test('from ample room to the end, without passing it', async () => {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { inject } from 'vitest'
-import { createLogger } from '../../config/logger.js'
+import { createLogger, type Logger } from '../../config/logger.js'
 import { loadSettings } from '../../config/settings.js'
 import { AgentConfig } from '../../contracts/fleet.js'
 import type { GatewayId, JobId } from '../../contracts/ids.js'
@@ -69,7 +69,7 @@ const FAST = {
 
 /** A whole bus on fresh stores: a database of its own, and a queue prefix of its own on Redis. */
 export async function startTestBus(
-  options: { env?: Record<string, string>; agents?: Record<string, Partial<AgentConfig>>; simulator?: Partial<SimulatorOptions>; api?: boolean } = {},
+  options: { env?: Record<string, string>; agents?: Record<string, Partial<AgentConfig>>; simulator?: Partial<SimulatorOptions>; api?: boolean; log?: Logger } = {},
 ): Promise<TestBus> {
   const databaseUrl = await cloneDatabase()
   const prefix = `t${randomBytes(5).toString('hex')}`
@@ -114,7 +114,7 @@ export async function startTestBus(
     },
   })
   await gateway.start()
-  const log = createLogger({ level: process.env['TEST_LOG'] === undefined ? 'silent' : 'debug' })
+  const log = options.log ?? createLogger({ level: process.env['TEST_LOG'] === undefined ? 'silent' : 'debug' })
   const start = (env: Record<string, string> = {}): Promise<Bus> =>
     startBus({
       settings: loadSettings({ ...FAST, AGENTBUS_QUEUE_PREFIX: prefix, AGENTBUS_PORT: '0', ...options.env, ...env }),
