@@ -8,8 +8,9 @@ import { attention } from './attention.js'
 import { deadLetters } from './dead-letters.js'
 import { fleetBoard } from './fleet-board.js'
 import { handOffFlow } from './hand-off-flow.js'
-import { depthOverTime, laneBoard, snapshot, type Window } from './health-board.js'
+import { historyBoard, snapshot, type Window } from './health-board.js'
 import { jobSurroundings } from './job-surroundings.js'
+import { latencyOverTime } from './latency-over-time.js'
 import { eventsAfter, pulse } from './pulse.js'
 import { recentHistory } from './recent-history.js'
 import { searchJobs, type JobSearch } from './search-jobs.js'
@@ -55,8 +56,8 @@ export class ConsoleReads {
       alerts: await alertBoard(tx),
       namespaces: await systemHealth(tx),
       now: await snapshot(tx),
-      depth: await depthOverTime(tx, window),
-      lanes: await laneBoard(tx, window),
+      ...(await historyBoard(tx, window)),
+      latency: await latencyOverTime(tx, window),
     }))
   /** Outside the queue of pages: what tells them that something has changed must not wait for them. */
   pulse = () => this.#read(pulse)

@@ -5,11 +5,10 @@ import type { Tx } from '../database.js'
 import { instantOf } from '../presence.js'
 import { listGateways } from '../queries.js'
 import { iso } from '../rows.js'
-import { idAt } from './search-jobs.js'
 
 /** So many of the jobs of a lane that ended last in a window stand for its latencies. */
 export const LATENCY_SAMPLE = 1_000
-/** So many rows of history, and so many jobs, are read at most; a window with more is shown by its end. */
+/** So many rows of history are read at most; a window with more is shown by its end. */
 export const HISTORY_BUDGET = 100_000
 
 export interface Snapshot {
@@ -71,39 +70,6 @@ export interface DepthPoint {
   readonly closed: number
 }
 
-/**
- * Open jobs over time, counted back from what is open now by the moves of the window. `cut`: the window holds more rows of
- * history than {@link HISTORY_BUDGET}; then the points begin where those that were read do.
- */
-export async function depthOverTime(tx: Tx, window: Window): Promise<{ points: DepthPoint[]; cut: boolean }> {
-  const width = (window.toMs - window.fromMs) / window.columns / 1_000
-  const { rows } = await tx.execute(sql`
-    with read as (
-      select at, kind, from_status, to_status from job_transitions where at >= ${instantOf(window.fromMs)}::timestamptz order by at desc limit ${HISTORY_BUDGET}
-    ), turned as (
-      select least(floor(extract(epoch from at - ${instantOf(window.fromMs)}::timestamptz) / ${width}::float8)::int, ${window.columns - 1}) as col,
-        case when (from_status is null or from_status in ('succeeded', 'failed', 'dead', 'cancelled')) and to_status not in ('succeeded', 'failed', 'dead', 'cancelled') then 1
-          when from_status not in ('succeeded', 'failed', 'dead', 'cancelled') and to_status in ('succeeded', 'failed', 'dead', 'cancelled') then -1 else 0 end as change
-      from read where kind = 'move'
-    )
-    select (select count(*) from jobs where finished_at is null)::int as open_now, (select count(*) from read)::int as seen, (select min(at) from read) as first,
-      coalesce((select jsonb_agg(jsonb_build_array(col, opened, closed)) from (
-        select col, count(*) filter (where change = 1) as opened, count(*) filter (where change = -1) as closed from turned where change <> 0 group by col) c), '[]') as columns`)
-  const row = rows[0] ?? {}
-  const cut = Number(row['seen'] ?? 0) >= HISTORY_BUDGET
-  const byColumn = new Map((row['columns'] as [number, number, number][]).map(([column, opened, closed]) => [column, { opened, closed }]))
-  const points: DepthPoint[] = []
-  let open = Number(row['open_now'] ?? 0)
-  for (let column = window.columns - 1; column >= 0; column -= 1) {
-    const { opened, closed } = byColumn.get(column) ?? { opened: 0, closed: 0 }
-    const endMs = window.fromMs + (column + 1) * width * 1_000
-    if (cut && typeof row['first'] === 'string' && endMs <= Date.parse(row['first'])) break
-    points.unshift({ at: instantOf(endMs), open, created: opened, closed })
-    open += closed - opened
-  }
-  return { points, cut }
-}
-
 export interface LaneLine {
   readonly lane: Lane
   readonly queued: number
@@ -122,47 +88,87 @@ export interface LaneLine {
   readonly sample: number
 }
 
+/** `cut`: the window holds more rows of history than {@link HISTORY_BUDGET}; then only what the newest of them tell is known, and the points begin where they do. */
+export interface HistoryBoard {
+  readonly depth: { readonly points: readonly DepthPoint[]; readonly cut: boolean }
+  readonly lanes: { readonly lines: readonly LaneLine[]; readonly cut: boolean }
+}
+
+const OVER = sql`('succeeded', 'failed', 'dead', 'cancelled')`
+
 /**
- * Each lane: what waits, what was made and what ended in a window, and how long that took, from the {@link LATENCY_SAMPLE} of
- * the lane that ended last: so a busy lane leaves a quiet one its own sample, and a slow job counts when it ends, however
- * long ago it was made. No index is on the time at which any job ended (`jobs_dead_letters_idx` knows some of them), but each
- * end is a move, and `job_transitions_at_idx` leads through the moves of a window; jobs and first attempts are then looked up
- * one by one by their own keys. `limit 1` in those keeps the planner from reading all jobs instead. A job waits from when it is
- * due; a retry puts that off, and a time after the first attempt is not the one that this attempt waited for. `cut`: the window
- * holds more rows of history than {@link HISTORY_BUDGET}; then only the ends among those that were read are known.
+ * What the moves of a window tell: open jobs over time, counted back from what is open now; and each lane, what waits, what was
+ * made and what ended, and how long that took, from the {@link LATENCY_SAMPLE} of the lane that ended last: so a busy lane leaves
+ * a quiet one its own sample, and a slow job counts when it ends, however long ago it was made. A job waits from when it is due;
+ * a retry puts that off, and a time after the first attempt is not the one that this attempt waited for.
+ *
+ * The history is read once, and all of it comes from there: `job_transitions_at_idx` leads through the moves of the window, and
+ * a job that was made or ended by one of them is looked up once, by its key. (No index is on the time at which any job ended, and
+ * none knows the lane of those that were made: both would have to be read from the wide rows of jobs.) `limit 1` in the lookup
+ * keeps the planner from reading all jobs instead; ids are in the order of time, so that each page of jobs is visited once.
  */
-export async function laneBoard(tx: Tx, window: Window): Promise<{ lines: LaneLine[]; cut: boolean }> {
+export async function historyBoard(tx: Tx, window: Window): Promise<HistoryBoard> {
   const [from, to] = [instantOf(window.fromMs), instantOf(window.toMs)]
+  const width = (window.toMs - window.fromMs) / window.columns / 1_000
+  // Holds the rows of the budget; with the 4 MB of the default they are written to a file and read back. At most two pages read at once.
+  await tx.execute(sql`select set_config('work_mem', '16MB', true)`)
   const { rows } = await tx.execute(sql`
-    with created as (
-      select lane, count(*) as created from (select lane from jobs where id >= ${idAt(from)}::uuid and id < ${idAt(to)}::uuid order by id desc limit ${HISTORY_BUDGET}) made group by lane
-    ), read as materialized (
-      select job_id, kind, to_status from job_transitions where at >= ${from}::timestamptz and at < ${to}::timestamptz order by at desc limit ${HISTORY_BUDGET}
-    ), ended as materialized (
-      select m.job_id, j.lane, j.status, j.created_at, j.run_after, j.finished_at
-      from (select distinct job_id from read where kind = 'move' and to_status in ('succeeded', 'failed', 'dead', 'cancelled')) m
-        cross join lateral (select lane, status, created_at, run_after, finished_at from jobs where id = m.job_id limit 1) j
-      where j.finished_at >= ${from}::timestamptz
+    with read as materialized (
+      select job_id, at, from_status is null as made, kind = 'move' and (from_status is null or from_status in ${OVER}) as opened, kind = 'move' and to_status in ${OVER} as closed
+      from job_transitions where at >= ${from}::timestamptz order by at desc limit ${HISTORY_BUDGET}
+    ), steps as (
+      select date_bin(make_interval(secs => ${width}::float8), at, ${from}::timestamptz) as begins, count(*) as seen, min(at) as first,
+        count(*) filter (where opened) as opened, count(*) filter (where closed) as closed from read group by begins
+    ), touched as (
+      select job_id, bool_or(made) as made, bool_or(closed) as closed from read where (made or closed) and at < ${to}::timestamptz group by job_id order by job_id
+    ), known as materialized (
+      select t.job_id, t.made, t.closed and j.finished_at >= ${from}::timestamptz as ended, j.lane, j.status, j.created_at, j.run_after, j.finished_at
+      from touched t cross join lateral (select lane, status, created_at, run_after, finished_at from jobs where id = t.job_id limit 1) j
     ), counted as (
-      select lane, count(*) filter (where status = 'succeeded') as succeeded, count(*) filter (where status <> 'succeeded') as failed from ended group by lane
+      select lane, count(*) filter (where made) as created, count(*) filter (where ended and status = 'succeeded') as succeeded,
+        count(*) filter (where ended and status <> 'succeeded') as failed from known group by lane
     ), sampled as (
       select s.lane, extract(epoch from s.finished_at - s.created_at)::float8 as total,
         extract(epoch from a.leased_at - case when s.run_after <= a.leased_at then greatest(s.created_at, s.run_after) else s.created_at end)::float8 as waited
-      from (select *, row_number() over (partition by lane order by finished_at desc, job_id) as place from ended) s
+      from (select *, row_number() over (partition by lane order by finished_at desc, job_id) as place from known where ended) s
         left join lateral (select leased_at from job_attempts where job_id = s.job_id and attempt_no = 1 limit 1) a on true
       where s.place <= ${LATENCY_SAMPLE}
     ), latency as (
       select lane, count(*) as sample, percentile_cont(array[0.5, 0.95, 0.99]) within group (order by waited) filter (where waited is not null) as wait,
         percentile_cont(array[0.5, 0.95, 0.99]) within group (order by total) as total from sampled group by lane
     ), open as (
-      select lane, count(*) filter (where status = 'queued') as queued, count(*) filter (where status in ('leased', 'running')) as running,
+      select lane, count(*) as n, count(*) filter (where status = 'queued') as queued, count(*) filter (where status in ('leased', 'running')) as running,
         min(run_after) filter (where status = 'queued' and run_after <= now()) as oldest from jobs where finished_at is null group by lane
     )
-    select l.lane, o.queued, o.running, o.oldest, m.created, c.succeeded, c.failed, t.sample, t.wait, t.total,
-      exists (select from controls_in_force_v k where k.scope = 'lane' and k.target = l.lane::text) as paused, (select count(*) from read)::int as seen
+    select l.lane, o.queued, o.running, o.oldest, c.created, c.succeeded, c.failed, t.sample, t.wait, t.total,
+      exists (select from controls_in_force_v k where k.scope = 'lane' and k.target = l.lane::text) as paused,
+      (select sum(n) from open)::int as open_now, (select sum(seen) from steps)::int as seen, (select min(first) from steps) as first,
+      coalesce((select jsonb_agg(jsonb_build_array(col, opened, closed)) from (
+        -- The clock of the database may be ahead of the window's end: what it has later is in what is open now, so the last column has it.
+        select least(round(extract(epoch from begins - ${from}::timestamptz)::float8 / ${width}::float8)::int, ${window.columns - 1}::int) as col,
+          sum(opened) as opened, sum(closed) as closed from steps group by col) b), '[]') as columns
     from unnest(enum_range(null::lane)) with ordinality as l (lane, at)
-      left join open o on o.lane = l.lane left join created m on m.lane = l.lane left join counted c on c.lane = l.lane left join latency t on t.lane = l.lane order by l.at`)
-  return { lines: rows.map(laneLine), cut: Number(rows[0]?.['seen'] ?? 0) >= HISTORY_BUDGET }
+      left join open o on o.lane = l.lane left join counted c on c.lane = l.lane left join latency t on t.lane = l.lane order by l.at`)
+  const row = rows[0] ?? {}
+  const cut = Number(row['seen'] ?? 0) >= HISTORY_BUDGET
+  const firstMs = cut && typeof row['first'] === 'string' ? Date.parse(row['first']) : window.fromMs
+  return { depth: { points: depthPoints(window, row, firstMs), cut }, lanes: { lines: rows.map(laneLine), cut } }
+}
+
+/** From what is open now back to `firstMs`, the time of the first move that is known. */
+function depthPoints(window: Window, row: Record<string, unknown>, firstMs: number): DepthPoint[] {
+  const widthMs = (window.toMs - window.fromMs) / window.columns
+  const byColumn = new Map((row['columns'] as [number, number, number][]).map(([column, opened, closed]) => [column, { opened, closed }]))
+  const points: DepthPoint[] = []
+  let open = Number(row['open_now'] ?? 0)
+  for (let column = window.columns - 1; column >= 0; column -= 1) {
+    const { opened, closed } = byColumn.get(column) ?? { opened: 0, closed: 0 }
+    const endMs = window.fromMs + (column + 1) * widthMs
+    if (endMs <= firstMs) break
+    points.unshift({ at: instantOf(endMs), open, created: opened, closed })
+    open += closed - opened
+  }
+  return points
 }
 
 function laneLine(row: Record<string, unknown>): LaneLine {

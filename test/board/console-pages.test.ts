@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { LaneLine } from '../../ledger/console/health-board.js'
 import { serveConsole, type TestConsole } from '../support/console.js'
 import { aJob, freshLedger } from '../support/ledger.js'
+import { pastJobs } from '../support/past-jobs.js'
 import { tamper } from '../support/verify.js'
 
 let c: Omit<TestConsole, 'waits'>
@@ -80,6 +81,24 @@ test('a job has waited since it was due; a time that a retry has set since says 
   expect(due?.wait?.[0]).toBeLessThan(60)
   expect(due?.total?.[0]).toBeGreaterThan(3_600)
   expect(retried?.wait?.[0]).toBeGreaterThan(3_600)
+})
+
+test('health draws waits and runs over time, tells them in words and as a table, and says so when there are none', async () => {
+  const before = await pageAt('/console/health?window=1h')
+  const leased = Date.now() - 30 * 60_000
+  await pastJobs(c.t.url, [{ made: leased - 2_500, attempts: [{ leased, admitted: leased + 1_000, ended: leased + 241_000 }] }])
+
+  const page = await pageAt('/console/health?window=1h')
+
+  expect(before).toContain('No worker took anything in this window, and no run ended.')
+  expect(page).toContain('aria-label="Wait until a worker took it, over time: lately 2.5 s at most for half and 2.5 s for 95 of 100; at its worst 2.5 s"')
+  expect(page).toContain('aria-label="Run until it ended, over time: lately 4 min at most for half and 4 min for 95 of 100; at its worst 4 min"')
+  // One step of each line has a figure. The others have none, which is not the same as zero.
+  expect([page.match(/<circle class="spot /g)?.length, page.match(/<path class="line (half|most)"/g)]).toEqual([4, null])
+  const cells = (name: string): unknown[] => [...page.matchAll(new RegExp(`<td data-label="${name}" class="number"><div>([^<]+)</div></td>`, 'g'))].map(([, text]) => text)
+  expect([cells('Wait 50 / 95'), cells('Run 50 / 95')]).toEqual([['2.5 s / 2.5 s'], ['4 min / 4 min']])
+  expect([cells('Taken').filter((text) => text !== '0'), cells('Ended').filter((text) => text !== '0')]).toEqual([['1'], ['1']])
+  expect(cells('Taken')).toHaveLength(48)
 })
 
 test('the sums of the fleet are those of the lists to which they lead', async () => {

@@ -278,6 +278,23 @@ describe.skipIf(isSkipped)('what is on the pages', () => {
     const { rows } = await c.t.ledger.db.execute(sql`select count(*)::int as n from jobs where finished_at is null`)
     expect(points.at(-1)?.open).toBe(rows[0]?.['n'])
   })
+
+  test.each(['light', 'dark'] as const)('health draws waits and runs over time as two lines that are told apart without their colours, in the %s theme', async (theme) => {
+    await page.emulateMedia({ colorScheme: theme })
+    await open('/console/health?window=24h')
+
+    for (const name of [/^Wait until a worker took it, over time: lately \d/, /^Run until it ended, over time: lately \d/]) await page.getByRole('img', { name }).waitFor()
+    const pick = '({ strokeDasharray, stroke, fill }) => ({ dashes: strokeDasharray, colour: stroke, fill })'
+    const styleOf = (kind: string) =>
+      page.evaluate<{ dashes: string; colour: string; fill: string }>(`(${pick})(getComputedStyle(document.querySelector('#health-latency path.line.${kind}')))`)
+    const [half, most] = [await styleOf('half'), await styleOf('most')]
+    expect([half.dashes === 'none', most.dashes === 'none']).toEqual([true, false])
+    expect([half.fill, most.fill]).toEqual(['none', 'none'])
+    expect(half.colour).not.toBe(most.colour)
+    await page.locator('#latency-table-summary').click()
+    expect(await page.getByRole('table', { name: 'Waits and runs over time' }).locator('tbody tr').count()).toBe(48)
+    expect(watched.errors).toEqual([])
+  })
 })
 
 describe.skipIf(isSkipped)('incidents at the console', () => {

@@ -3,7 +3,10 @@ import { SetControlBody } from '../../contracts/controls.js'
 import { uuidv7 } from '../../contracts/ids.js'
 import type { JobStatus, Lane } from '../../contracts/job-states.js'
 import { HISTORY_BUDGET, LATENCY_SAMPLE, type LaneLine } from '../../ledger/console/health-board.js'
-import { freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { STEP_ROWS, type Took } from '../../ledger/console/latency-over-time.js'
+import { countAll } from '../support/count-all.js'
+import { aJob, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { pastJobs } from '../support/past-jobs.js'
 import { tamper } from '../support/verify.js'
 
 let t: TestLedger
@@ -130,6 +133,133 @@ describe('a lane on the page of health', () => {
     const { lanes: part } = await t.ledger.console.health(window(HOUR))
 
     expect([whole.cut, part.cut]).toEqual([false, true])
+  })
+})
+
+/** An hour of the past in twelve steps of five minutes. */
+const START = Date.parse('2026-11-02T10:00:00Z')
+const STEP = 5 * MINUTE
+const PAST = { fromMs: START, toMs: START + HOUR, columns: 12 }
+
+test('open jobs are counted back step by step from what is open now, and what is later than the window is in its last step', async () => {
+  await pastJobs(t.url, [
+    { made: START - HOUR, attempts: [{ leased: START + MINUTE, ended: START + 7 * MINUTE }] },
+    { made: START + MINUTE, attempts: [{ leased: START + MINUTE, ended: START + 2 * STEP }] },
+    // The edge of a step belongs to the later one. This one is open.
+    { made: START + STEP },
+    { made: START + 2 * HOUR, attempts: [{ leased: START + 2 * HOUR, ended: START + 3 * HOUR }] },
+  ])
+
+  const { points } = (await t.ledger.console.health(PAST)).depth
+
+  expect(points.map(({ at }) => at)).toEqual(Array.from({ length: 12 }, (_none, n) => new Date(START + (n + 1) * STEP).toISOString()))
+  expect(points.map(({ open, created, closed }) => [open, created, closed])).toEqual([[2, 1, 0], [2, 1, 1], [1, 0, 1], ...Array.from({ length: 8 }, () => [1, 0, 0]), [1, 1, 1]])
+})
+
+describe('how long it took over time', () => {
+  type Figures = [step: number, wait: number[] | null, run: number[] | null]
+
+  /** The steps in which anything was measured: half, 95 of 100, and of how many. */
+  const latency = async (): Promise<{ figures: Figures[]; cut: boolean }> => {
+    const { points, cut } = (await t.ledger.console.health(PAST)).latency
+    const list = (took: Took | null): number[] | null => (took === null ? null : [Number(took.half.toFixed(3)), Number(took.most.toFixed(3)), took.of])
+    expect(points).toHaveLength(12)
+    return { figures: points.flatMap(({ wait, run }, step): Figures[] => (wait === null && run === null ? [] : [[step, list(wait), list(run)]])), cut }
+  }
+
+  test('is told by the step in which it was over: a wait by that of the lease, a run by that of its end', async () => {
+    const [leased, ended] = [START + 2 * STEP + 10_000, START + 4 * STEP + MINUTE]
+    // Waits of one to five seconds, runs of one to five minutes.
+    await pastJobs(
+      t.url,
+      [1, 2, 3, 4, 5].map((n) => ({ made: leased - n * 1_000, attempts: [{ leased, admitted: ended - n * MINUTE, ended }] })),
+    )
+
+    expect(await latency()).toEqual({
+      figures: [
+        [2, [3, 4.8, 5], null],
+        [4, null, [180, 288, 5]],
+      ],
+      cut: false,
+    })
+  })
+
+  test('counts the edge of a step to the later one, and nothing that lies beyond the window', async () => {
+    const edges = [START - 1, START, START + STEP - 1, START + STEP, START + HOUR - 1, START + HOUR]
+    await pastJobs(
+      t.url,
+      edges.flatMap((ms, n) => [
+        { made: ms - 2 ** n * 1_000, attempts: [{ leased: ms }] },
+        { made: START - HOUR, attempts: [{ leased: START - HOUR, admitted: ms - 2 ** n * MINUTE, ended: ms }] },
+      ]),
+    )
+
+    expect((await latency()).figures).toEqual([
+      [0, [3, 3.9, 2], [180, 234, 2]],
+      [1, [8, 8, 1], [480, 480, 1]],
+      [11, [16, 16, 1], [960, 960, 1]],
+    ])
+  })
+
+  test('has each attempt wait for itself, from when it was due, and no run of what no gateway took', async () => {
+    await pastJobs(t.url, [
+      {
+        made: START,
+        due: START + 630_000,
+        attempts: [
+          // Held and noted meanwhile; when it is due now is not what this attempt waited for.
+          { noted: START + 5_000, leased: START + 7_000, admitted: START + 8_000, ended: START + 360_000 },
+          { leased: START + 633_000, ended: START + 660_000 },
+        ],
+      },
+      { made: START + 1_200_000, due: START + 1_210_000, attempts: [{ leased: START + 1_212_000 }] },
+    ])
+
+    expect((await latency()).figures).toEqual([
+      [0, [7, 7, 1], null],
+      [1, null, [352, 352, 1]],
+      [2, [3, 3, 1], null],
+      [4, [2, 2, 1], null],
+    ])
+  })
+
+  test('reads a burst whole, and of a step with more than that every part: a jam in the middle shows', async () => {
+    const run = (leased: number, waited: number) => ({ made: leased - waited, attempts: [{ leased, admitted: leased + 100, ended: leased + 200 }] })
+    const [busy, quiet] = [START + 3 * STEP, START + 7 * STEP]
+    await pastJobs(t.url, [
+      // A job every 1.5 seconds: 800 rows. Those of the second tenth of the step had waited a minute, all others a second.
+      ...Array.from({ length: 200 }, (_none, n) => run(busy + n * 1_500, n >= 20 && n < 40 ? MINUTE : 1_000)),
+      ...Array.from({ length: 100 }, (_none, n) => run(quiet + n * 5, 10_000)),
+    ])
+
+    const { figures, cut } = await latency()
+    const [jam, burst] = [figures.find(([step]) => step === 3)?.[1], figures.find(([step]) => step === 7)?.[1]]
+
+    expect(cut).toBe(true)
+    expect(jam?.slice(0, 2)).toEqual([1, 60])
+    // Three or four rows of what is read tell of each job.
+    expect(jam?.[2]).toBeGreaterThan(STEP_ROWS / 5)
+    expect(jam?.[2]).toBeLessThan(STEP_ROWS / 3)
+    expect(burst).toEqual([10, 10, 100])
+  })
+
+  test('is what the metrics count', async () => {
+    await aJob(t.ledger, 'succeeded')
+    await countAll(t)
+
+    const { points } = (await t.ledger.console.health(window(HOUR))).latency
+    const { rows } = await t.database.pool.query<{ name: string; count: string; sum: number }>(
+      `select name, count, sum from metric_totals where name in ('lease_latency', 'run') and bucket = '+Inf' and count > 0 order by name`,
+    )
+
+    const [wait, run] = [points.flatMap((point) => point.wait ?? []), points.flatMap((point) => point.run ?? [])]
+    expect([wait.map(({ of }) => of), run.map(({ of }) => of)]).toEqual([[1], [1]])
+    expect(rows.map(({ name, count }) => [name, Number(count)])).toEqual([
+      ['lease_latency', 1],
+      ['run', 1],
+    ])
+    expect(wait[0]?.half).toBeCloseTo(rows[0]?.sum ?? -1, 6)
+    expect(run[0]?.half).toBeCloseTo(rows[1]?.sum ?? -1, 6)
   })
 })
 

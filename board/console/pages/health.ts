@@ -5,6 +5,7 @@ import { queryOf, type PageHandler } from '../deps.js'
 import { html, link, type Html, type Part } from '../html.js'
 import { folded } from '../pieces.js'
 import { alertSection } from './health-alerts.js'
+import { latencySection } from './health-latency.js'
 import { snapshotSection } from './health-snapshot.js'
 import { ago, badge, count, empty, moment, said, span, table, WINDOWS, windows } from '../parts.js'
 
@@ -15,8 +16,7 @@ const POINTS = 48
 /** Whether the bus does its work: what is open, how old it is, how long things take, and who is there to do it. */
 export const healthPage: PageHandler = async (input, { ledger, nowMs }) => {
   const { window } = queryOf(Query, input.query)
-  const { alerts, namespaces, now, depth, lanes } = await ledger.console.health({ fromMs: nowMs - (WINDOWS[window] ?? 21_600_000), toMs: nowMs, columns: POINTS })
-  const isMuch = lanes.lines.reduce((sum, lane) => sum + lane.created, 0) >= HISTORY_BUDGET
+  const { alerts, namespaces, now, depth, lanes, latency } = await ledger.console.health({ fromMs: nowMs - (WINDOWS[window] ?? 21_600_000), toMs: nowMs, columns: POINTS })
   return {
     title: 'Health',
     everySeconds: 10,
@@ -31,11 +31,12 @@ export const healthPage: PageHandler = async (input, { ledger, nowMs }) => {
         <h2 id="depth-title">Open jobs, last ${window}</h2>
         ${overTime(depth.points)} ${depth.cut && html`<p class="dim">Read from the newest ${count(HISTORY_BUDGET)} rows of history, which is less than the window.</p>`}
       </section>
+      ${latencySection(latency, window)}
       <section id="health-lanes" data-live aria-labelledby="lanes-title">
         <h2 id="lanes-title">Lanes, last ${window}</h2>
         <p class="dim">
           Done and not done: what ended in the window. Times are those of the ${count(LATENCY_SAMPLE)} of each lane that ended last: half, 95 of 100 and 99 of 100 took no
-          longer.${lanes.cut && ` What ended is read from the newest ${count(HISTORY_BUDGET)} rows of history, which is less than the window.`}${isMuch && ` Created: the newest ${count(HISTORY_BUDGET)} jobs of the window.`}
+          longer.${lanes.cut && ` What was created and what ended is read from the newest ${count(HISTORY_BUDGET)} rows of history, which is less than the window.`}
         </p>
         ${table(
           'Lanes',
