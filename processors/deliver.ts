@@ -183,6 +183,8 @@ async function prepare(d: Delivery): Promise<Step<Post>> {
     const bodies = await d.deps.hookBodies(d.attempt)
     return go({ token, bodies })
   } catch (error) {
+    // A ledger that is away is no fault of the job: as at any other step, the entry comes again and the attempt is taken on.
+    if (error instanceof AgentbusError && error.code === 'AGENTBUS_UNAVAILABLE') throw error
     if (!(error instanceof AgentbusError)) {
       await d.deps.ledger.run((tx) => reportReleased(tx, d.report, 'The worker could not prepare the hook.'))
       throw error

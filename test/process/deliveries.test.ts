@@ -2,9 +2,10 @@ import { getEventListeners, once } from 'node:events'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { systemClock } from '../../config/clock.js'
 import { createLogger } from '../../config/logger.js'
+import { AgentbusError } from '../../contracts/errors.js'
 import type { AttemptId } from '../../contracts/ids.js'
 import { CompleteJobBody } from '../../contracts/jobs.js'
-import { HookClient, type AdmitOutcome, type HookPost, type JoinOutcome } from '../../openclaw/hook-client.js'
+import { HookClient, type AdmitOutcome, type HookPost, type JoinOutcome, type ProbeOutcome } from '../../openclaw/hook-client.js'
 import { AttemptWatches } from '../../processors/attempt-watches.js'
 import { deliver, type DeliverDeps } from '../../processors/deliver.js'
 import { aJob, attemptCaller, freshLedger, type TestLedger } from '../support/ledger.js'
@@ -15,6 +16,10 @@ class GatewayInProcess extends HookClient {
 
   override async admit({ idempotencyKey }: HookPost): Promise<AdmitOutcome> {
     return { kind: 'admitted', runId: idempotencyKey, httpStatus: 200, body: { ok: true } }
+  }
+
+  override async probe(): Promise<ProbeOutcome> {
+    return { ready: true }
   }
 
   override join(post: HookPost): Promise<JoinOutcome> {
@@ -76,4 +81,24 @@ test.each(Object.keys(CLOSES))('a worker that runs on keeps nothing of its deliv
   expect(ends).toEqual(Array(10).fill({ kind: 'done', outcome: 'succeeded' }))
   expect(getEventListeners(signal, 'abort')).toEqual([])
   expect(watches.size).toBe(0)
+})
+
+test('a ledger that is away while the message is read blocks no job: the entry comes again, and the same attempt is taken on', async () => {
+  const { id } = await aJob(t.ledger, 'queued')
+  const entry = { v: 1, job_id: id, generation: 1, subject: 'x' } as const
+  const away = new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.')
+  const { signal } = new AbortController()
+  gateway.run = async (post) => {
+    const caller = attemptCaller(post.idempotencyKey as AttemptId, id, 'devops')
+    await t.ledger.jobs.complete({ caller }, id, CompleteJobBody.parse({}))
+    return { kind: 'aborted' }
+  }
+
+  await expect(deliver({ ...deps, hookBodies: () => Promise.reject(away) }, entry, signal)).rejects.toBe(away)
+  const between = await t.ledger.getJob(id)
+  const ended = await deliver(deps, entry, signal)
+
+  expect(between).toMatchObject({ status: 'leased', blocked_reason: null })
+  expect(ended).toEqual({ kind: 'done', outcome: 'succeeded' })
+  expect(await t.ledger.jobAttempts(id)).toHaveLength(1)
 })

@@ -4,13 +4,7 @@ import { html, type Html, type Part } from '../html.js'
 import { count, empty, moment, span, table } from '../parts.js'
 import { folded } from '../pieces.js'
 
-const COLUMNS = [
-  { name: 'Until' },
-  { name: 'Taken', number: true },
-  { name: 'Wait 50 / 95', number: true },
-  { name: 'Ended', number: true },
-  { name: 'Run 50 / 95', number: true },
-]
+const COLUMNS = [{ name: 'Until' }, { name: 'Taken', number: true }, { name: 'Wait 50 / 95', number: true }, { name: 'Ended', number: true }, { name: 'Run 50 / 95', number: true }]
 
 /** How long jobs waited and runs took, step by step: whether it gets slower, and since when. */
 export function latencySection({ points, cut }: { readonly points: readonly LatencyPoint[]; readonly cut: boolean }, window: string): Html {
