@@ -126,7 +126,7 @@ function registerGauges(registry: Registry, ledger: Ledger): void {
     perLane(await ledger.queueByLane(), ({ oldestSeconds }) => oldestSeconds),
   )
   gauge('agentbus_dead_letters', 'Failed and dead jobs that nobody has buried or retried', [], async () => [{ labels: {}, value: await ledger.deadLetterCount() }])
-  gauge('agentbus_outbox_rows', 'Outbox rows that the relay has yet to publish', [], async () => [{ labels: {}, value: (await ledger.outboxLag()).rows }])
+  gauge('agentbus_outbox_rows', 'Outbox rows that the relay has yet to publish, or has just published', [], async () => [{ labels: {}, value: (await ledger.outboxLag()).rows }])
   gauge('agentbus_outbox_oldest_seconds', 'Age of the oldest outbox row', [], async () => [{ labels: {}, value: (await ledger.outboxLag()).oldestSeconds }])
   gauge('agentbus_gateway_up', '1 while the breaker of a gateway is closed', ['gateway'], async () => {
     const gateways = (await ledger.listGateways()).map((gateway) => ({ labels: { gateway: gateway.id }, value: gateway.breaker === 'closed' ? 1 : 0 }))

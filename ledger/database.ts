@@ -7,7 +7,7 @@ import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { PipelinedClients } from './pipelined-clients.js'
-import { prepareStatements } from './prepared-statements.js'
+import { prepareStatements, StatementNames } from './prepared-statements.js'
 import { endWhenSilent, SILENCE_MS } from './silence.js'
 import * as schema from './schema/index.js'
 
@@ -61,13 +61,14 @@ export function openDatabase(options: DatabaseOptions): Database {
   const silenceMs = options.silenceMs ?? SILENCE_MS
   const pool = new pg.Pool({ ...config, max: Math.max(1, options.poolSize - 2 * lanes), idleTimeoutMillis: 30_000 })
   const lane = { size: lanes, onError: options.onError, silenceMs }
-  const pipelined = new PipelinedClients({ ...lane, config })
-  const grouped = new PipelinedClients({ ...lane, config: { ...config, options: `${config.options} ${BY_INDEX}` } })
+  const pipelined = new PipelinedClients({ ...lane, config, send: 'together' })
+  const grouped = new PipelinedClients({ ...lane, config: { ...config, options: `${config.options} ${BY_INDEX}` }, send: 'at once' })
+  const names = new StatementNames()
   pool.on('error', options.onError)
   // The pool listens for errors of idle clients only: one that breaks while a transaction holds it would end the process.
   pool.on('connect', (client) => {
     client.on('error', options.onError)
-    prepareStatements(client)
+    prepareStatements(client, names)
     endWhenSilent(client, silenceMs)
   })
   const db = drizzle(pool, { schema })

@@ -9,10 +9,13 @@ import { admitAll, endAll, type Admission, type Admitted, type Ending } from './
 import { plainLease, readForLease, type LeaseDecision, type LeaseFacts, type LeaseRequest } from './lease-job.js'
 import { freeSlot, openAttempts, type Opened, type Opening } from './open-attempts.js'
 import { jobStandings, type JobStanding } from './queries.js'
+import { ReadAhead } from './read-ahead.js'
 import { agentOf, type JobRow } from './rows.js'
 
 /** Jobs in one statement at most: a statement should take milliseconds, and locks its rows for as long. */
 const MOST = 64
+
+type Started = Extract<LeaseDecision, { kind: 'start' }>
 
 /**
  * The four moves of a job's commonest life (created, leased, admitted, ended), each as one grouped statement without a
@@ -25,13 +28,15 @@ export class HotPath {
   readonly #admissions: Grouped<Admission, Admitted>
   readonly #endings: Grouped<Ending, JobRow | undefined>
   readonly #standings: Grouped<JobId, JobStanding | undefined>
+  readonly #ahead: ReadAhead
   /** Slots that an opening under way has asked for, by agent: no other of this process asks for the same. */
   readonly #asked = new Map<string, Set<number>>()
 
   readonly #db: Db
 
-  constructor(database: Database) {
+  constructor(database: Database, nowMs: () => number) {
     this.#db = database.grouped
+    this.#ahead = new ReadAhead({ read: (id) => this.#ask(this.#leases, id), nowMs })
     /** `locked` is the answer for an item alone whose row somebody holds: it is decided under the job's lock, where it may wait. */
     const grouped = <Item, Result>(work: (db: Db, items: readonly Item[]) => Promise<readonly Result[]>, locked: NoInfer<Result>): Grouped<Item, Result> =>
       new Grouped({
@@ -63,9 +68,19 @@ export class HotPath {
     return this.#ask(this.#creations, { body, by, claimSeconds, traceparent: currentTraceparent() })
   }
 
+  /** A worker of this process will lease these jobs in a moment: what decides about them is read now. Never rejects. */
+  expectLeases(ids: readonly JobId[]): Promise<void> {
+    return this.#ahead.expect(ids)
+  }
+
   /** @returns undefined when the job or its agent is not in the commonest state */
-  async lease(request: LeaseRequest): Promise<Extract<LeaseDecision, { kind: 'start' }> | undefined> {
-    const facts = await this.#ask(this.#leases, request.jobId)
+  async lease(request: LeaseRequest): Promise<Started | undefined> {
+    const early = await this.#start(await this.#ahead.take(request.jobId), request)
+    // What was read ahead can only speed up a start: where it leads to none, what is so now decides.
+    return early ?? this.#start(await this.#ask(this.#leases, request.jobId), request)
+  }
+
+  async #start(facts: LeaseFacts | undefined, request: LeaseRequest): Promise<Started | undefined> {
     const lease = facts === undefined ? undefined : plainLease(facts, request)
     if (facts === undefined || lease === undefined) return undefined
     const { job } = facts

@@ -5,6 +5,7 @@ import { isTerminal } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { observe } from './observe.js'
 import { openAttempt, type NewAttempt } from './open-attempts.js'
+import { prebuilt } from './prebuilt.js'
 import { prefixed, withoutPrefixed } from './prefixed.js'
 import { orderOfJob, pausedBy, pauseOf } from './paused-by.js'
 import type { ExpectedEntry } from './queue-parity.js'
@@ -63,6 +64,9 @@ interface AgentFacts {
   readonly hook_path: string
   readonly token_ref: string
   readonly booted_at: string | null
+  /** Of the definitions; each change of one is a new version. */
+  readonly agent_version: number
+  readonly gateway_version: number
   readonly enabled: boolean
   readonly concurrency: number
   readonly breaker: 'open' | 'closed'
@@ -120,9 +124,12 @@ export function plainLease({ job, agent }: LeaseFacts, request: LeaseRequest): {
   return newAttempt(request, job, agent)
 }
 
+const PAUSED = prebuilt(pausedBy({ lane: sql`j.lane::text`, agent: sql`a.id`, gateway: sql`g.id`, order: orderOfJob(sql`j.standing_order_run_id`) }))
+
 /**
- * Reads jobs and what decides about them, in one statement, in the order of `ids`. Which slots are taken may be stale by the
- * time it is used; the unique slot of an attempt is what no two workers can both have.
+ * Reads jobs and what decides about them, in one statement, in the order of `ids`. Unless it is read under the lock all of it
+ * may be stale by the time it is used: what then opens the attempt refuses what has changed ({@link openAttempts}). Whatever
+ * is read here anew and decides about a lease needs a guard there.
  */
 export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: { readonly lock: boolean } = { lock: false }): Promise<(LeaseFacts | undefined)[]> {
   const { rows } = await db.execute(sql`
@@ -133,8 +140,7 @@ export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: 
     )
     select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
       g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
-      ${pausedBy({ lane: sql`j.lane::text`, agent: sql`a.id`, gateway: sql`g.id`, order: orderOfJob(sql`j.standing_order_run_id`) })} as f_paused,
-      a.f_taken_slots,
+      a.version as f_agent_version, g.version as f_gateway_version, ${PAUSED} as f_paused, a.f_taken_slots,
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
       extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms
     from jobs j join target a on a.id = j.target_agent join gateways g on g.id = a.gateway_id
@@ -193,6 +199,7 @@ function newAttempt(request: LeaseRequest, job: JobRow, agent: AgentFacts): { at
     deadlineSeconds: job.timeout_seconds + request.deadlineMarginSeconds,
     concurrency: agent.concurrency,
     takenSlots: agent.taken_slots,
+    decidedBy: { agentVersion: agent.agent_version, gatewayVersion: agent.gateway_version },
     prompt,
     actor: request.actor,
     details: { attempt_no: attemptNo, worker: request.workerId, prompt_hash: prompt.hash, contract_version: prompt.contractVersion },

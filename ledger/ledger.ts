@@ -123,11 +123,11 @@ export class Ledger {
     this.retryBaseSeconds = options.retryBaseSeconds
     this.nowMs = options.nowMs
     this.random = options.random
-    this.#hot = new HotPath(options.database)
+    this.#hot = new HotPath(options.database, options.nowMs)
     this.#onError = options.onError ?? (() => undefined)
     this.accesses = new AccessLog({ db: () => this.db, onError: (error) => this.#onError(error, 'reads') })
     this.console = new ConsoleReads({ db: () => this.db, read: (work) => this.#read(work) })
-    this.limits = new Limits({ nowMs: options.nowMs })
+    this.limits = new Limits({ nowMs: options.nowMs, read: (work) => this.#read(work) })
     const rates = new Rates({ limits: this.limits, run: (work) => this.run(work), read: (work) => this.#read(work) })
     this.tokens = new TokenCommands({
       secret: options.secret,
@@ -292,6 +292,9 @@ export class Ledger {
     )
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
+
+  /** Workers of this process will pick these jobs up in a moment. Never rejects, and changes nothing but how soon {@link lease} answers. */
+  expectLeases = (ids: readonly JobId[]): Promise<void> => this.#hot.expectLeases(ids)
 
   /** What a queue entry that a worker picked up means. @throws AGENTBUS_UNAVAILABLE */
   async lease(request: LeaseRequest): Promise<LeaseDecision> {

@@ -4,6 +4,7 @@ import { LimitsConfig, type LimitName } from '../contracts/limits.js'
 import type { Lane } from '../contracts/job-states.js'
 import type { Db, Tx } from './database.js'
 import { readPolicy } from './policies.js'
+import { ageOf } from './remembered.js'
 
 /** What a limit needs to know of a job, made or to be made. */
 export interface Counted {
@@ -29,11 +30,16 @@ interface Room {
   /** Given out in the last moments, maybe not yet committed, so that no count sees it. */
   readonly outstanding: number
   readonly max: number
-  readonly untilMs: number
+  /** When it was counted. */
+  readonly askedMs: number
 }
 
-/** For how long a count is believed. */
-const BELIEVED_MS = 1_000
+export interface LimitsOptions {
+  readonly nowMs: () => number
+  /** Reads outside of any transaction. Without it nothing is asked before somebody has to wait for it. */
+  readonly read?: <T>(work: (db: Db) => Promise<T>) => Promise<T>
+}
+
 /** Of the room that was counted, this part may be used before it is counted again: so many processes may do so at once. */
 const SHARE = 8
 /** Less than this is no ample room: what is being written at the same moment is not counted yet. */
@@ -42,29 +48,56 @@ const MOST_KEYS = 10_000
 
 /**
  * The limits on how much work is open. While there is ample room a job costs nothing but a look in memory, and a count once
- * a second; near the limit each is counted under a lock, so that the limit is never passed, however many come at once. A
- * count stops one beyond the limit, and reads an index of open jobs only.
+ * a second that it does not wait for; near the limit each is counted under a lock, so that the limit is never passed, however
+ * many come at once. A count stops one beyond the limit, and reads an index of open jobs only.
  */
 export class Limits {
-  readonly #nowMs: () => number
+  readonly #options: LimitsOptions
   readonly #rooms = new Map<string, Room>()
-  #config: { readonly value: LimitsConfig; readonly untilMs: number } | undefined
+  #config: { readonly value: LimitsConfig; readonly askedMs: number } | undefined
+  /** Another one after each change of the rules: what was asked before it is not kept. */
+  #era = 0
+  /** What is being asked beside those who use it. */
+  readonly #asking = new Set<string>()
 
-  constructor(options: { readonly nowMs: () => number }) {
-    this.#nowMs = options.nowMs
+  constructor(options: LimitsOptions) {
+    this.#options = options
   }
 
   /** The rules may have changed. */
   forget(): void {
+    this.#era += 1
     this.#config = undefined
     this.#rooms.clear()
   }
 
   async config(db: Db | Tx): Promise<LimitsConfig> {
-    if (this.#config !== undefined && this.#nowMs() < this.#config.untilMs) return this.#config.value
+    const known = this.#config
+    const age = known === undefined ? 'old' : ageOf(known.askedMs, this.#options.nowMs())
+    if (known === undefined || age === 'old') return this.#readConfig(db)
+    if (age === 'ageing') this.#askBeside('config', (outside) => this.#readConfig(outside))
+    return known.value
+  }
+
+  async #readConfig(db: Db | Tx): Promise<LimitsConfig> {
+    const { askedMs, era } = this.#now()
     const { config } = await readPolicy(db, 'limits')
-    this.#config = { value: config, untilMs: this.#nowMs() + BELIEVED_MS }
+    if (era === this.#era) this.#config = { value: config, askedMs }
     return config
+  }
+
+  #now(): { readonly askedMs: number; readonly era: number } {
+    return { askedMs: this.#options.nowMs(), era: this.#era }
+  }
+
+  /** Whoever needs it has an answer that is good still, and does not wait. When this fails, the next one that has to ask is told. */
+  #askBeside(what: string, work: (db: Db) => Promise<unknown>): void {
+    const { read } = this.#options
+    if (read === undefined || this.#asking.has(what)) return
+    this.#asking.add(what)
+    void read(work)
+      .catch(() => undefined)
+      .finally(() => this.#asking.delete(what))
   }
 
   /** Whether there is ample room for these jobs; if so it is taken. False means: they have to be counted. */
@@ -81,14 +114,28 @@ export class Limits {
     const key = keyOf(measure)
     const known = this.#rooms.get(key)
     const isUsedUp = known !== undefined && known.given > 0 && known.left < measure.more
-    if (known !== undefined && !isUsedUp && known.max === measure.max && this.#nowMs() < known.untilMs) return known
-    const outstanding = isUsedUp ? known.outstanding + known.given - known.left : 0
-    const share = Math.floor((measure.max - (await count(db, measure)) - outstanding) / SHARE)
+    const age = known === undefined || isUsedUp || known.max !== measure.max ? 'old' : ageOf(known.askedMs, this.#options.nowMs())
+    if (known === undefined || age === 'old') {
+      return this.#count(db, measure, known, () => (known === undefined || !isUsedUp ? 0 : known.outstanding + known.given - known.left))
+    }
+    // All that it gives out until then may be missing in the count.
+    if (age === 'ageing') this.#askBeside(key, (outside) => this.#count(outside, measure, known, () => known.given - known.left))
+    return known
+  }
+
+  /** Counts anew in place of `known`; `outstanding` tells at the end what may be missing in the count. */
+  async #count(db: Db | Tx, measure: Measure, known: Room | undefined, outstanding: () => number): Promise<Room> {
+    const key = keyOf(measure)
+    const { askedMs, era } = this.#now()
+    const open = await count(db, measure)
     const meanwhile = this.#rooms.get(key)
     // Others have counted at the same time: what they have taken since is missing in this count.
     if (meanwhile !== undefined && meanwhile !== known) return meanwhile
+    const missing = outstanding()
+    const share = Math.floor((measure.max - open - missing) / SHARE)
     const left = share < LEAST_LEFT ? 0 : share
-    const room = { left, given: left, outstanding, max: measure.max, untilMs: this.#nowMs() + BELIEVED_MS }
+    const room = { left, given: left, outstanding: missing, max: measure.max, askedMs }
+    if (era !== this.#era) return room
     if (this.#rooms.size >= MOST_KEYS) this.#rooms.clear()
     this.#rooms.set(key, room)
     return room

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import type { AttemptId } from '../contracts/ids.js'
 import type { Db, Tx } from './database.js'
 import { orderOfJob, pausedBy } from './paused-by.js'
+import { prebuilt } from './prebuilt.js'
 import { prefixed, withoutPrefixed } from './prefixed.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
 import { job_attempts } from './schema/index.js'
@@ -17,6 +18,8 @@ export interface NewAttempt {
   /** How many slots the agent has, and which of them were taken when they were last looked at. */
   readonly concurrency: number
   readonly takenSlots: readonly number[]
+  /** The definitions that it was decided by, where a gateway will be called. Whoever claims a job by hand calls none. */
+  readonly decidedBy?: { readonly agentVersion: number; readonly gatewayVersion: number }
   readonly prompt: { readonly hash: string; readonly storedBody: string; readonly bytes: number; readonly contractVersion: string }
   readonly actor: Actor
   readonly details: Record<string, unknown>
@@ -40,18 +43,36 @@ const ATTEMPT_COLUMNS = sql.raw(
     .join(', '),
 )
 
+const PAUSED = prebuilt(pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) }))
+
+/** A look of its own, as the one at pauses: joined to the jobs, agents and gateways could change the order in which jobs are locked. */
+const AS_DECIDED = prebuilt(sql`(select a.enabled and a.version = w.agent_version and g.id = w.gateway_id and g.version = w.gateway_version and g.breaker = 'closed'
+          from agents a join gateways g on g.id = a.gateway_id where a.id = j.target_agent)`)
+
 /**
  * The moves queued → leased: for each a new attempt in a free slot of its agent, the prompt it will send, and the job's move
  * with its history row, all in one statement. Each happens only if its job is still as it was read, so none needs a lock of
  * the caller's. No two of them may ask for the same slot.
+ *
+ * What was read before it may be old, by a tenth of a second when it was read ahead. What guards which part of it:
+ * - the job and its prompt: `last_seq`, which every move and every note raises, and `status`;
+ * - its generation: by itself, for a breaker that closes raises it without a row in the history;
+ * - that it is due: nothing puts a queued job off without raising `last_seq`;
+ * - pauses and drains of lane, agent, gateway and order, and with them `held_by`: looked up anew;
+ * - the agent: that it is enabled, looked up anew; its gateway, its name there and its concurrency, by the version of its definition;
+ * - the gateway: its breaker, looked up anew; its address and token, by the version of its definition; its boot is written as it is now;
+ * - free slots: the unique slot of an open attempt; the number of the attempt: `last_seq`, and unique as well.
  */
 export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): Promise<Opened[]> {
   const wanted = openings.map(({ job, attempt: a, slot }) => ({
     job_id: job.id,
     last_seq: job.last_seq,
+    generation: job.generation,
     id: a.id,
     attempt_no: a.attemptNo,
     gateway_id: a.gatewayId,
+    agent_version: a.decidedBy?.agentVersion,
+    gateway_version: a.decidedBy?.gatewayVersion,
     slot,
     lease_owner: a.leaseOwner,
     lease_seconds: Math.min(a.leaseSeconds, a.deadlineSeconds),
@@ -67,17 +88,16 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
   }))
   const { rows } = await db.execute(sql`
     with wanted as materialized (
-      select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as w (job_id uuid, last_seq int, id uuid, attempt_no int, gateway_id text, slot int,
-        lease_owner text, lease_seconds float8, deadline_seconds float8, prompt_hash text, prompt_body text, prompt_bytes int, contract_version text,
-        actor_kind actor_kind, actor text, details jsonb, remove_entry boolean)
+      select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as w (job_id uuid, last_seq int, generation int, id uuid, attempt_no int, gateway_id text,
+        agent_version int, gateway_version int, slot int, lease_owner text, lease_seconds float8, deadline_seconds float8, prompt_hash text, prompt_body text,
+        prompt_bytes int, contract_version text, actor_kind actor_kind, actor text, details jsonb, remove_entry boolean)
     ), held as (
       -- One job at a time by its key, in the order of keys. The limit keeps the conditions out of the lookup: with them inside,
       -- an index over all that is queued looks cheaper to the planner, and is read whole for each job.
       select j.id as job_id, j.target_agent, j.payload_hash
-      from (select job_id, last_seq, gateway_id from wanted order by job_id) w cross join lateral (
-        select id, last_seq, status, lane, target_agent, payload_hash, standing_order_run_id from jobs where id = w.job_id limit 1 for no key update) j
-      where j.last_seq = w.last_seq and j.status = 'queued'
-        and ${pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) })} is null
+      from (select job_id, last_seq, generation, gateway_id, agent_version, gateway_version from wanted order by job_id) w cross join lateral (
+        select id, last_seq, generation, status, lane, target_agent, payload_hash, standing_order_run_id from jobs where id = w.job_id limit 1 for no key update) j
+      where j.last_seq = w.last_seq and j.generation = w.generation and j.status = 'queued' and (w.agent_version is null or ${AS_DECIDED}) and ${PAUSED} is null
     ), opened as (
       insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, lease_owner, leased_until, deadline_at, prompt_hash,
         contract_version, payload_hash, gateway_booted_at)

@@ -78,10 +78,15 @@ export async function claimOutbox(db: Db, request: { readonly limit: number; rea
   }))
 }
 
-/** The store has them: the rows may go. */
+/**
+ * The store has them: the rows may go. This commit alone does not wait for the disk, so that commits of jobs need not wait behind
+ * it. A server that crashes in that moment has the rows back, and they are published once more.
+ */
 export async function settleOutbox(db: Db, ids: readonly number[]): Promise<void> {
   if (ids.length === 0) return
-  await db.execute(sql`delete from outbox where id = any(${sql.param(ids)}::bigint[])`)
+  await db.execute(sql`
+    with unhurried as materialized (select set_config('synchronous_commit', 'off', true))
+    delete from outbox using unhurried where outbox.id = any(${sql.param([...ids])}::bigint[])`)
 }
 
 /** The store could not be reached: the rows are free again at once. */

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { prepareStatements } from './prepared-statements.js'
+import { prepareStatements, StatementNames } from './prepared-statements.js'
 import { endWhenSilent } from './silence.js'
 
 export interface PipelinedClientsOptions {
@@ -8,16 +8,21 @@ export interface PipelinedClientsOptions {
   readonly onError: (error: Error) => void
   /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
   readonly silenceMs: number
+  /**
+   * `together`: what is asked for in one turn of the event loop goes out in one write at its end, for many small questions at
+   * once. `at once`: for statements that serve many callers each, where the turn that was waited for is behind them already.
+   */
+  readonly send: 'together' | 'at once'
 }
 
 /**
  * A few connections that take the next statement before the last one is answered. Only for statements that are each a
- * transaction of their own: what is sent in one tick goes out in one write, and PostgreSQL works through it without waiting
- * for this process in between.
+ * transaction of their own: PostgreSQL works through what is sent without waiting for this process in between.
  */
 export class PipelinedClients {
   readonly #options: PipelinedClientsOptions
   readonly #lanes: Lane[]
+  readonly #names = new StatementNames()
 
   constructor(options: PipelinedClientsOptions) {
     this.#options = options
@@ -31,7 +36,7 @@ export class PipelinedClients {
     try {
       lane.client ??= this.#connect(lane)
       const client = await lane.client
-      coalesce(client)
+      if (this.#options.send === 'together') coalesce(client)
       return await (client.query as (config: unknown, values: unknown) => Promise<unknown>)(config, values)
     } finally {
       lane.underWay -= 1
@@ -50,7 +55,7 @@ export class PipelinedClients {
     client.on('end', forget)
     const connected: Promise<pg.Client> = client.connect().then(
       () => {
-        prepareStatements(client)
+        prepareStatements(client, this.#names)
         endWhenSilent(client, this.#options.silenceMs)
         return client
       },

@@ -4,6 +4,7 @@ import { actorOf, type Caller, type CommandContext } from './caller.js'
 import type { Db, Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import { onceOnly } from './idempotency.js'
+import { ageOf } from './remembered.js'
 import { authenticate, AttemptTokens, createToken, listTokens, revokeToken, type TokenRole, type TokenView } from './tokens.js'
 
 const REMEMBERED_TOKENS = 1_000
@@ -24,7 +25,8 @@ export class TokenCommands {
   readonly #deps: TokenDeps
   /** Questions under way: many requests with one token ask once. */
   readonly #signingIn = new Map<string, Promise<Caller | undefined>>()
-  readonly #signedIn = new Map<string, { readonly caller: Caller; readonly untilMs: number }>()
+  /** `askedMs` is when the ledger was asked; undefined for what never changes. */
+  readonly #signedIn = new Map<string, { readonly caller: Caller; readonly askedMs: number | undefined }>()
 
   constructor(deps: TokenDeps) {
     this.#deps = deps
@@ -33,40 +35,54 @@ export class TokenCommands {
 
   list = (): Promise<TokenView[]> => this.#deps.read(listTokens)
 
-  /** Forgets who signed in, as after a token was revoked. */
+  /** Forgets who signed in, as after a token was revoked. Questions under way may be answered from before that: nobody else joins them. */
   forget(): void {
     this.#signedIn.clear()
+    this.#signingIn.clear()
   }
 
   /** An attempt that was opened here: the agent's next word is likely to come to this process. */
   expect(attempt: { readonly id: AttemptId; readonly jobId: JobId; readonly agentId: AgentId }): void {
     const { id: attemptId, jobId, agentId } = attempt
-    this.#remember(this.attempts.issue(attemptId), { role: 'attempt', attemptId, jobId, agentId })
+    this.#remember(this.attempts.issue(attemptId), { role: 'attempt', attemptId, jobId, agentId }, undefined)
   }
 
   /**
-   * Who holds a token. A stored token is remembered for a second, or until one is revoked; whose attempt a token is never
-   * changes, and whether that attempt still lives is asked by whoever relies on it.
+   * Who holds a token. A stored token is remembered for a second from when the ledger was asked, or until one is revoked; one that
+   * is in use is asked about again before that, beside the request. Whose attempt a token is never changes, and whether that
+   * attempt still lives is asked by whoever relies on it.
    */
   async authenticate(token: string): Promise<Caller | undefined> {
     const known = this.#signedIn.get(token)
-    if (known !== undefined && this.#deps.nowMs() < known.untilMs) return known.caller
+    const age = known === undefined ? 'old' : ageOf(known.askedMs, this.#deps.nowMs())
+    if (known === undefined || age === 'old') return this.#ask(token)
+    // Nobody waits for it: when it fails, the request that has to wait is told.
+    if (age === 'ageing') void this.#ask(token).catch(() => undefined)
+    return known.caller
+  }
+
+  #ask(token: string): Promise<Caller | undefined> {
     const asked = this.#signingIn.get(token)
     if (asked !== undefined) return asked
-    const answer = this.#signIn(token).finally(() => this.#signingIn.delete(token))
+    const askedMs = this.#deps.nowMs()
+    const answer: Promise<Caller | undefined> = this.#deps
+      .read((db) => authenticate(db, this.attempts, token))
+      .then((caller) => {
+        if (this.#signingIn.get(token) !== answer) return caller
+        if (caller === undefined) this.#signedIn.delete(token)
+        else this.#remember(token, caller, caller.role === 'attempt' ? undefined : askedMs)
+        return caller
+      })
+      .finally(() => {
+        if (this.#signingIn.get(token) === answer) this.#signingIn.delete(token)
+      })
     this.#signingIn.set(token, answer)
     return answer
   }
 
-  async #signIn(token: string): Promise<Caller | undefined> {
-    const caller = await this.#deps.read((db) => authenticate(db, this.attempts, token))
-    if (caller !== undefined) this.#remember(token, caller)
-    return caller
-  }
-
-  #remember(token: string, caller: Caller): void {
+  #remember(token: string, caller: Caller, askedMs: number | undefined): void {
     if (this.#signedIn.size >= REMEMBERED_TOKENS) this.#signedIn.clear()
-    this.#signedIn.set(token, { caller, untilMs: caller.role === 'attempt' ? Infinity : this.#deps.nowMs() + 1_000 })
+    this.#signedIn.set(token, { caller, askedMs })
   }
 
   /** Makes a token. @throws AGENTBUS_TOKEN_SHOWN for a repeat: a token is shown once */

@@ -1,11 +1,13 @@
 import type { Logger } from 'pino'
 import { parseTraceparent, type Tracing } from '../config/tracing.js'
 import { messageOf } from '../contracts/errors.js'
+import type { JobId } from '../contracts/ids.js'
 import { cleanText } from '../contracts/text.js'
 import type { Ledger } from '../ledger/ledger.js'
-import { claimOutbox, settleOutbox, unclaimOutbox, type OutboxItem } from '../ledger/outbox.js'
+import { claimOutbox, unclaimOutbox, type OutboxItem } from '../ledger/outbox.js'
 import { deliveryOptions, entryId } from './catalogue.js'
 import type { QueueRegistry } from './queue-registry.js'
+import { ToldRows } from './told-rows.js'
 
 export interface RelayOptions {
   readonly ledger: Ledger
@@ -13,6 +15,8 @@ export interface RelayOptions {
   readonly log: Logger
   /** Milliseconds between looks when no hint comes. */
   readonly pollMs: number
+  /** Whether workers run in this process: they are the likeliest to pick up what it publishes. */
+  readonly leasedHere?: boolean
   readonly tracing?: Tracing | undefined
 }
 
@@ -27,10 +31,11 @@ const MOST_FRESH = 5_000
 /**
  * Publishes the outbox to the queue store. Runs in every process and elects nobody: rows are claimed with
  * SKIP LOCKED. What this process creates itself it is handed right after the commit, and need not look for. A commit's
- * hint wakes it at once; polling finds what a lost hint missed.
+ * hint wakes it at once; polling finds what a lost hint missed. Rows of what was published go later, beside all this.
  */
 export class Relay {
   readonly #options: RelayOptions
+  readonly #told: ToldRows
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   /** Created by this process and not yet published; the rows are claimed for it. */
@@ -42,6 +47,7 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options
+    this.#told = new ToldRows(options)
   }
 
   start(): void {
@@ -106,8 +112,9 @@ export class Relay {
 
   async #look(): Promise<void> {
     this.#shallLook = false
-    const items = await claimOutbox(this.#options.ledger.db, { limit: BATCH, leaseSeconds: CLAIM_SECONDS })
-    if (items.length === BATCH) this.#shallLook = true
+    const claimed = await claimOutbox(this.#options.ledger.db, { limit: BATCH, leaseSeconds: CLAIM_SECONDS })
+    if (claimed.length === BATCH) this.#shallLook = true
+    const items = claimed.filter(({ id }) => !this.#told.has(id))
     if (items.length > 0) await this.#publish(items)
   }
 
@@ -135,6 +142,7 @@ export class Relay {
       const queue = await this.#options.queues.get(agentId)
       const additions = items.filter((item) => item.kind === 'publish' && item.current)
       if (additions.length > 0) {
+        this.#expectLeases(additions)
         const telemetry = await this.#trace(agentId, additions)
         await queue.addBulk(
           additions.map((item) => ({
@@ -154,8 +162,14 @@ export class Relay {
       await unclaimOutbox(this.#options.ledger.db, ids).catch(() => undefined)
       throw error
     }
-    await settleOutbox(this.#options.ledger.db, ids)
+    this.#told.add(ids)
     this.#options.log.debug({ event: 'relay.published', agent: agentId, jobs: items.map((item) => item.jobId) }, 'the queue store was told')
+  }
+
+  /** The ledger reads what the worker will ask for while the store is told. Not of what is due later: that would be old by then. */
+  #expectLeases(items: readonly OutboxItem[]): void {
+    const { leasedHere, ledger } = this.#options
+    if (leasedHere === true) void ledger.expectLeases(items.filter(({ delayMs }) => delayMs === 0).map(({ jobId }) => jobId as JobId))
   }
 
   /** What each entry carries on of the trace that its job was created in. Without traces nothing is read. */
@@ -178,6 +192,7 @@ export class Relay {
     this.#detach()
     clearTimeout(this.#timer)
     await this.#running
+    await this.#told.stop()
     await this.#handBack()
   }
 }

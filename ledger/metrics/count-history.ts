@@ -95,6 +95,7 @@ async function countSource(tx: Tx, source: Source): Promise<boolean> {
   const from = mark === null || BigInt(mark) > ended ? (mark === null ? await firstOf(tx, source, ended) : ended) : BigInt(mark)
   const to = from + MOST_TRANSACTIONS < ended ? from + MOST_TRANSACTIONS : ended
   if (to > from) {
+    // In the text, so that PostgreSQL plans for this range and no other; a text that never comes again takes no name (StatementNames).
     const range = sql.raw(`((t.xact::text)::bigint) >= ${from} and ((t.xact::text)::bigint) < ${to}`)
     await tx.execute(sql`
       insert into metric_totals (name, labels, bucket, count, sum)

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { CreateJobBody } from '../../contracts/jobs.js'
-import { claimOutbox, type OutboxItem } from '../../ledger/outbox.js'
+import { claimOutbox, settleOutbox, type OutboxItem } from '../../ledger/outbox.js'
 import { freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
@@ -29,6 +29,26 @@ test('a process with a relay hands it what it has created, as the outbox would, 
   expect((await claim()).map(({ id, jobId, priority, maxAttempts }) => ({ id, jobId, priority, maxAttempts }))).toEqual(
     handed.map(({ id, jobId, priority, maxAttempts }) => ({ id, jobId, priority, maxAttempts })),
   )
+})
+
+test('rows are deleted by a commit that does not wait for the disk; the next one of that connection does', async () => {
+  // One connection for transactions, so that it is the same one that is asked.
+  const one = await freshLedger({ poolSize: 3 })
+  const { pool, db } = one.database
+  await one.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job' }))
+  const claimed = await claimOutbox(db, { limit: 10, leaseSeconds: 10 })
+  await pool.query('create table seen (setting text)')
+  await pool.query(`create function note() returns trigger language plpgsql as $$ begin insert into seen values (current_setting('synchronous_commit')); return old; end $$`)
+  await pool.query('create trigger note before delete on outbox for each row execute function note()')
+
+  await settleOutbox(
+    db,
+    claimed.map(({ id }) => id),
+  )
+
+  const [during, after, left] = [await pool.query('select setting from seen'), await pool.query('show synchronous_commit'), await pool.query('select id from outbox')]
+  await one.close()
+  expect([during.rows, after.rows, left.rows]).toEqual([[{ setting: 'off' }], [{ synchronous_commit: 'on' }], []])
 })
 
 test('a process without a relay, or whose relay has stopped, leaves what it creates to any other', async () => {
