@@ -220,6 +220,7 @@ function buildWorkers(
       admissionTimeoutMs: 30_000,
     },
   })
+  const handOffs = new HandOffs({ ledger: parts.ledger, log })
   const maintenance = new Maintenance({
     ledger: parts.ledger,
     hooks,
@@ -231,6 +232,7 @@ function buildWorkers(
     checkpointSeconds: settings.checkpointSeconds,
     signer: settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, options.env)),
     load: () => agents.load(),
+    handOffsSoon: () => handOffs.soon(),
   })
-  return { agents, maintenance, handOffs: new HandOffs({ ledger: parts.ledger, log }) }
+  return { agents, maintenance, handOffs }
 }

@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
 import type { Tx } from './database.js'
+import { isFound } from './is-found.js'
 import { observe } from './observe.js'
 import { pausedBy } from './paused-by.js'
 import type { JobRow } from './rows.js'
@@ -23,6 +24,9 @@ interface FreeAgent {
 const STOPPED = sql`${pausedBy({ agent: sql`a.id`, gateway: sql`a.gateway_id` })} is not null`
 /** The same of a lane alone. */
 const LANE_STOPPED = sql`${pausedBy({ lane: sql`j.lane::text`, agent: sql`null`, gateway: sql`null` })} is not null`
+
+/** Whether there is work that was given by capability or will be: what {@link assignJobs} and {@link takeBackJobs} look at. */
+export const ROUTED_WORK = isFound(sql`jobs where status = 'queued' and cardinality(capabilities) > 0 order by target_agent`)
 
 /**
  * Gives jobs that name capabilities to agents that have them and a free place: the most urgent first, then the oldest; of

@@ -7,6 +7,7 @@ import { stepDecided } from './advance-workflow.js'
 import { cancelUnstarted } from './release-dependents.js'
 import { tellApproval, type ApprovalRow } from './ask-approval.js'
 import type { Tx } from './database.js'
+import { isFound } from './is-found.js'
 import type { JobRow } from './rows.js'
 import { adoptLocked } from './transition.js'
 import { resume, type Condition } from './wake.js'
@@ -70,6 +71,9 @@ export function decision(approval: ApprovalRow): Condition {
     answer: { kind: 'approval', approval_id: id, decision: status, note, decided_by: by },
   }
 }
+
+/** Whether {@link expiredApprovals} finds any. */
+export const APPROVALS_EXPIRED = isFound(sql`approvals where status = 'pending' and expires_at <= statement_timestamp() order by expires_at`)
 
 /** Approvals past their time. @returns their ids, oldest first */
 export async function expiredApprovals(tx: Tx, limit: number): Promise<ApprovalId[]> {

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import { backoffOf, endAndRetry } from './close-attempt.js'
 import type { Tx } from './database.js'
+import { isFound } from './is-found.js'
 import { observe } from './observe.js'
 import { redeliveryDelayMs } from './retry-policy.js'
 import type { AttemptRow, JobRow } from './rows.js'
@@ -220,6 +221,9 @@ export async function renewLease(tx: Tx, job: LockedJob, attempt: Pick<AttemptRo
   return rows[0] as AttemptRow
 }
 
+/** Whether {@link reapExpired} has anything to do. Any open attempt counts; that it is its job's own is looked at under the lock. */
+export const LEASES_EXPIRED = isFound(sql`job_attempts where finished_at is null and leased_until < statement_timestamp() order by leased_until`)
+
 /** Takes jobs whose lease has run out and queues them again; each is a history row. Safe to run anywhere, at once. */
 export async function reapExpired(
   tx: Tx,
@@ -252,6 +256,9 @@ export async function reapExpired(
   }
   return reaped
 }
+
+/** Whether {@link resumeDue} has anything to do. */
+export const LOOK_AGAIN_DUE = isFound(sql`jobs where status = 'blocked' and look_again_at <= statement_timestamp() order by look_again_at`)
 
 /** Queues blocked jobs whose time to look again has come. */
 export async function resumeDue(tx: Tx, request: { readonly actor: Actor; readonly limit: number }): Promise<JobRow[]> {

@@ -6,12 +6,16 @@ import { createJob } from './create-job.js'
 import type { Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import { readInboxConfig } from './inbox-config.js'
+import { isFound } from './is-found.js'
 import { readPolicy } from './policies.js'
 import { iso, type JobRow } from './rows.js'
 import { adoptLocked, note, type LockedJob } from './transition.js'
 
 /** The type of the job that asks somebody to plan anew. One that is blocked itself is not escalated to another. */
 const REPLAN = 'blocked.replan'
+
+/** Whether {@link escalateBlocked} has anything to do. */
+export const ESCALATIONS_DUE = isFound(sql`jobs where escalate_at <= statement_timestamp() and status = 'blocked' order by escalate_at`)
 
 /**
  * Asks the coordinator (or whom the fleet file names) to plan anew for each job that is blocked beyond its patience: once

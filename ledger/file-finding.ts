@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { FiledView, FileFindingBody, FindingLevel, HeldBecause, MessageId } from '../contracts/findings.js'
 import { uuidv7 } from '../contracts/ids.js'
@@ -6,6 +6,7 @@ import { policyFor, type NagPolicy } from '../contracts/inbox.js'
 import type { Tx } from './database.js'
 import { findingView, lockFindings, recordMove, type FindingActor, type FindingRow, type MessageRow } from './finding-rows.js'
 import { readInboxConfig } from './inbox-config.js'
+import { isFound } from './is-found.js'
 import { decideNag, isWorse, sayNag, type NagDecision } from './nag.js'
 import { instantOf } from './presence.js'
 import { settleFinding } from './settle-finding.js'
@@ -141,6 +142,11 @@ async function raise(
     where id = ${finding.id}::uuid returning *`)
   await recordMove(tx, finding.id, 'raised', by, { messageId: id, details: { tone: decision.step.tone, nag_level: decision.level, rules_version: version } })
   return { finding: rows[0] as FindingRow, messageId: id }
+}
+
+/** Whether {@link raiseDue} has anything to do. */
+export function raisesDue(nowMs: number): SQL {
+  return isFound(sql`findings where raise_at <= ${instantOf(nowMs)}::timestamptz order by raise_at`)
 }
 
 /** Raises findings that were held back until now and never raised. @returns how many */

@@ -3,6 +3,7 @@ import type { Actor } from '../contracts/actor.js'
 import type { Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 import { hintAfterCommit } from './hints.js'
+import { isFound } from './is-found.js'
 import { iso } from './rows.js'
 
 export interface GatewayRow {
@@ -66,6 +67,9 @@ async function announce(tx: Tx, topic: string, gatewayId: string, { actor, nowMs
   await emitEvent(tx, { namespace: 'default', topic, payload: { gateway: gatewayId, agents: rows.map((row) => row.id), ...payload } }, { actor, nowMs })
   hintAfterCommit(tx, { fleet: true })
 }
+
+/** Whether {@link claimProbes} finds any. */
+export const PROBES_DUE = isFound(sql`gateways where probe_after <= statement_timestamp() order by probe_after`)
 
 /** Takes gateways whose probe is due, so that no other process probes them at the same time. */
 export async function claimProbes(tx: Tx, request: { readonly everySeconds: number; readonly limit: number }): Promise<GatewayRow[]> {

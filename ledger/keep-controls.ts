@@ -5,6 +5,7 @@ import { change, expire, type ControlRow } from './controls.js'
 import { OPEN_IN_SCOPE } from './control-queries.js'
 import type { Db, Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
+import { isFound, whichHold } from './is-found.js'
 import { observe } from './observe.js'
 import { cancelJob } from './operate-job.js'
 import { orderOfJob, pausedBy } from './paused-by.js'
@@ -21,15 +22,16 @@ export interface KeptControls {
   readonly woken: number
 }
 
-/** Which of the four pieces of work of {@link keepControls} there are. One look at small indexes. */
-async function due(db: Db): Promise<{ expired: boolean; cancel: boolean; drain: boolean; parked: boolean }> {
-  const { rows } = await db.execute<{ expired: boolean; cancel: boolean; drain: boolean; parked: boolean }>(sql`
-    select exists (select from controls where lifted_at is null and until_at <= clock_timestamp()) as expired,
-      exists (select from controls c where c.lifted_at is null and c.running = 'cancel' and exists (select from ${OPEN_IN_SCOPE})) as cancel,
-      exists (select from controls c where c.lifted_at is null and c.action = 'drain' and c.drained_at is null and not exists (select from ${OPEN_IN_SCOPE})) as drain,
-      exists (select from jobs where status = 'queued' and held_by is not null) as parked`)
-  return rows[0] ?? { expired: false, cancel: false, drain: false, parked: false }
+/** The four pieces of work of {@link keepControls}, and when there are any. */
+const WORK = {
+  expired: sql`exists (select from controls where lifted_at is null and until_at <= clock_timestamp())`,
+  cancel: sql`exists (select from controls c where c.lifted_at is null and c.running = 'cancel' and exists (select from ${OPEN_IN_SCOPE}))`,
+  drain: sql`exists (select from controls c where c.lifted_at is null and c.action = 'drain' and c.drained_at is null and not exists (select from ${OPEN_IN_SCOPE}))`,
+  parked: isFound(sql`jobs where status = 'queued' and held_by is not null order by held_by`),
 }
+
+/** Whether {@link keepControls} has anything to do. */
+export const CONTROLS_DUE = sql`(${sql.join(Object.values(WORK), sql` or `)})`
 
 /**
  * What controls ask for after they were set, and when they end: those whose time has come are put down as expired, what
@@ -37,15 +39,15 @@ async function due(db: Db): Promise<{ expired: boolean; cancel: boolean; drain: 
  * are published again. Everything is found in the ledger, so any process may do it at any time, also after a crash.
  */
 export async function keepControls(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, db: Db): Promise<KeptControls> {
-  const work = await due(db)
-  const expired = work.expired ? await run(expireDue) : 0
+  const work = await whichHold(db, WORK)
+  const expired = work.has('expired') ? await run(expireDue) : 0
   let cancelled = 0
-  if (work.cancel) {
+  if (work.has('cancel')) {
     const { rows } = await db.execute<{ id: number }>(sql`select id from controls where lifted_at is null and running = 'cancel'`)
     for (const { id } of rows) cancelled += await cancelRunning(run, Number(id))
   }
-  const drained = work.drain ? await run(markDrained) : []
-  const woken = work.parked ? await wakeParked(run, db) : 0
+  const drained = work.has('drain') ? await run(markDrained) : []
+  const woken = work.has('parked') ? await wakeParked(run, db) : 0
   return { expired, cancelled, drained, woken }
 }
 

@@ -1,7 +1,8 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { orderKey, type MissCause, type StandingOrderConfig } from '../contracts/standing-orders.js'
 import type { Tx } from './database.js'
+import { isFound } from './is-found.js'
 import { moveSlot } from './move-slot.js'
 import { EVIDENCE_MS, instantOf, toleranceOf, type Component } from './presence.js'
 import { pausedBy, pauseOf } from './paused-by.js'
@@ -44,6 +45,11 @@ const MOST_SLOTS = 5_000
 const LONGEST_ATTEMPT_MS = 25 * 3_600_000
 /** The keeper starts within this what its tick did not. */
 const TIME_TO_START_MS = 5_000
+
+/** Whether {@link keepSlots} has anything to do: whatever it starts, misses, skips or puts off is a slot that wants a look. */
+export function slotsDue(nowMs: number): SQL {
+  return isFound(sql`standing_order_runs where status = 'expected' and look_at <= ${instantOf(nowMs)}::timestamptz order by look_at`)
+}
 
 /**
  * Keeps every slot accounted for, from the ledger and the definitions alone. A tick is a hint: a slot that is due and was

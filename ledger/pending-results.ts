@@ -6,8 +6,19 @@ import type { Tx } from './database.js'
 import { fileFinding } from './file-finding.js'
 import { lockFindings, type FindingActor } from './finding-rows.js'
 import { readInboxConfig } from './inbox-config.js'
+import { isFound } from './is-found.js'
 import { instantOf } from './presence.js'
 import { settleFinding } from './settle-finding.js'
+
+/** As text: a partial index is found only by the word that it was made with. */
+const OPEN_PENDING = sql`f.topic = '${sql.raw(PENDING_RESULT)}' and f.status = 'open'`
+const ITS_JOB = sql`j.id = case when f.subject_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then f.subject_key::uuid end`
+
+/** Whether {@link settleAnswered} has anything to do. */
+export const RESULTS_ANSWERED = isFound(sql`findings f join jobs j on ${ITS_JOB} where ${OPEN_PENDING} and j.finished_at is not null order by f.subject_key`)
+
+/** Whether {@link watchPendingResults} may have anything to do: any open work that was handed over, since after how long that counts is for the fleet's rules to say. */
+export const WORK_HANDED_OVER = isFound(sql`jobs where finished_at is null and source_agent is not null and source_agent <> target_agent order by created_at`)
 
 /**
  * Files a finding for work that one agent handed to another and that has no result after the minutes of the fleet's rules,
@@ -58,7 +69,7 @@ export async function watchPendingResults(tx: Tx, what: { readonly nowMs: number
 /** The result has come: the finding that asked for it is over, and its message with it. */
 export async function settleAnswered(tx: Tx, what: { readonly nowMs: number; readonly agentId?: string | undefined }): Promise<number> {
   const { rows } = await tx.execute(sql`
-    select f.id from findings f join jobs j on j.id = case when f.subject_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then f.subject_key::uuid end
+    select f.id from findings f join jobs j on ${ITS_JOB}
     where f.topic = ${PENDING_RESULT} and f.status = 'open' and j.finished_at is not null
       and (${what.agentId ?? null}::text is null or f.agent_id = ${what.agentId ?? null})
     order by f.id limit 500`)

@@ -1,8 +1,9 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import { uuidv7 } from '../contracts/ids.js'
 import { nextSlot, slotsBetween } from '../config/schedule.js'
 import { scheduleOf, type StandingOrderConfig } from '../contracts/standing-orders.js'
 import type { Tx } from './database.js'
+import { isFound } from './is-found.js'
 import { instantOf } from './presence.js'
 
 export interface PlanRequest {
@@ -33,6 +34,11 @@ interface PlanRow {
   readonly version: number
   readonly definition: StandingOrderConfig
   readonly planned_until_ms: number
+}
+
+/** Whether {@link planSlots} has anything to do. */
+export function plansDue(nowMs: number): SQL {
+  return isFound(sql`standing_orders where enabled and plan_at <= ${instantOf(nowMs)}::timestamptz order by plan_at`)
 }
 
 /**

@@ -12,6 +12,7 @@ import { createJob, type Chain } from './create-job.js'
 import type { Tx } from './database.js'
 import { fileFinding } from './file-finding.js'
 import { hintAfterCommit } from './hints.js'
+import { isFound } from './is-found.js'
 import { limitsOf } from './limits.js'
 import { observe } from './observe.js'
 import { readPolicy } from './policies.js'
@@ -80,6 +81,9 @@ export async function react(tx: Tx, event: EventRow, audience: Audience, nowMs: 
   }
   for (const match of allowed.slice(0, AT_ONCE)) await makeOne(tx, event, match, config, nowMs, emitCut)
 }
+
+/** Whether {@link reactPending} has anything to do. */
+export const REACTIONS_OWED = isFound(sql`reactions where status = 'pending' and (not_before is null or not_before <= statement_timestamp()) order by event_id, subscription_id`)
 
 /** Makes a page of what is still owed, oldest event first. Any number of processes may do so at once. @returns how many were made */
 export async function reactPending(tx: Tx, request: { readonly nowMs: number; readonly limit: number }, emitCut: Emit): Promise<number> {

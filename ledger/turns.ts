@@ -14,3 +14,31 @@ export async function claimTurn(db: Db, turn: { readonly name: string; readonly 
     returning 1`)
   return rows.length > 0
 }
+
+/**
+ * The turns that one process comes back to all the time. It knows what it holds, and writes only when half of that is over; another
+ * takes it no later than if each look had prolonged it. Two processes may both think that it is theirs when a clock jumps: a turn spares
+ * work, and what must happen once is guarded where it happens.
+ */
+export class Turns {
+  readonly #db: Db
+  readonly #by: string
+  /** When each turn that is held is prolonged, by `performance.now()`. */
+  readonly #prolongAt = new Map<string, number>()
+
+  constructor(options: { readonly db: Db; readonly by: string }) {
+    this.#db = options.db
+    this.#by = options.by
+  }
+
+  /** Whether it is this process's turn, which it then has for half of `seconds` at least. */
+  async isMine(name: string, seconds: number): Promise<boolean> {
+    // Before the ledger is asked: its own count begins later, so that this one is over first.
+    const nowMs = performance.now()
+    if (nowMs < (this.#prolongAt.get(name) ?? 0)) return true
+    const isMine = await claimTurn(this.#db, { name, by: this.#by, seconds })
+    if (isMine) this.#prolongAt.set(name, nowMs + seconds * 500)
+    else this.#prolongAt.delete(name)
+    return isMine
+  }
+}

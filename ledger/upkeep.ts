@@ -1,28 +1,46 @@
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import type { JobView } from '../contracts/jobs.js'
-import { assignJobs, takeBackJobs } from './assign-jobs.js'
-import type { Db, Tx } from './database.js'
-import { decideApproval, expiredApprovals } from './decide-approval.js'
-import { reapExpired } from './deliver-attempt.js'
+import { assignJobs, ROUTED_WORK, takeBackJobs } from './assign-jobs.js'
+import { inOneStatement, type Db, type Tx } from './database.js'
+import { APPROVALS_EXPIRED, decideApproval, expiredApprovals } from './decide-approval.js'
+import { LEASES_EXPIRED, LOOK_AGAIN_DUE, reapExpired } from './deliver-attempt.js'
 import { reactToStorm } from './emit-event.js'
-import { escalateBlocked } from './escalate.js'
-import { raiseDue } from './file-finding.js'
-import { keepControls, type KeptControls } from './keep-controls.js'
+import { escalateBlocked, ESCALATIONS_DUE } from './escalate.js'
+import { raiseDue, raisesDue } from './file-finding.js'
+import { PROBES_DUE } from './gateway-health.js'
+import { whichHold } from './is-found.js'
+import { CONTROLS_DUE, keepControls, type KeptControls } from './keep-controls.js'
+import { slotsDue } from './keep-slots.js'
 import { countHistory } from './metrics/count-history.js'
-import { settleAnswered, watchPendingResults } from './pending-results.js'
+import { RESULTS_ANSWERED, settleAnswered, watchPendingResults, WORK_HANDED_OVER } from './pending-results.js'
+import { plansDue } from './plan-slots.js'
+import { REACTIONS_OWED } from './react.js'
 import { jobView } from './rows.js'
-import { resumeMet } from './wake.js'
-import { watchAgents } from './watch-agents.js'
+import { CONDITIONS_MET, resumeMet } from './wake.js'
+import { changedAgents, watchAgents } from './watch-agents.js'
 
 export interface UpkeepDeps {
   readonly db: () => Db
   readonly run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
   readonly read: <T>(work: (db: Db) => Promise<T>) => Promise<T>
+  /** The same where plans are made once and go by an index, also those that were made when the ledger was empty. */
+  readonly readByIndex: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   readonly nowMs: () => number
   readonly random: () => number
   readonly retryBaseSeconds: number
 }
+
+/** What a worker does as soon as there is any of it, and when there is. */
+const DUE = {
+  look_again: LOOK_AGAIN_DUE,
+  blocked: sql`(${CONDITIONS_MET} or ${APPROVALS_EXPIRED} or ${ESCALATIONS_DUE})`,
+  leases: LEASES_EXPIRED,
+  probes: PROBES_DUE,
+  controls: CONTROLS_DUE,
+  hand_offs: sql`(${REACTIONS_OWED} or ${ROUTED_WORK})`,
+}
+export type DueWork = keyof typeof DUE
 
 /** What time brings and nobody asks for: leases and approvals that run out, conditions that hold by now, counts to be kept. */
 export class Upkeep {
@@ -30,6 +48,11 @@ export class Upkeep {
 
   constructor(deps: UpkeepDeps) {
     this.#deps = deps
+  }
+
+  /** What there is to do now, by one statement. An idle ledger answers it from the beginning of a dozen small indexes. */
+  due(): Promise<ReadonlySet<DueWork>> {
+    return this.#deps.readByIndex((db) => whichHold(db, DUE))
   }
 
   /**
@@ -41,12 +64,13 @@ export class Upkeep {
     return reaped.map(jobView)
   }
 
-  /** What time brings to the inbox: results that are overdue, those that have come, and what was held back until now. */
+  /** What time brings to the inbox: results that have come, those that are overdue, and what was held back until now. */
   async keepInbox(limit: number): Promise<{ overdue: number; answered: number; raised: number }> {
     const nowMs = this.#deps.nowMs()
-    const answered = await this.#deps.run((tx) => settleAnswered(tx, { nowMs }))
-    const overdue = await this.#deps.run((tx) => watchPendingResults(tx, { nowMs, limit }))
-    const raised = await this.#deps.run((tx) => raiseDue(tx, { actor: SYSTEM_ACTOR, nowMs }, limit))
+    const due = await this.#deps.readByIndex((db) => whichHold(db, { answered: RESULTS_ANSWERED, handed_over: WORK_HANDED_OVER, raises: raisesDue(nowMs) }))
+    const answered = due.has('answered') ? await this.#deps.run((tx) => settleAnswered(tx, { nowMs })) : 0
+    const overdue = due.has('handed_over') ? await this.#deps.run((tx) => watchPendingResults(tx, { nowMs, limit })) : 0
+    const raised = due.has('raises') ? await this.#deps.run((tx) => raiseDue(tx, { actor: SYSTEM_ACTOR, nowMs }, limit)) : 0
     return { overdue, answered, raised }
   }
 
@@ -68,14 +92,17 @@ export class Upkeep {
     return keepControls((work) => this.#deps.run(work), this.#deps.db())
   }
 
+  /** Whether slots of standing orders are to be written, and whether any wants a look. */
+  async slotsDue(): Promise<{ plan: boolean; look: boolean }> {
+    const nowMs = this.#deps.nowMs()
+    const due = await this.#deps.readByIndex((db) => whichHold(db, { plan: plansDue(nowMs), look: slotsDue(nowMs) }))
+    return { plan: due.has('plan'), look: due.has('look') }
+  }
+
   /** Whether reactions of a storm are owed, and whether work that was or will be given by capability waits. */
   async handOffsDue(): Promise<{ reactions: boolean; routed: boolean }> {
-    const { rows } = await this.#deps.read((db) =>
-      db.execute<{ reactions: boolean; routed: boolean }>(sql`
-        select exists (select from reactions where status = 'pending' and (not_before is null or not_before <= clock_timestamp())) as reactions,
-          exists (select from jobs where status = 'queued' and cardinality(capabilities) > 0) as routed`),
-    )
-    return rows[0] ?? { reactions: false, routed: false }
+    const due = await this.#deps.read((db) => whichHold(db, { reactions: REACTIONS_OWED, routed: ROUTED_WORK }))
+    return { reactions: due.has('reactions'), routed: due.has('routed') }
   }
 
   /** Makes what a storm of reactions still owes, page by page. @returns how many */
@@ -100,8 +127,11 @@ export class Upkeep {
     for (let parts = 0; parts < 20; parts += 1) if (!(await this.#deps.run(countHistory))) return
   }
 
-  /** Takes down what each agent does now. */
+  /** Takes down what each agent does now. Most often nothing has changed, and one read says so. */
   async watchAgents(): Promise<number> {
-    return (await this.#deps.run((tx) => watchAgents(tx, { nowMs: this.#deps.nowMs() }))).length
+    // Not where the short reads are: with many agents it takes milliseconds, and those behind it would wait.
+    const seen = await inOneStatement(this.#deps.db(), changedAgents)
+    if (seen.length === 0) return 0
+    return (await this.#deps.run((tx) => watchAgents(tx, { seen, nowMs: this.#deps.nowMs() }))).length
   }
 }

@@ -3,6 +3,7 @@ import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import { Filter, fits } from '../contracts/filters.js'
 import { patternsOf } from '../contracts/topics.js'
 import type { Tx } from './database.js'
+import { isFound } from './is-found.js'
 import type { EventRow, JobRow } from './rows.js'
 import { adoptLocked, move, type LockedJob } from './transition.js'
 
@@ -76,6 +77,14 @@ export async function resumeIfSeen(tx: Tx, job: LockedJob): Promise<LockedJob> {
 
 /** An event and a block that commit at the same moment do not see each other; soon after, this does. */
 const OVERLAP_SECONDS = 20
+
+/** Whether {@link resumeMet} has anything to do. */
+export const CONDITIONS_MET = sql`(${isFound(sql`
+    jobs where status = 'blocked' and waits_for ->> 'kind' = 'event' and blocked_at > statement_timestamp() - make_interval(secs => ${OVERLAP_SECONDS})
+    order by blocked_at`)}
+  or ${isFound(sql`
+    jobs j join agents a on a.id = j.waits_for ->> 'agent' join gateways g on g.id = a.gateway_id
+    where j.status = 'blocked' and j.waits_for ->> 'kind' = 'agent' and a.enabled and g.breaker = 'closed' order by j.waits_for ->> 'agent'`)})`
 
 /**
  * Resumes what waits for something that is there: an event that came at the same moment as the block, an agent that is

@@ -3,7 +3,7 @@ import { SYSTEM_ACTOR } from '../contracts/actor.js'
 import type { BusTopic } from '../contracts/bus-topics.js'
 import type { AgentView } from '../contracts/fleet.js'
 import { AGENT_STATE, OPEN_WORK } from './agent-state.js'
-import type { Tx } from './database.js'
+import type { Db, Tx } from './database.js'
 import { emitEvent } from './emit-event.js'
 
 /** Changes that one look takes down; the next look finds what is left. So a busy fleet does not drown in its own states. */
@@ -12,22 +12,21 @@ const PER_LOOK = 100
 /** What matters most is told first. */
 const WEIGHT: Readonly<Record<AgentView['state'], number>> = { offline: 0, disabled: 1, blocked: 2, working: 3, idle: 4, assigned: 5 }
 
-interface Change {
+export interface Change {
   readonly agent: string
   readonly from: AgentView['state'] | undefined
   readonly to: AgentView['state']
 }
 
 /**
- * Compares what each agent does (by probes, leases and open work) with what was last taken down. Each change is a row and
- * an event `agents.<state>`. What comes and goes between two looks is not seen. @returns the changes
+ * Takes down what each agent does (by probes, leases and open work) where that is not what was taken down last. Each change is a row
+ * and an event `agents.<state>`. What comes and goes between two looks is not seen. `seen` is what {@link changedAgents} has found
+ * before; under their locks it is found anew. @returns the changes
  */
-export async function watchAgents(tx: Tx, request: { readonly nowMs: number }): Promise<readonly Change[]> {
-  const seen = await compare(tx)
-  if (seen.length === 0) return []
+export async function watchAgents(tx: Tx, request: { readonly seen: readonly Change[]; readonly nowMs: number }): Promise<readonly Change[]> {
   // Whoever else has seen the same is waited for, and then finds it taken down.
-  await tx.execute(sql`select from agent_states where agent_id = any(${sql.param(seen.map(({ agent }) => agent))}::text[]) order by agent_id for no key update`)
-  const changes = [...(await compare(tx))].sort((a, b) => Math.min(weight(a.from), weight(a.to)) - Math.min(weight(b.from), weight(b.to))).slice(0, PER_LOOK)
+  await tx.execute(sql`select from agent_states where agent_id = any(${sql.param(request.seen.map(({ agent }) => agent))}::text[]) order by agent_id for no key update`)
+  const changes = [...(await changedAgents(tx))].sort((a, b) => Math.min(weight(a.from), weight(a.to)) - Math.min(weight(b.from), weight(b.to))).slice(0, PER_LOOK)
   if (changes.length === 0) return changes
   await write(tx, changes)
   for (const { agent, from, to } of changes) {
@@ -39,8 +38,8 @@ export async function watchAgents(tx: Tx, request: { readonly nowMs: number }): 
 }
 
 /** The agents whose state is not what was last taken down; most often there are none, however many agents there are. */
-async function compare(tx: Tx): Promise<readonly Change[]> {
-  const { rows } = await tx.execute<{ id: string; known: AgentView['state'] | null; state: AgentView['state'] }>(sql`
+export async function changedAgents(db: Db | Tx): Promise<readonly Change[]> {
+  const { rows } = await db.execute<{ id: string; known: AgentView['state'] | null; state: AgentView['state'] }>(sql`
     select * from (
       select a.id, s.state as known, ${AGENT_STATE} as state
       from agents a join gateways g on g.id = a.gateway_id

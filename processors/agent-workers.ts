@@ -3,17 +3,18 @@ import { messageOf } from '../contracts/errors.js'
 import type { Clock } from '../config/clock.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
-import type { BusJob, BusWorker } from '../queues/backend.js'
+import type { BusJob, BusProcessor, BusWorker } from '../queues/backend.js'
 import { DeliveryEntry, MAX_STALLED_COUNT, queueNameOf } from '../queues/catalogue.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
 import { raiseEntries } from '../queues/raise-entries.js'
 import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle } from './delivery-error.js'
+import { EntryLocks } from './entry-locks.js'
 import { QueueWatch } from './queue-watch.js'
 import { ShortLeases } from './short-leases.js'
 import { tick } from './tick.js'
-import { readGates, type Gate } from './worker-gates.js'
+import { readChangedGates, readGates, type Gate, type Gates } from './worker-gates.js'
 
 export interface AgentWorkersOptions {
   readonly ledger: Ledger
@@ -50,6 +51,9 @@ export class AgentWorkers {
   readonly #shutdown = new AbortController()
   readonly #watch: QueueWatch
   readonly #shortLeases: ShortLeases
+  readonly #locks: EntryLocks
+  /** What the workers were brought to last. */
+  #applied: Gates | undefined
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
   #again = false
@@ -57,6 +61,7 @@ export class AgentWorkers {
 
   constructor(options: AgentWorkersOptions) {
     this.#options = options
+    this.#locks = new EntryLocks({ lockMs: options.lockMs })
     this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
     this.#shortLeases = new ShortLeases(options)
   }
@@ -99,14 +104,19 @@ export class AgentWorkers {
   }
 
   async #look(): Promise<void> {
-    const { gates, failingGateways } = await readGates(this.#options.ledger)
-    for (const id of failingGateways) this.#options.deliver.failing.add(id)
+    const changed = await readChangedGates(this.#options.ledger, this.#applied)
+    // At each look: what an admission has taken out, and then could not write down, is still to be forgotten.
+    for (const id of (changed ?? this.#applied)?.failingGateways ?? []) this.#options.deliver.failing.add(id)
+    if (changed === undefined) return
+    const { gates } = changed
     this.#shortLeases.look(gates)
     await this.#settle(gates.filter(({ agentId }) => !this.#running.has(agentId)))
     const opened: string[] = []
     for (const gate of gates) if (await this.#apply(gate)) opened.push(queueNameOf(gate.agentId))
     // A place that came free while nobody took entries has woken nobody: who was waiting already would wait on.
     await this.#options.queues.backend.wake(opened)
+    // Last: what failed half-way is read and done again at the next look.
+    this.#applied = changed
   }
 
   /** @returns whether entries may start now that could not before */
@@ -160,10 +170,12 @@ export class AgentWorkers {
   #open(gate: Gate): BusWorker {
     const { ledger, queues, lockMs, stalledCheckMs } = this.#options
     // Three parameters: BullMQ hands out the abort signal only to a processor that asks for it by its arity.
-    const worker = queues.backend.openWorker(queueNameOf(gate.agentId), (job, token, signal) => this.#process(gate.agentId, job, token, signal), {
+    const attend: BusProcessor = (job, token, signal) => this.#locks.during({ worker, job, token }, () => this.#process(gate.agentId, job, token, signal))
+    const worker = queues.backend.openWorker(queueNameOf(gate.agentId), attend, {
       concurrency: gate.concurrency,
       lockDuration: lockMs,
-      lockRenewTime: Math.floor(lockMs / 3),
+      // Its timer would run in each worker; what is in hand is seen to by EntryLocks, and entries of dead workers by QueueWatch.
+      skipLockRenewal: true,
       skipStalledCheck: true,
       stalledInterval: stalledCheckMs,
       drainDelay: WAIT_SECONDS * (1 + ledger.random() / 2),

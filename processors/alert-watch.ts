@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { ReadToken } from '../config/token-ref.js'
 import type { Ledger } from '../ledger/ledger.js'
-import { claimTurn } from '../ledger/turns.js'
+import { Turns } from '../ledger/turns.js'
 import { HookTransport } from '../openclaw/hook-transport.js'
 import { lookupWithoutCredentials } from '../openclaw/link-local.js'
 import { postNotice } from './alert-post.js'
@@ -28,10 +28,12 @@ export class AlertWatch {
   readonly #options: AlertWatchOptions
   readonly #transport = new HookTransport({ lookup: lookupWithoutCredentials })
   readonly #rounds: Rounds
+  readonly #turns: Turns
 
   constructor(options: AlertWatchOptions) {
     this.#options = options
     this.#rounds = new Rounds(options.log)
+    this.#turns = new Turns({ db: options.ledger.db, by: options.workerId })
   }
 
   start(): void {
@@ -41,8 +43,8 @@ export class AlertWatch {
 
   /** One look at the rules, in one process at a time. */
   async look(): Promise<void> {
-    const { ledger, log, workerId } = this.#options
-    if (!(await claimTurn(ledger.db, { name: 'alerts', by: workerId, seconds: TURN_SECONDS }))) return
+    const { ledger, log } = this.#options
+    if (!(await this.#turns.isMine('alerts', TURN_SECONDS))) return
     const { opened, told, resolved } = await ledger.alerts.evaluate()
     if (opened + told + resolved > 0) log.warn({ event: 'alerts.changed', opened, told, resolved }, 'alerts began, were told or ended')
   }
@@ -50,6 +52,7 @@ export class AlertWatch {
   /** Sends what is due: to agents as jobs, to webhooks as posts, several at a time. */
   async send(): Promise<void> {
     const { ledger, workerId } = this.#options
+    if (!(await ledger.alerts.anyDue())) return
     for (;;) {
       const told = await ledger.alerts.tellAgent(workerId)
       if (told === undefined) break

@@ -4,20 +4,18 @@ import { messageOf } from '../contracts/errors.js'
 import type { Ledger } from '../ledger/ledger.js'
 
 const BATCH = 100
-/** What a lost hint missed is found this soon. */
-const POLL_MS = 500
 /** Hints come by the hundred; between two rounds there is at least this. */
 const PAUSE_MS = 20
 
 /**
  * What a commit leaves to be done at once: reactions of a storm beyond its first page, and work that waits for an able
- * agent. It runs in every worker process, after each hint and by polling; each piece of work is claimed in the ledger.
+ * agent. It runs in every worker process, after each hint, and when {@link Maintenance} has found what a lost hint missed or time has
+ * brought; each piece of work is claimed in the ledger.
  */
 export class HandOffs {
   readonly #ledger: Ledger
   readonly #log: Logger
   #unlisten: () => void = () => undefined
-  #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #again = false
   #stopped = false
@@ -29,13 +27,12 @@ export class HandOffs {
 
   start(): void {
     this.#unlisten = this.#ledger.hints.listen((hint) => {
-      if (hint.outbox === true || hint.fleet === true || (hint.closed?.length ?? 0) > 0) this.#soon()
+      if (hint.outbox === true || hint.fleet === true || (hint.closed?.length ?? 0) > 0) this.soon()
     })
-    this.#timer = setInterval(() => this.#soon(), POLL_MS)
   }
 
   /** One round at a time; what is hinted during a round gets a round of its own. */
-  #soon(): void {
+  soon(): void {
     if (this.#stopped) return
     if (this.#running !== undefined) {
       this.#again = true
@@ -64,7 +61,6 @@ export class HandOffs {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#unlisten()
-    clearInterval(this.#timer)
     await this.#running
   }
 }

@@ -10,7 +10,8 @@ import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
 import { forgetRates } from '../ledger/rate-limits.js'
-import { claimTurn } from '../ledger/turns.js'
+import { Turns } from '../ledger/turns.js'
+import type { DueWork } from '../ledger/upkeep.js'
 import type { HookClient } from '../openclaw/hook-client.js'
 import { Rounds } from './rounds.js'
 
@@ -26,9 +27,13 @@ export interface MaintenanceOptions {
   readonly checkpointSeconds: number
   readonly signer: Signer | undefined
   readonly load: () => { leasesOwned: number; agents: number }
+  /** Called when reactions are owed, or work that goes by capability waits. */
+  readonly handOffsSoon: () => void
 }
 
 const BATCH = 200
+/** How soon it is seen that there is something to do that no hint has told. */
+const LOOK_EVERY_MS = 500
 const IDEMPOTENCY_HOURS = 48
 /** Longer than the time between two looks, so that the same process goes on; another follows when it has died. */
 const INBOX_TURN_SECONDS = 6
@@ -39,11 +44,15 @@ const MOST_CHECKPOINTS = 20
 
 /**
  * The work that time brings: reaping leases, waking what was blocked until now, probing gateways, saying that this
- * process lives. It runs in every worker process; each piece of work is claimed in the ledger.
+ * process lives. It runs in every worker process; each piece of work is claimed in the ledger. Of most of it one statement asks
+ * whether there is any, for all of it at once; only then transactions begin.
  */
 export class Maintenance {
   readonly #options: MaintenanceOptions
   readonly #rounds: Rounds
+  readonly #turns: Turns
+  /** Each by itself and never twice at once: one that takes long, as the probe of a gateway that hangs, holds up no other. */
+  readonly #begin: Readonly<Record<DueWork, () => void>>
   #unlisten: () => void = () => undefined
   #keepingControls: Promise<void> | undefined
   #controlsAgain = false
@@ -51,6 +60,15 @@ export class Maintenance {
   constructor(options: MaintenanceOptions) {
     this.#options = options
     this.#rounds = new Rounds(options.log)
+    this.#turns = new Turns({ db: options.ledger.db, by: options.workerId })
+    this.#begin = {
+      look_again: this.#rounds.alone('look_again', () => this.#lookAgain()),
+      blocked: this.#rounds.alone('blocked', () => this.#keepBlocked()),
+      leases: this.#rounds.alone('reaper', () => this.#reap()),
+      probes: this.#rounds.alone('prober', () => this.#probe()),
+      controls: () => void this.#controlsSoon(),
+      hand_offs: options.handOffsSoon,
+    }
   }
 
   async start(): Promise<void> {
@@ -60,11 +78,8 @@ export class Maintenance {
     await this.#rounds.once('heartbeat', () => this.#beat())
     await this.#rounds.once('presence', () => this.#noteWorkers())
     this.#rounds.every(PRESENCE_EVERY_MS, 'presence', () => this.#noteWorkers())
-    this.#rounds.every(1_000, 'reaper', () => this.#reap())
-    this.#rounds.every(500, 'look_again', () => this.#resume())
+    this.#rounds.every(LOOK_EVERY_MS, 'due', () => this.#look())
     this.#rounds.every(500, 'agent_states', () => this.#watchAgents())
-    this.#rounds.every(500, 'controls', () => this.#controlsSoon())
-    this.#rounds.every(500, 'prober', () => this.#probe())
     this.#rounds.every(2_000, 'metrics', () => this.#countMetrics())
     this.#rounds.every(2_000, 'inbox', () => this.#keepInbox())
     this.#rounds.every(5_000, 'heartbeat', () => this.#beat())
@@ -81,19 +96,25 @@ export class Maintenance {
     return { kind, id: this.#options.workerId }
   }
 
+  async #look(): Promise<void> {
+    for (const work of await this.#options.ledger.upkeep.due()) this.#begin[work]()
+  }
+
   async #reap(): Promise<void> {
     const reaped = await this.#options.ledger.upkeep.reap({ actor: this.#actor('reaper'), limit: BATCH })
     for (const job of reaped) this.#options.log.warn({ event: 'lease.reaped', job_id: job.id, status: job.status }, 'a lease ran out')
   }
 
-  async #resume(): Promise<void> {
-    const { ledger, log } = this.#options
-    await ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
-    const { escalated } = await ledger.upkeep.keepBlocked(BATCH)
-    if (escalated > 0) log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
+  async #lookAgain(): Promise<void> {
+    await this.#options.ledger.run((tx) => resumeDue(tx, { actor: this.#actor('system'), limit: BATCH }))
   }
 
-  /** By the clock, and when a hint says that controls have changed: what they held is to start at once. One look at a time. */
+  async #keepBlocked(): Promise<void> {
+    const { escalated } = await this.#options.ledger.upkeep.keepBlocked(BATCH)
+    if (escalated > 0) this.#options.log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
+  }
+
+  /** When there is something to do for controls, and when a hint says that controls have changed: what they held is to start at once. One look at a time. */
   #controlsSoon(): Promise<void> {
     this.#controlsAgain = true
     this.#keepingControls ??= this.#rounds
@@ -132,8 +153,7 @@ export class Maintenance {
    * Work for one process at a time: whoever has the turn keeps it as long as it comes again within `seconds`, and the others do nothing.
    */
   async #inTurn(name: string, seconds: number, work: () => Promise<void>): Promise<void> {
-    const { ledger, workerId } = this.#options
-    if (await claimTurn(ledger.db, { name, by: workerId, seconds })) await work()
+    if (await this.#turns.isMine(name, seconds)) await work()
   }
 
   /** In turn, so that each change is told once. */

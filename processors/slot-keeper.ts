@@ -54,21 +54,33 @@ export class SlotKeeper {
     }, ms)
   }
 
-  /** Plans and settles whatever wants it now. Never rejects. */
+  /** Plans and settles whatever wants it now; when nothing does, one statement says so. Never rejects. */
   async look(): Promise<void> {
-    const { ledger, log, horizonMs } = this.#options
+    const { ledger, log } = this.#options
     try {
-      for (let round = 0; round < MOST_ROUNDS && !this.#stopped; round += 1) {
-        const planned = await ledger.run((tx) => planSlots(tx, { nowMs: ledger.nowMs(), horizonMs, limit: ORDERS_PER_PLAN }))
-        if (planned.orders < ORDERS_PER_PLAN && planned.slots < ORDERS_PER_PLAN) break
-      }
-      for (let round = 0; round < MOST_ROUNDS && !this.#stopped; round += 1) {
-        const kept = await ledger.run((tx) => keepSlots(tx, { nowMs: ledger.nowMs(), actor: this.#actor, limit: ORDERS_PER_LOOK }))
-        if (kept.missed > 0) log.warn({ event: 'slots.missed', missed: kept.missed }, 'slots of standing orders were missed')
-        if (kept.started + kept.missed + kept.caughtUp + kept.skipped + kept.waiting === 0) break
-      }
+      const due = await ledger.upkeep.slotsDue()
+      if (due.plan) await this.#plan()
+      // What was just planned may want a look already.
+      if (due.plan || due.look) await this.#keep()
     } catch (error) {
       if (!this.#stopped) log.warn({ event: 'slots.failed', err: messageOf(error) }, 'could not keep the slots; it will try again')
+    }
+  }
+
+  async #plan(): Promise<void> {
+    const { ledger, horizonMs } = this.#options
+    for (let round = 0; round < MOST_ROUNDS && !this.#stopped; round += 1) {
+      const planned = await ledger.run((tx) => planSlots(tx, { nowMs: ledger.nowMs(), horizonMs, limit: ORDERS_PER_PLAN }))
+      if (planned.orders < ORDERS_PER_PLAN && planned.slots < ORDERS_PER_PLAN) break
+    }
+  }
+
+  async #keep(): Promise<void> {
+    const { ledger, log } = this.#options
+    for (let round = 0; round < MOST_ROUNDS && !this.#stopped; round += 1) {
+      const kept = await ledger.run((tx) => keepSlots(tx, { nowMs: ledger.nowMs(), actor: this.#actor, limit: ORDERS_PER_LOOK }))
+      if (kept.missed > 0) log.warn({ event: 'slots.missed', missed: kept.missed }, 'slots of standing orders were missed')
+      if (kept.started + kept.missed + kept.caughtUp + kept.skipped + kept.waiting === 0) break
     }
   }
 

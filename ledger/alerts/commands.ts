@@ -16,16 +16,18 @@ import { AgentbusError, type ErrorCode } from '../../contracts/errors.js'
 import { uuidv7 } from '../../contracts/ids.js'
 import { asCaller, type CallerDeps, type CallerRun } from '../as-caller.js'
 import type { Caller, CommandContext } from '../caller.js'
-import type { Tx } from '../database.js'
+import type { Db, Tx } from '../database.js'
+import { whichHold } from '../is-found.js'
 import { readPolicy } from '../policies.js'
 import { instantOf } from '../presence.js'
-import { claimPosts, recordTry, tellAgent, type DuePost, type Tried } from './deliveries.js'
+import { claimPosts, deliveriesDue, recordTry, tellAgent, type DuePost, type Tried } from './deliveries.js'
 import { evaluateAlerts, type Evaluated } from './evaluate.js'
 import { logMove, owe } from './notices.js'
 import { deliveriesWhere, getAlert } from './queries.js'
 import { silenceView, type AlertRow, type DeliveryRow, type SilenceRow } from './rows.js'
 
 export interface AlertDeps extends CallerDeps {
+  readonly readByIndex: <T>(work: (db: Db) => Promise<T>) => Promise<T>
   /** @throws AGENTBUS_FORBIDDEN, with a row */
   readonly operatorOnly: (caller: Caller) => Promise<void>
 }
@@ -106,6 +108,11 @@ export class AlertCommands {
   /** One look at all rules. */
   evaluate(): Promise<Evaluated> {
     return this.#deps.run((tx) => evaluateAlerts(tx, { actor: SYSTEM_ACTOR, nowMs: this.#deps.nowMs() }))
+  }
+
+  /** Whether anybody is to be told now. */
+  async anyDue(): Promise<boolean> {
+    return (await this.#deps.readByIndex((db) => whichHold(db, { due: deliveriesDue(this.#deps.nowMs()) }))).has('due')
   }
 
   /** Posts that this process is to make now; each is its alone for `claimSeconds`. */

@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../../contracts/actor.js'
 import type { AlertsConfig, AlertWebhook } from '../../contracts/alerts.js'
 import { AgentbusError } from '../../contracts/errors.js'
@@ -6,6 +6,7 @@ import { CreateJobBody } from '../../contracts/jobs.js'
 import { cleanText } from '../../contracts/text.js'
 import { createJob } from '../create-job.js'
 import type { Tx } from '../database.js'
+import { isFound } from '../is-found.js'
 import { readPolicy } from '../policies.js'
 import { instantOf } from '../presence.js'
 import { NOTICE_JOB } from './figures.js'
@@ -43,6 +44,12 @@ export interface Tried {
 /** Of the notices about one alert a receiver gets the older first: "over" must not overtake "began". */
 const NOTHING_OLDER = sql`not exists (
   select from alert_deliveries o where o.status = 'pending' and o.alert_id = d.alert_id and o.receiver_kind = d.receiver_kind and o.receiver = d.receiver and o.seq < d.seq)`
+
+/** Whether anybody is due, for {@link claimPosts} or {@link tellAgent}. */
+export function deliveriesDue(nowMs: number): SQL {
+  return isFound(sql`
+    alert_deliveries d where d.status = 'pending' and d.next_try_at <= ${instantOf(nowMs)}::timestamptz and ${NOTHING_OLDER} order by d.next_try_at`)
+}
 
 /**
  * Takes posts that are due for `claimSeconds`, longer than a try lasts. No lock is held while the receiver is talked to; a

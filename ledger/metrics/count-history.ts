@@ -9,6 +9,8 @@ export const RUN_BUCKETS = [1, 5, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600
 const LOCK = 7_717_023
 /** Transactions that are counted in one go: some ten thousand rows, less than a second of work. */
 const MOST_TRANSACTIONS = 5_000n
+/** So many without anything to count may lie behind the mark before it is moved. Fewer than the above, or it would never be. */
+const MOST_IDLE_TRANSACTIONS = MOST_TRANSACTIONS / 2n
 
 /** A history that totals are counted from: what each of its new rows adds, as name, labels, bucket, count and sum. */
 interface Source {
@@ -94,17 +96,26 @@ async function countSource(tx: Tx, source: Source): Promise<boolean> {
   // Beyond the end: the ledger was restored into a new cluster, whose transactions are numbered anew.
   const from = mark === null || BigInt(mark) > ended ? (mark === null ? await firstOf(tx, source, ended) : ended) : BigInt(mark)
   const to = from + MOST_TRANSACTIONS < ended ? from + MOST_TRANSACTIONS : ended
-  if (to > from) {
-    // In the text, so that PostgreSQL plans for this range and no other; a text that never comes again takes no name (StatementNames).
-    const range = sql.raw(`((t.xact::text)::bigint) >= ${from} and ((t.xact::text)::bigint) < ${to}`)
+  const hasCounted = to > from && (await addTotals(tx, source, { from, to }))
+  // On an idle bus transactions go on, of heartbeats and the like, and there is nothing to count. No row can come any more into a range that
+  // was found empty, so the mark may stay before it; not for ever, since what is counted in one go has an end.
+  const isMoved = hasCounted || mark === null || BigInt(mark) !== from || to - from >= MOST_IDLE_TRANSACTIONS
+  if (isMoved) {
     await tx.execute(sql`
-      insert into metric_totals (name, labels, bucket, count, sum)
-      select name, labels, bucket, n, coalesce(s, 0) from (${source.totals(range)}) added
-      on conflict (name, labels, bucket) do update set count = metric_totals.count + excluded.count, sum = metric_totals.sum + excluded.sum`)
+      insert into metric_marks (source, xact) values (${source.name}, ${String(to)}::xid8) on conflict (source) do update set xact = excluded.xact`)
   }
-  await tx.execute(sql`
-    insert into metric_marks (source, xact) values (${source.name}, ${String(to)}::xid8) on conflict (source) do update set xact = excluded.xact`)
   return to < ended
+}
+
+/** @returns whether there was anything to add */
+async function addTotals(tx: Tx, source: Source, { from, to }: { readonly from: bigint; readonly to: bigint }): Promise<boolean> {
+  // In the text, so that PostgreSQL plans for this range and no other; a text that never comes again takes no name (StatementNames).
+  const range = sql.raw(`((t.xact::text)::bigint) >= ${from} and ((t.xact::text)::bigint) < ${to}`)
+  const added = await tx.execute(sql`
+    insert into metric_totals (name, labels, bucket, count, sum)
+    select name, labels, bucket, n, coalesce(s, 0) from (${source.totals(range)}) added
+    on conflict (name, labels, bucket) do update set count = metric_totals.count + excluded.count, sum = metric_totals.sum + excluded.sum`)
+  return (added.rowCount ?? 0) > 0
 }
 
 async function firstOf(tx: Tx, source: Source, ended: bigint): Promise<bigint> {

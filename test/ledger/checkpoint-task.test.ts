@@ -17,6 +17,7 @@ function maintenanceOf(t: TestLedger, workerId: string, checkpointSeconds: numbe
     checkpointSeconds,
     signer: undefined,
     load: () => ({ leasesOwned: 0, agents: 0 }),
+    handOffsSoon: () => undefined,
   })
   return {
     maintenance,

@@ -88,6 +88,33 @@ test('many counters at once count each row once, and an open transaction is wait
   expect((await scrape()).get('agentbus_jobs_created_total{lane="reactive"}')).toBe(10)
 })
 
+test('a count that finds nothing writes nothing, until many transactions have gone by', { timeout: 60_000 }, async () => {
+  await aJob(t.ledger, 'succeeded')
+  await countAll(t)
+  const written = async (): Promise<unknown> => (await t.database.pool.query(`select xact::text, xmin::text from metric_marks where source = 'job_transitions'`)).rows
+  const before = await written()
+
+  await t.database.pool.query('select pg_current_xact_id()')
+  await t.ledger.upkeep.countMetrics()
+  const idle = await written()
+  await t.database.pool.query('do $$ begin for n in 1..2600 loop perform pg_current_xact_id(); commit; end loop; end $$')
+
+  expect(idle).toEqual(before)
+  // Transactions that run anywhere on the shared server are waited for.
+  await expect
+    .poll(
+      async () => {
+        await t.ledger.upkeep.countMetrics()
+        return written()
+      },
+      { timeout: 25_000 },
+    )
+    .not.toEqual(before)
+  await aJob(t.ledger, 'succeeded')
+  await countAll(t)
+  expect((await scrape()).get('agentbus_jobs_created_total{lane="reactive"}')).toBe(2)
+})
+
 test('agents and gateways have series up to a bound, and the rest one together', async () => {
   await t.database.pool.query(`insert into gateways (id, base_url, token_ref) select 'g' || n, 'http://127.0.0.1:9', 'env:X' from generate_series(1, 300) n`)
   await t.database.pool.query(`insert into agents (id, gateway_id, gateway_agent_id) select 'a' || n, 'gw', 'a' || n from generate_series(1, 300) n`)
