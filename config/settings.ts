@@ -158,7 +158,7 @@ export const SETTINGS = {
     schema: whole(500, 600_000),
     help: 'How often to look for deliveries whose lock ran out; at most AGENTBUS_LOCK_MS.',
   }),
-  relayPollMs: withDefault({ env: 'AGENTBUS_RELAY_POLL_MS', fallback: '500', schema: whole(20, 60_000), help: 'How often the relay looks for outbox rows whose hint was lost.' }),
+  relayPollMs: withDefault({ env: 'AGENTBUS_RELAY_POLL_MS', fallback: '1000', schema: whole(20, 60_000), help: 'How often the relay looks for outbox rows whose hint was lost.' }),
   sweepSeconds: withDefault({ env: 'AGENTBUS_SWEEP_SECONDS', fallback: '30', schema: whole(1, 3600), help: 'How often ledger and queues are compared.' }),
   probeSeconds: withDefault({
     env: 'AGENTBUS_PROBE_SECONDS',

@@ -77,7 +77,7 @@ export class Reconciler {
     if (this.#stopped) return
     this.#timer = setTimeout(() => {
       this.#running = this.look().finally(() => this.#schedule())
-    }, this.#options.checkMs ?? 500)
+    }, this.#options.checkMs ?? 1_000)
   }
 
   /** One look at the mark, and a sweep when it is due. Never rejects. */
