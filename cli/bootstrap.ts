@@ -54,7 +54,7 @@ export async function applyFirstFleet(ledger: Ledger, settings: Settings, start:
 }
 
 async function firstFleet(ledger: Ledger, settings: Settings, { simulatorUrl, workers }: ThisStart): Promise<Fleet | undefined> {
-  if (settings.fleet !== undefined) return loadFleetFile(settings.fleet, { lockMs: workers ? settings.lockMs : undefined })
+  if (settings.fleet !== undefined) return loadFleetFile(settings.fleet, { workers: workers ? settings : undefined })
   const hasAgents = (await ledger.listAgents()).length > 0
   if (settings.openclawBaseUrl !== undefined) {
     const gateway = { id: 'openclaw' as GatewayId, base_url: settings.openclawBaseUrl, hook_path: settings.openclawHookPath, token: 'env:OPENCLAW_HOOK_TOKEN' }

@@ -7,7 +7,7 @@ import { SetStandingOrderBody } from '../contracts/standing-orders.js'
 import { SubscriptionConfig, type SetSubscriptionBody } from '../contracts/subscriptions.js'
 import { faultOfShape } from '../contracts/text.js'
 import { WorkflowDefinition } from '../contracts/workflows.js'
-import { LEASE_FAULT, outlivesLock } from './lease-rule.js'
+import { LEASE_FAULT, outlivesWorker, type EntryOfTheDead } from './lease-rule.js'
 import { faultsOfSchedules } from './schedule.js'
 
 /** Room for 10,000 gateways and 10,000 agents with comments. */
@@ -21,8 +21,8 @@ export interface FleetFault {
 
 /** What is known beside the file where it is read. */
 export interface FleetSetting {
-  /** AGENTBUS_LOCK_MS of the workers that will deliver. Absent: they run elsewhere, and tell by themselves of leases that are too short for it. */
-  readonly lockMs?: number | undefined
+  /** Of the workers that will deliver. Absent: they run elsewhere, and tell by themselves of leases that are too short for it. */
+  readonly workers?: EntryOfTheDead | undefined
 }
 
 /**
@@ -88,20 +88,20 @@ interface FileKind<T> {
   readonly more: (value: T) => readonly FaultAt[]
 }
 
-function fleetIn({ lockMs }: FleetSetting): FileKind<FleetFile> {
+function fleetIn({ workers }: FleetSetting): FileKind<FleetFile> {
   return {
     schema: FleetFile,
     name: 'fleet',
     mustBe: 'must be a mapping with `gateways` and `agents`',
     more: (fleet) => [
       ...faultsOfSchedules(fleet.standing_orders).map(({ index, fault }): FaultAt => ({ path: ['standing_orders', index, 'cron'], fault })),
-      ...(lockMs === undefined ? [] : faultsOfLeases(fleet.agents, lockMs)),
+      ...(workers === undefined ? [] : faultsOfLeases(fleet.agents, workers)),
     ],
   }
 }
 
-function faultsOfLeases(agents: FleetFile['agents'], lockMs: number): FaultAt[] {
-  return agents.flatMap(({ lease_seconds: seconds }, at) => (outlivesLock({ seconds, lockMs }) ? [] : [{ path: ['agents', at, 'lease_seconds'], fault: LEASE_FAULT }]))
+function faultsOfLeases(agents: FleetFile['agents'], workers: EntryOfTheDead): FaultAt[] {
+  return agents.flatMap(({ lease_seconds: seconds }, at) => (outlivesWorker(seconds, workers) ? [] : [{ path: ['agents', at, 'lease_seconds'], fault: LEASE_FAULT }]))
 }
 
 const ORDER: FileKind<SetStandingOrderBody> = {

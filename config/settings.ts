@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { AgentbusError } from '../contracts/errors.js'
-import { LEASE_FAULT, outlivesLock } from './lease-rule.js'
+import { LEASE_FAULT, outlivesWorker } from './lease-rule.js'
 import { addressRanges, httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
 
 /** One row of {@link SETTINGS}. `fallback` is text, parsed like anything else; undefined: the setting is optional. */
@@ -150,7 +150,7 @@ export const SETTINGS = {
     env: 'AGENTBUS_LOCK_MS',
     fallback: '8000',
     schema: whole(1000, 600_000),
-    help: 'Lock of a delivery in the queue; a worker that died is noticed after about this long. Every lease must be longer.',
+    help: 'Lock of a delivery in the queue; a worker that died is noticed after about this long. Two thirds of every lease must be longer than this and AGENTBUS_STALLED_CHECK_MS together.',
   }),
   stalledCheckMs: withDefault({
     env: 'AGENTBUS_STALLED_CHECK_MS',
@@ -295,7 +295,7 @@ function crossFaults(values: Partial<Settings>, env: Env): SettingFault[] {
   if (lockMs !== undefined && stalledCheckMs !== undefined && stalledCheckMs > lockMs) {
     faults.push({ setting: SETTINGS.stalledCheckMs.env, fault: 'must be at most AGENTBUS_LOCK_MS, or a dead worker is noticed late' })
   }
-  if (leaseSeconds !== undefined && lockMs !== undefined && !outlivesLock({ seconds: leaseSeconds, lockMs })) {
+  if (leaseSeconds !== undefined && lockMs !== undefined && stalledCheckMs !== undefined && !outlivesWorker(leaseSeconds, { lockMs, stalledCheckMs })) {
     faults.push({ setting: SETTINGS.leaseSeconds.env, fault: LEASE_FAULT })
   }
   if (leaseSeconds !== undefined && completionGraceMs !== undefined && completionGraceMs >= leaseSeconds * 1000) {

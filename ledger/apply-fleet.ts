@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { AgentConfig, FleetChange, Fleet, GatewayConfig } from '../contracts/fleet.js'
+import { ADVISORY } from './advisory-locks.js'
 import { applyOrders } from './apply-orders.js'
 import type { Tx } from './database.js'
 import { differences } from './differences.js'
@@ -17,11 +18,9 @@ interface Known {
   readonly spec: Spec
 }
 
-const APPLY_LOCK = 7_717_002
-
 /** Whoever changes definitions waits here for whoever does: of two, the second sees what the first has made. */
 export async function lockDefinitions(tx: Tx): Promise<void> {
-  await tx.execute(sql`select pg_advisory_xact_lock(${APPLY_LOCK})`)
+  await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY.applyFleet})`)
 }
 
 /**

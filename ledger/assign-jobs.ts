@@ -1,13 +1,12 @@
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
+import { ADVISORY } from './advisory-locks.js'
 import type { Tx } from './database.js'
 import { isFound } from './is-found.js'
 import { observe } from './observe.js'
 import { pausedBy } from './paused-by.js'
 import type { JobRow } from './rows.js'
 import { adoptLocked, note } from './transition.js'
-
-const ASSIGN_LOCK = 7_717_003
 
 interface FreeAgent {
   readonly id: string
@@ -36,7 +35,7 @@ export const ROUTED_WORK = isFound(sql`jobs where status = 'queued' and cardinal
 export async function assignJobs(tx: Tx, request: { readonly limit: number }): Promise<number> {
   const { rows: waiting } = await tx.execute(sql`select 1 from jobs where status = 'queued' and target_agent is null and run_after <= clock_timestamp() limit 1`)
   if (waiting.length === 0) return 0
-  await tx.execute(sql`select pg_advisory_xact_lock(${ASSIGN_LOCK})`)
+  await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY.assignJobs})`)
   const agents = await freeAgents(tx)
   if (agents.size === 0) return 0
   const jobs = await waitingJobs(tx, [...agents.keys()], request.limit)

@@ -1,6 +1,5 @@
 import pg from 'pg'
-
-const LOCK = 7_717_004
+import { ADVISORY } from './advisory-locks.js'
 
 /**
  * Opens histories and views to the role `agentbus_auditor`, and makes it where it is missing and this user may. Safe to repeat,
@@ -11,7 +10,7 @@ export async function openToAuditors(url: string): Promise<boolean> {
   await client.connect()
   try {
     // Two that grant the same in one database at once get in each other's way.
-    await client.query('select pg_advisory_lock($1)', [LOCK])
+    await client.query('select pg_advisory_lock($1)', [ADVISORY.auditorRole])
     await client.query(`do $$ begin
         if not exists (select from pg_roles where rolname = 'agentbus_auditor') then create role agentbus_auditor nologin; end if;
       exception when duplicate_object or unique_violation or insufficient_privilege then null; end $$`)

@@ -6,6 +6,7 @@ import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
+import { ADVISORY } from './advisory-locks.js'
 import { PipelinedClients } from './pipelined-clients.js'
 import { prepareStatements, StatementNames } from './prepared-statements.js'
 import { endWhenSilent, SILENCE_MS } from './silence.js'
@@ -232,14 +233,12 @@ export function migrationsFolder(): string {
   return found
 }
 
-const MIGRATION_LOCK = 7_717_001
-
 /** Brings the schema up to date. Safe to call from many processes at once: one migrates, the others wait. */
 export async function migrateLedger(url: string): Promise<{ applied: number }> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
   await client.connect()
   try {
-    await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await client.query('select pg_advisory_lock($1)', [ADVISORY.migrate])
     const before = await countApplied(client)
     await migrate(drizzle(client), { migrationsFolder: migrationsFolder() })
     return { applied: (await countApplied(client)) - before }

@@ -32,7 +32,7 @@ export async function decideApproval(tx: Tx, id: ApprovalId, what: Decision): Pr
   if (approval.status !== 'pending') {
     throw new AgentbusError('AGENTBUS_APPROVAL_DECIDED', `Approval ${id} was ${approval.status} by ${approval.decided_by ?? ''}.`, { approval_id: id, status: approval.status })
   }
-  // The sweep that writes down what has expired comes by once a second, or not at all while no worker runs.
+  // The sweep that writes down what has expired comes by twice a second, or not at all while no worker runs.
   if (approval.past === true && (what.to === 'approved' || what.to === 'rejected')) {
     throw new AgentbusError('AGENTBUS_APPROVAL_DECIDED', `Approval ${id} could be decided until ${approval.expires_at ?? ''}.`, { approval_id: id, status: 'expired' })
   }

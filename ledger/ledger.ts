@@ -352,7 +352,7 @@ export class Ledger {
     return { items: claimed.items.map((item) => ({ ...item, attempt_token: this.tokens.attempts.issue(item.attempt.id) })) }
   }
 
-  /** Queues again what nobody renewed. The reaper does the same by itself, every second. */
+  /** Queues again what nobody renewed. The reaper does the same by itself, twice a second. */
   async requeueExpired(context: CommandContext, request: { readonly namespace?: string | undefined; readonly limit: number }): Promise<{ items: JobView[] }> {
     await this.#operatorOnly(context.caller)
     const reaped = await this.upkeep.reap({ actor: actorOf(context.caller), ...request })

@@ -135,7 +135,8 @@ export class Limits {
     const share = Math.floor((measure.max - open - missing) / SHARE)
     const left = share < LEAST_LEFT ? 0 : share
     const room = { left, given: left, outstanding: missing, max: measure.max, askedMs }
-    if (era !== this.#era) return room
+    // Of what is given out here the next count would know nothing: whoever asked is counted under the lock.
+    if (era !== this.#era) return { ...room, left: 0, given: 0 }
     if (this.#rooms.size >= MOST_KEYS) this.#rooms.clear()
     this.#rooms.set(key, room)
     return room

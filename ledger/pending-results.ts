@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR } from '../contracts/actor.js'
 import { PENDING_RESULT } from '../contracts/findings.js'
 import type { AgentId } from '../contracts/ids.js'
+import { ADVISORY } from './advisory-locks.js'
 import type { Tx } from './database.js'
 import { fileFinding } from './file-finding.js'
 import { lockFindings, type FindingActor } from './finding-rows.js'
@@ -29,6 +30,9 @@ export async function watchPendingResults(tx: Tx, what: { readonly nowMs: number
   const { config } = await readInboxConfig(tx)
   const { enabled, after_minutes: minutes, to } = config.pending_result
   if (!enabled) return 0
+  // Two that count one overdue result would ask for it half as often.
+  const { rows: locks } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${ADVISORY.pendingResults}) as got`)
+  if (locks[0]?.got !== true) return 0
   const inbox = to === 'coordinator' ? (config.coordinator ?? null) : null
   const now = instantOf(what.nowMs)
   const { rows } = await tx.execute(sql`

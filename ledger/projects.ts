@@ -14,6 +14,7 @@ import type {
   ProjectView,
   SetProjectStatusBody,
 } from '../contracts/projects.js'
+import { ADVISORY } from './advisory-locks.js'
 import type { Db, Tx } from './database.js'
 import { page, type Page } from './queries.js'
 import { iso } from './rows.js'
@@ -32,7 +33,6 @@ export interface ProjectWriter {
 }
 
 /** Statuses of one project are written one after the other. The first of the two keys sets them apart from other locks. */
-const STATUS_LOCK = 7_717_004
 
 export async function appendProjectLog(tx: Tx, project: ProjectName, body: AppendProjectLogBody, by: ProjectWriter): Promise<ProjectLogEntryView> {
   const { rows } = await tx.execute(sql`
@@ -54,7 +54,7 @@ export async function writeProjectStatus(
   body: SetProjectStatusBody,
   by: ProjectWriter & { readonly ifVersion?: number | undefined },
 ): Promise<ProjectStatusView> {
-  await tx.execute(sql`select pg_advisory_xact_lock(${STATUS_LOCK}::int, hashtext(${`${body.namespace}/${project}`}))`)
+  await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY.projectStatus}::int, hashtext(${`${body.namespace}/${project}`}))`)
   const newest = await tx.execute<{ version: number }>(sql`
     select coalesce(max(version), 0)::int as version from project_statuses where namespace = ${body.namespace} and project = ${project}`)
   const version = newest.rows[0]?.version ?? 0

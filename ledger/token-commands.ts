@@ -24,7 +24,7 @@ export class TokenCommands {
   readonly attempts: AttemptTokens
   readonly #deps: TokenDeps
   /** Questions under way: many requests with one token ask once. */
-  readonly #signingIn = new Map<string, Promise<Caller | undefined>>()
+  readonly #signingIn = new Map<string, { readonly answer: Promise<Caller | undefined>; readonly askedMs: number }>()
   /** `askedMs` is when the ledger was asked; undefined for what never changes. */
   readonly #signedIn = new Map<string, { readonly caller: Caller; readonly askedMs: number | undefined }>()
 
@@ -63,20 +63,21 @@ export class TokenCommands {
 
   #ask(token: string): Promise<Caller | undefined> {
     const asked = this.#signingIn.get(token)
-    if (asked !== undefined) return asked
     const askedMs = this.#deps.nowMs()
+    // One that hangs may be answered from before a revocation: nobody new waits for it.
+    if (asked !== undefined && ageOf(asked.askedMs, askedMs) !== 'old') return asked.answer
     const answer: Promise<Caller | undefined> = this.#deps
       .read((db) => authenticate(db, this.attempts, token))
       .then((caller) => {
-        if (this.#signingIn.get(token) !== answer) return caller
+        if (this.#signingIn.get(token)?.answer !== answer) return caller
         if (caller === undefined) this.#signedIn.delete(token)
         else this.#remember(token, caller, caller.role === 'attempt' ? undefined : askedMs)
         return caller
       })
       .finally(() => {
-        if (this.#signingIn.get(token) === answer) this.#signingIn.delete(token)
+        if (this.#signingIn.get(token)?.answer === answer) this.#signingIn.delete(token)
       })
-    this.#signingIn.set(token, answer)
+    this.#signingIn.set(token, { answer, askedMs })
     return answer
   }
 

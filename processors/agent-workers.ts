@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { messageOf } from '../contracts/errors.js'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
 import type { Clock } from '../config/clock.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
@@ -9,7 +9,7 @@ import type { QueueRegistry } from '../queues/queue-registry.js'
 import { raiseEntries } from '../queues/raise-entries.js'
 import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
 import { deliver, type DeliverDeps } from './deliver.js'
-import { ledgerBackoff, settle } from './delivery-error.js'
+import { ledgerBackoff, settle, type DeliveryEnd } from './delivery-error.js'
 import { EntryLocks } from './entry-locks.js'
 import { QueueWatch } from './queue-watch.js'
 import { ShortLeases } from './short-leases.js'
@@ -36,6 +36,8 @@ export interface AgentWorkersOptions {
  * has forgotten.
  */
 const WAIT_SECONDS = 60
+/** Milliseconds until an entry comes again that found the ledger away. */
+const AWAY_MS = 1_000
 
 interface Running {
   readonly worker: BusWorker
@@ -54,6 +56,7 @@ export class AgentWorkers {
   readonly #locks: EntryLocks
   /** What the workers were brought to last. */
   #applied: Gates | undefined
+  #isStarted = false
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
   #again = false
@@ -61,16 +64,18 @@ export class AgentWorkers {
 
   constructor(options: AgentWorkersOptions) {
     this.#options = options
-    this.#locks = new EntryLocks({ lockMs: options.lockMs })
+    this.#locks = new EntryLocks(options)
     this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
     this.#shortLeases = new ShortLeases(options)
   }
 
   async start(): Promise<void> {
+    // Through the same door as all other looks: of two at once the older one could be the last to apply what it has read.
     this.#unlisten = this.#options.ledger.hints.listen((hint) => {
-      if (hint.fleet === true) void this.refresh()
+      if (hint.fleet === true && this.#isStarted) void this.refresh()
     })
     await this.#look()
+    this.#isStarted = true
     this.#watch.start()
     this.#schedule()
   }
@@ -108,6 +113,8 @@ export class AgentWorkers {
     // At each look: what an admission has taken out, and then could not write down, is still to be forgotten.
     for (const id of (changed ?? this.#applied)?.failingGateways ?? []) this.#options.deliver.failing.add(id)
     if (changed === undefined) return
+    // Until all of it is applied nothing counts as known: a look that fails half-way may be followed by one that finds things as they were before it.
+    this.#applied = undefined
     const { gates } = changed
     this.#shortLeases.look(gates)
     await this.#settle(gates.filter(({ agentId }) => !this.#running.has(agentId)))
@@ -192,7 +199,7 @@ export class AgentWorkers {
     const entry = DeliveryEntry.safeParse(job.data)
     if (!entry.success) return this.#refuseForeign(job)
     const stop = signal === undefined ? this.#shutdown.signal : AbortSignal.any([signal, this.#shutdown.signal])
-    const end = await deliver(this.#options.deliver, entry.data, stop)
+    const end = await deliver(this.#options.deliver, entry.data, stop).catch(awayIsNotYet)
     if (end.kind === 'busy') await raiseEntries(await this.#options.queues.get(agentId), end.heldBy)
     return settle(job, token, end, this.#options.clock.nowMs())
   }
@@ -236,4 +243,13 @@ async function nudge(worker: BusWorker): Promise<void> {
   // A loop that ends just now has to be through with it: BullMQ would take it for one that still runs, and never start it again.
   await new Promise((resolve) => setImmediate(resolve))
   await worker.resume()
+}
+
+/**
+ * A ledger that is away is nobody's failure: the entry comes again and takes the attempt on. As a failure it would use up the
+ * tries of the entry, and lie among the failed ones until a sweep finds it, while the ledger knows of no failed attempt.
+ */
+function awayIsNotYet(error: unknown): DeliveryEnd {
+  if (error instanceof AgentbusError && error.code === 'AGENTBUS_UNAVAILABLE') return { kind: 'delay', ms: AWAY_MS, outcome: 'the ledger is away' }
+  throw error
 }

@@ -1,3 +1,4 @@
+import type { Clock } from '../config/clock.js'
 import type { BusJob, BusWorker } from '../queues/backend.js'
 
 /** An entry in hand, and whose it is. BullMQ names both in what it calls its processor with. */
@@ -26,20 +27,24 @@ const LOOK_EVERY = 1 / 12
  */
 export class EntryLocks {
   readonly #lockMs: number
+  readonly #clock: Clock
   /** A set of entries and not of ids: one that is put off for a moment may be in hand anew before it is let go of. */
   readonly #held = new Set<Held>()
   /** Workers that wait for the store's answer. They are not asked again meanwhile, and hold up no other. */
   readonly #asking = new Set<BusWorker>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor(options: { readonly lockMs: number }) {
+  constructor(options: { readonly lockMs: number; readonly clock: Clock }) {
     this.#lockMs = options.lockMs
+    this.#clock = options.clock
   }
 
   /** Does the work on an entry, and keeps its lock until that is settled: as BullMQ does, until the processor has returned. */
   async during<T>({ worker, job, token }: EntryInHand, work: () => Promise<T>): Promise<T> {
     if (job.id === undefined || token === undefined) return work()
-    const held: Held = { worker, id: job.id, token, askedMs: performance.now() }
+    // Taken when BullMQ fetched it: of many that it fetches one after another, the first waits for the last.
+    const sinceMs = job.processedOn === undefined ? 0 : Math.max(0, this.#clock.nowMs() - job.processedOn)
+    const held: Held = { worker, id: job.id, token, askedMs: performance.now() - sinceMs }
     this.#held.add(held)
     this.#timer ??= setInterval(() => this.#look(), this.#lockMs * LOOK_EVERY)
     try {

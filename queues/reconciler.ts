@@ -36,6 +36,8 @@ export interface ReconcilerOptions {
 const PAGE = 20_000
 const BATCH = 1_000
 const REBUILD_LEASE_SECONDS = 30
+/** Milliseconds from a reconnection to the sweep: a little more than a sweep leaves jobs in peace after they have changed. */
+const RECONNECTED_MS = 4_000
 /** Ticks that may be under way between two processes. More than that missing means an older copy. */
 const TICK_TOLERANCE = 3
 
@@ -66,7 +68,8 @@ export class Reconciler {
   async start(): Promise<void> {
     this.#stopped = false
     this.#options.queues.backend.onReconnect(() => {
-      this.#nextSweepAt = 0
+      // Not at once: what was lost with the store's last second is too young for a sweep to judge.
+      this.#nextSweepAt = Math.min(this.#nextSweepAt, this.#options.ledger.nowMs() + RECONNECTED_MS)
     })
     this.#nextSweepAt = this.#options.ledger.nowMs() + this.#options.sweepMs
     await this.look()
@@ -128,10 +131,13 @@ export class Reconciler {
     const epoch = randomUUID()
     if (!(await claimRebuild(ledger.db, { expected, nextEpoch: epoch, by: processId, leaseSeconds: REBUILD_LEASE_SECONDS }))) return
     const startedMs = ledger.nowMs()
-    const count = await this.#republishAll(epoch)
-    await this.#options.applySettings(async () => true)
-    // Last, so that a store that is lost again in the middle is seen again.
-    await this.#sentinel.write({ epoch, tick: 0 })
+    let count: number
+    do {
+      // Of no epoch: it only shows whether the store was lost again meanwhile, and whoever finds it after this process has died rebuilds.
+      await this.#sentinel.write({ epoch: randomUUID(), tick: 0 })
+      count = await this.#republishAll(epoch)
+      await this.#options.applySettings(async () => true)
+    } while (!(await this.#sentinel.advance({ epoch, tick: 0 })))
     await finishRebuild(ledger.db, processId)
     const tookMs = ledger.nowMs() - startedMs
     const details = { reason, jobs: count, took_ms: tookMs, epoch }

@@ -27,6 +27,8 @@ const CLAIM_SECONDS = 10
 const FRESH_CLAIM_SECONDS = 2
 /** Held in memory while the store is away; what is created beyond that waits in the outbox alone. */
 const MOST_FRESH = 5_000
+/** Milliseconds for which rows of others wait at most while this process has jobs of its own to publish. */
+const LONGEST_UNSEEN_MS = 50
 
 /**
  * Publishes the outbox to the queue store. Runs in every process and elects nobody: rows are claimed with
@@ -38,6 +40,7 @@ export class Relay {
   readonly #told: ToldRows
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
+  #lookedMs = 0
   /** Created by this process and not yet published; the rows are claimed for it. */
   #fresh: OutboxItem[] = []
   #shallLook = false
@@ -100,7 +103,8 @@ export class Relay {
     try {
       while (!this.#stopped && (this.#fresh.length > 0 || this.#shallLook)) {
         if (this.#fresh.length > 0) await this.#publish(this.#fresh.splice(0, BATCH))
-        else await this.#look()
+        // What this process creates all the time may not keep it from what others have left here.
+        if (this.#shallLook && (this.#fresh.length === 0 || performance.now() - this.#lookedMs >= LONGEST_UNSEEN_MS)) await this.#look()
         this.#failures = 0
       }
     } catch (error) {
@@ -112,6 +116,7 @@ export class Relay {
 
   async #look(): Promise<void> {
     this.#shallLook = false
+    this.#lookedMs = performance.now()
     const claimed = await claimOutbox(this.#options.ledger.db, { limit: BATCH, leaseSeconds: CLAIM_SECONDS })
     if (claimed.length === BATCH) this.#shallLook = true
     const items = claimed.filter(({ id }) => !this.#told.has(id))

@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { AlertRule, AlertsConfig } from '../../contracts/alerts.js'
 import { uuidv7 } from '../../contracts/ids.js'
+import { ADVISORY } from '../advisory-locks.js'
 import type { Tx } from '../database.js'
 import { emitEvent } from '../emit-event.js'
 import { readPolicy } from '../policies.js'
@@ -10,7 +11,6 @@ import { logMove, noticeOf, owe, receiversOf, type By } from './notices.js'
 import type { AlertRow } from './rows.js'
 
 /** One look at a time over all processes; a second one has nothing to do. */
-const LOCK = 7_717_022
 
 export interface Evaluated {
   readonly opened: number
@@ -33,7 +33,7 @@ const keyOf = (rule: string, subject: string): string => `${rule} ${subject}`
  * this transaction. No process remembers anything between two looks; of two processes that look at once, one does nothing.
  */
 export async function evaluateAlerts(tx: Tx, by: By): Promise<Evaluated> {
-  const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${LOCK}) as got`)
+  const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${ADVISORY.alerts}) as got`)
   if (rows[0]?.got !== true) return NOTHING
   const { config } = await readPolicy(tx, 'alerts')
   const known = await readKnown(tx)

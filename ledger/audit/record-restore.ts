@@ -1,9 +1,10 @@
 import { sql } from 'drizzle-orm'
+import { ADVISORY } from '../advisory-locks.js'
 import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
 import { NOTHING_BEFORE, XACT, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt, inEra, type Era, type Eras } from './eras.js'
 import type { Signer } from './signing.js'
-import { CHECKPOINT_LOCK, endedBelow, endOfEra, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint } from './write-checkpoint.js'
+import { endedBelow, endOfEra, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint } from './write-checkpoint.js'
 
 /**
  * What came of it. `rows_in_the_past`: there are rows which no checkpoint knows though it should, and which were not written
@@ -34,7 +35,7 @@ export async function recordRestore(db: Db, options: { readonly signer: Signer |
       await tx.execute(sql`set local statement_timeout = 0`)
       // Before the snapshot: whatever was given an id by then is seen, and what comes gets a higher one.
       await tx.execute(sql`lock table job_transitions in share mode`)
-      const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${CHECKPOINT_LOCK}) as got`)
+      const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${ADVISORY.checkpoint}) as got`)
       if (rows[0]?.got !== true) return { kind: 'busy' }
       return endEra(tx, options.signer, BigInt(options.mostTransactions ?? MOST_TRANSACTIONS))
     })

@@ -1,9 +1,10 @@
 import { sql } from 'drizzle-orm'
+import { ADVISORY } from '../advisory-locks.js'
 import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
 import { NOTHING_BEFORE, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt } from './eras.js'
 import type { Signer } from './signing.js'
-import { CHECKPOINT_LOCK, endedBelow, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint, type CheckpointRange } from './write-checkpoint.js'
+import { endedBelow, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint, type CheckpointRange } from './write-checkpoint.js'
 
 /**
  * What came of it. `behind`: this cluster's transaction numbers are below those of the last checkpoint, as after a dump was
@@ -20,7 +21,7 @@ export async function takeCheckpoint(db: Db, options: { readonly signer: Signer 
   try {
     return await inTransaction(db, async (tx) => {
       await tx.execute(sql`set transaction isolation level repeatable read`)
-      const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${CHECKPOINT_LOCK}) as got`)
+      const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${ADVISORY.checkpoint}) as got`)
       if (rows[0]?.got !== true) return { kind: 'busy' }
       const range = await nextRange(tx, BigInt(options.mostTransactions ?? MOST_TRANSACTIONS))
       return 'kind' in range ? range : { kind: 'taken', checkpoint: await writeCheckpoint(tx, range, options.signer) }

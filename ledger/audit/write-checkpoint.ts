@@ -7,8 +7,6 @@ import type { Signer } from './signing.js'
 
 /** Transactions that one checkpoint covers at most: a few ten thousand rows, a second of work. */
 export const MOST_TRANSACTIONS = 10_000n
-/** Only one process at a time writes checkpoints; a second one has nothing to do. */
-export const CHECKPOINT_LOCK = 7_717_002
 const FETCH = 2_000
 
 /** What a new checkpoint is to cover, and what it follows. */

@@ -1,4 +1,5 @@
 import { sql, type SQL } from 'drizzle-orm'
+import { ADVISORY } from '../advisory-locks.js'
 import type { Tx } from '../database.js'
 
 /** Upper bounds in seconds. A wait for a worker is short; a run takes minutes. */
@@ -6,7 +7,6 @@ export const LEASE_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 
 export const RUN_BUCKETS = [1, 5, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 21_600] as const
 
 /** One at a time over all processes; a second one has nothing to do. */
-const LOCK = 7_717_023
 /** Transactions that are counted in one go: some ten thousand rows, less than a second of work. */
 const MOST_TRANSACTIONS = 5_000n
 /** So many without anything to count may lie behind the mark before it is moved. Fewer than the above, or it would never be. */
@@ -83,7 +83,7 @@ function histogram(name: string, from: string, bounds: readonly number[]): SQL {
  * later in the range. @returns whether there is more to count
  */
 export async function countHistory(tx: Tx): Promise<boolean> {
-  const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${LOCK}) as got`)
+  const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${ADVISORY.countMetrics}) as got`)
   if (rows[0]?.got !== true) return false
   const more = [await countSource(tx, JOBS), await countSource(tx, SLOTS)]
   return more.includes(true)

@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../../contracts/actor.js'
 import type { RetentionConfig } from '../../contracts/retention.js'
+import { ADVISORY } from '../advisory-locks.js'
 import { inTransaction, type Db, type Tx } from '../database.js'
 import { readPolicy } from '../policies.js'
 import { PRUNE_RULES, type PruneKind, type PruneRule } from './kinds.js'
@@ -9,7 +10,6 @@ import { byKey, PruneRoot } from './prune-root.js'
 /** Rows per transaction: short enough that nobody waits for its locks. */
 const BATCH = 1_000
 /** One at a time over all processes: each row of `prunes` follows the one before. */
-const LOCK = 7_717_003
 
 export interface PruneOptions {
   readonly nowMs: number
@@ -71,7 +71,7 @@ async function candidates(db: Db | Tx, rule: PruneRule, range: Range): Promise<r
 }
 
 async function pruneBatch(tx: Tx, rule: PruneRule, range: Range, version: number, actor: Actor): Promise<readonly Candidate[]> {
-  await tx.execute(sql`select pg_advisory_xact_lock(${LOCK})`)
+  await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY.prune})`)
   const batch = await candidates(tx, rule, range)
   // A log is cut by its range; the others by the keys themselves, which have no order in time.
   const [first, last] = [batch[0], batch.at(-1)]

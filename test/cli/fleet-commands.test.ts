@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, onTestFinished } from 'vitest'
 import { applyFirstFleet } from '../../cli/bootstrap.js'
+import { LEASE_FAULT } from '../../config/lease-rule.js'
 import { loadSettings } from '../../config/settings.js'
 import { messageOf } from '../../contracts/errors.js'
 import { freshLedger } from '../support/ledger.js'
@@ -97,7 +98,7 @@ test('the fleet file of a start is refused for a lease that the lock of its own 
   const before = await agents()
   await applyFirstFleet(t.ledger, settings, { simulatorUrl: undefined, workers: false })
 
-  expect(refused).toBe(`${file}:6:20: agents[0].lease_seconds: must be longer than AGENTBUS_LOCK_MS, or the attempt of a dead worker is lost before another can take it over`)
+  expect(refused).toBe(`${file}:6:20: agents[0].lease_seconds: ${LEASE_FAULT}`)
   expect([before, await agents()]).toEqual([['devops'], ['devops', 'writer']])
 })
 

@@ -51,13 +51,15 @@ describe('fleet file', () => {
     expect(places(GOOD.replace('gateway: main', 'gateway: other'))).toEqual(['6:14 agents[0].gateway: gateway other is not defined'])
   })
 
-  test('a lease that does not outlive the lock of the workers is a fault where it stands, also one that nobody wrote, and only where that lock is known', () => {
+  test('a lease that may be over before a worker is missed is a fault where it stands, also one that nobody wrote, and only where that lock is known', () => {
     const short = `${GOOD}    lease_seconds: 8\n  - { id: reader, gateway: main, lease_seconds: 9 }\n  - { id: tester, gateway: main }\n`
-    const faultsUnder = (lockMs: number): string[] => places(short, { lockMs }).map((place) => place.replace(/: must be longer than AGENTBUS_LOCK_MS, .*$/, ''))
+    const faultsUnder = (lockMs: number): string[] =>
+      places(short, { workers: { lockMs, stalledCheckMs: 1_000 } }).map((place) => place.replace(/: two thirds of it must be longer than AGENTBUS_LOCK_MS .*$/, ''))
 
-    expect(faultsUnder(8_000)).toEqual(['7:20 agents[0].lease_seconds'])
+    // Two thirds of 8 s are 5,333 ms.
+    expect(faultsUnder(4_334)).toEqual(['7:20 agents[0].lease_seconds'])
     expect(faultsUnder(600_000)).toEqual(['7:20 agents[0].lease_seconds', '8:49 agents[1].lease_seconds', '9:5 agents[2].lease_seconds'])
-    expect(faultsUnder(7_999)).toEqual([])
+    expect(faultsUnder(4_333)).toEqual([])
     expect(places(short)).toEqual([])
   })
 

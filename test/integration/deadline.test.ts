@@ -45,10 +45,10 @@ test('an agent that asks for more time has it: its run is attended past the firs
   expect(transitions.map(({ reason }) => reason).sort()).toEqual(['admitted', 'completed_by_agent', 'created', 'lease_renewed', 'leased'])
 })
 
-test('a worker tells once of each agent whose lease does not outlive its lock, also of one that is applied while it runs', async () => {
+test('a worker tells once of each agent whose lease may be over before another could take over, also of one that is applied while it runs', async () => {
   const lines: string[] = []
   const log = createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } })
-  t = await startTestBus({ env: { AGENTBUS_LOCK_MS: '6000' }, agents: { devops: { lease_seconds: 7 }, first: { lease_seconds: 6 } }, log })
+  t = await startTestBus({ env: { AGENTBUS_LOCK_MS: '3000' }, agents: { devops: { lease_seconds: 7 }, first: { lease_seconds: 6 } }, log })
   const told = () => lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ event }) => event === 'lease.too_short')
 
   // Every look goes through all agents: the one that tells of the second has seen the first again.
@@ -57,8 +57,8 @@ test('a worker tells once of each agent whose lease does not outlive its lock, a
   await expect.poll(() => told().length, { timeout: 10_000 }).toBeGreaterThan(1)
 
   expect(told()).toMatchObject([
-    { level: 'warn', agent: 'first', lease_seconds: 6, lock_ms: 6_000 },
-    { level: 'warn', agent: 'second', lease_seconds: 5, lock_ms: 6_000 },
+    { level: 'warn', agent: 'first', lease_seconds: 6, lock_ms: 3_000 },
+    { level: 'warn', agent: 'second', lease_seconds: 5, lock_ms: 3_000 },
   ])
 })
 

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import pg from 'pg'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { AgentbusError } from '../../contracts/errors.js'
 import type { QueueBackend } from '../../queues/backend.js'
 import { EpochSentinel } from '../../queues/epoch-sentinel.js'
 import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
@@ -214,11 +215,12 @@ describe('a queue store that is wiped', () => {
   test('with single entries missing or foreign is mended by the sweep, each mend with a row', async () => {
     t = await startTestBus()
     await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'hold still', paused: true })
-    const job = await t.enqueue()
     const queue = await t.bus.queues.get('devops')
+    // Before that a worker could take the entry still, and park its job: that one needs none.
+    await expect.poll(() => queue.isPaused()).toBe(true)
+    const job = await t.enqueue()
     await expect.poll(() => queue.getJob(`${job.id}-g1`)).toBeDefined()
-    // A worker that took the entry before the pause reached it holds its lock for a moment, and BullMQ removes nothing that is locked.
-    await expect.poll(() => queue.remove(`${job.id}-g1`)).toBe(1)
+    expect(await queue.remove(`${job.id}-g1`)).toBe(1)
     // Of a job that the relay still has a row of, the sweep expects nothing.
     await expect.poll(async () => (await t.ledger.outboxLag()).rows).toBe(0)
     await queue.add('foreign', { hello: 1 }, { jobId: 'made-by-hand', delay: 600_000 })
@@ -232,6 +234,24 @@ describe('a queue store that is wiped', () => {
     expect((await t.ledger.jobHistory(job.id)).observations).toMatchObject([{ kind: 'mend', code: 'entry_missing' }])
     await t.ledger.setPaused(OPERATOR, { scope: 'agent', target: 'devops', reason: 'go on', paused: false })
     await t.until(job.id, (j) => j.status === 'succeeded')
+  })
+})
+
+describe('a ledger that is away', () => {
+  test('uses up no try of an entry, however often it comes: the job goes on by itself, without a sweep', async () => {
+    t = await startTestBus()
+    const lease = t.ledger.lease.bind(t.ledger)
+    let asked = 0
+    const away = vi.spyOn(t.ledger, 'lease').mockImplementation((request) => {
+      asked += 1
+      return asked <= 3 ? Promise.reject(new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.')) : lease(request)
+    })
+
+    const job = await t.enqueue({ max_attempts: 2 })
+    const done = await t.until(job.id, ({ status }) => status === 'succeeded', 30_000)
+    away.mockRestore()
+
+    expect([asked, done.attempt_count]).toEqual([4, 1])
   })
 })
 

@@ -1,3 +1,4 @@
+import { systemClock } from '../../config/clock.js'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { EntryLocks } from '../../processors/entry-locks.js'
 import type { BusJob, BusWorker } from '../../queues/backend.js'
@@ -38,7 +39,7 @@ function inHand(locks: EntryLocks, worker: BusWorker, id: string): { readonly do
 }
 
 test('a lock is asked for when at most a quarter of it is over, again and again until the entry is settled', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const { worker, asked } = aWorker()
   const startedMs = performance.now()
   const entry = inHand(locks, worker, 'a')
@@ -56,7 +57,7 @@ test('a lock is asked for when at most a quarter of it is over, again and again 
 })
 
 test('with nothing in hand there is no timer', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const { worker } = aWorker()
   const counts = [vi.getTimerCount()]
 
@@ -72,7 +73,7 @@ test('with nothing in hand there is no timer', async () => {
 })
 
 test('the entries of a worker are asked for together, and a worker that gets no answer holds up no other', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const stuck = aWorker(() => new Promise(() => undefined))
   const well = aWorker()
   for (const id of ['a', 'b']) inHand(locks, stuck.worker, id)
@@ -90,7 +91,7 @@ test('the entries of a worker are asked for together, and a worker that gets no 
 })
 
 test('a lock that is lost is told as BullMQ would, and the others are extended on', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const { worker, asked, told } = aWorker(async (ids) => ids.filter((id) => id === 'lost'))
   inHand(locks, worker, 'lost')
   inHand(locks, worker, 'kept')
@@ -105,7 +106,7 @@ test('a lock that is lost is told as BullMQ would, and the others are extended o
 })
 
 test('a store that is away is told, and asked again', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const { worker, asked, told } = aWorker(() => Promise.reject(new Error('connection lost')))
   inHand(locks, worker, 'a')
 
@@ -116,7 +117,7 @@ test('a store that is away is told, and asked again', async () => {
 })
 
 test('an entry that is settled while the store is asked has lost nothing', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   let answer: (ids: string[]) => void = () => undefined
   const { worker, asked, told } = aWorker(
     () =>
@@ -136,7 +137,7 @@ test('an entry that is settled while the store is asked has lost nothing', async
 })
 
 test('an entry that was put off and is in hand anew keeps its lock when its first delivery lets go of it', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const first = aWorker()
   const second = aWorker()
   const before = inHand(locks, first.worker, 'a')
@@ -150,7 +151,7 @@ test('an entry that was put off and is in hand anew keeps its lock when its firs
 })
 
 test('what the work throws is thrown on, and its entry is let go of', async () => {
-  const locks = new EntryLocks({ lockMs: LOCK_MS })
+  const locks = new EntryLocks({ lockMs: LOCK_MS, clock: systemClock })
   const { worker } = aWorker()
 
   const failing = locks.during({ worker, job: { id: 'a' } as unknown as BusJob, token: 't' }, () => Promise.reject(new Error('delayed')))
