@@ -8,7 +8,7 @@ import { listControls } from './control-queries.js'
 import { resumeControl, setControl, type ControlRow } from './controls.js'
 import type { Db, Tx } from './database.js'
 import { amendAnswer } from './idempotency.js'
-import { cancelRunning } from './keep-controls.js'
+import { cancelledSince, cancelRunning } from './keep-controls.js'
 import { requireRight } from './policies.js'
 
 export interface ControlCommandDeps extends CallerDeps {
@@ -51,14 +51,18 @@ export class ControlCommands {
   }
 
   async #set(context: CommandContext, work: (tx: Tx) => Promise<{ control: ControlRow; changed: boolean }>): Promise<ControlAnswer & { created: boolean; replayed?: boolean }> {
+    let setAt = 0
     const answer = await asCaller(this.#deps, context, LEAVES_A_ROW, async (tx) => {
       await requireRight(tx, context.caller, 'control', 'stop work')
       const { control, changed } = await work(tx)
+      setAt = Number(control.last_seq)
       return { control: await viewOf(tx, Number(control.id)), changed, cancelled: 0, created: changed && Number(control.last_seq) === 1 }
     })
     if (answer.replayed === true || answer.control === null || answer.control.running !== 'cancel') return answer
     const { id } = answer.control
-    const cancelled = await cancelRunning(this.#deps.run, id)
+    await cancelRunning(this.#deps.run, id)
+    // Those, too, that a worker process has cancelled first: each looks twice a second for what a control asks of it.
+    const cancelled = await this.#deps.read((db) => cancelledSince(db, { controlId: id, seq: setAt }))
     if (cancelled === 0) return answer
     const amended = { ...answer, cancelled, control: await this.#deps.read((db) => viewOf(db, id)) }
     await this.#deps.run((tx) => amendAnswer(tx, context, amended))

@@ -70,6 +70,14 @@ export async function cancelRunning(run: <T>(work: (tx: Tx) => Promise<T>) => Pr
   }
 }
 
+/** How many a control has cancelled since a change of it, whoever did it. */
+export async function cancelledSince(db: Db, since: { readonly controlId: number; readonly seq: number }): Promise<number> {
+  const { rows } = await db.execute<{ n: number }>(sql`
+    select coalesce(sum(jsonb_array_length(details -> 'jobs')), 0)::int as n from control_changes
+    where control_id = ${since.controlId} and seq > ${since.seq} and change = 'running_cancelled' and details ? 'jobs'`)
+  return rows[0]?.n ?? 0
+}
+
 async function cancelPage(tx: Tx, controlId: number): Promise<{ seen: number; cancelled: number }> {
   const { rows: found } = await tx.execute(sql`
     select * from controls where id = ${controlId} and running = 'cancel' and lifted_at is null and (until_at is null or until_at > clock_timestamp()) for update`)

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { AuthorityConfig } from '../../contracts/authority.js'
 import { SetControlBody } from '../../contracts/controls.js'
 import type { AgentId } from '../../contracts/ids.js'
@@ -271,6 +271,24 @@ describe('what runs when a pause begins', () => {
     await t.ledger.jobs.complete(running.as, running.id, CompleteJobBody.parse({}))
 
     expect([cancelled, control?.still_running, (await t.ledger.getJob(running.id)).status]).toEqual([0, 1, 'succeeded'])
+  })
+
+  test('is counted in the answer whoever cancels it first: workers look for what a control asks all the time', async () => {
+    for (let at = 0; at < 6; at += 1) await aJob(t.ledger, 'running', { lane: 'coding' })
+    const run = t.ledger.run.bind(t.ledger)
+    let transactions = 0
+    const between = vi.spyOn(t.ledger, 'run').mockImplementation((async (work: Parameters<typeof run>[0]) => {
+      transactions += 1
+      // The control is in force by the first, and a worker looks before the second.
+      if (transactions === 2) await t.ledger.upkeep.keepControls()
+      return run(work)
+    }) as typeof run)
+
+    const first = await set({ scope: 'lane', target: 'coding', running: 'cancel' })
+    between.mockRestore()
+    const again = await set({ scope: 'lane', target: 'coding', running: 'cancel' })
+
+    expect([first.cancelled, again.cancelled]).toEqual([6, 0])
   })
 
   test('is cancelled when that is asked, of the scope alone, and its late answer is refused', async () => {
