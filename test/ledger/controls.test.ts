@@ -282,7 +282,7 @@ describe('what runs when a pause begins', () => {
       // The control is in force by the first, and a worker looks before the second.
       if (transactions === 2) await t.ledger.upkeep.keepControls()
       return run(work)
-    }) as typeof run)
+    }))
 
     const first = await set({ scope: 'lane', target: 'coding', running: 'cancel' })
     between.mockRestore()
