@@ -277,12 +277,12 @@ describe('what runs when a pause begins', () => {
     for (let at = 0; at < 6; at += 1) await aJob(t.ledger, 'running', { lane: 'coding' })
     const run = t.ledger.run.bind(t.ledger)
     let transactions = 0
-    const between = vi.spyOn(t.ledger, 'run').mockImplementation((async (work: Parameters<typeof run>[0]) => {
+    const between = vi.spyOn(t.ledger, 'run').mockImplementation(async (work: Parameters<typeof run>[0]) => {
       transactions += 1
       // The control is in force by the first, and a worker looks before the second.
       if (transactions === 2) await t.ledger.upkeep.keepControls()
       return run(work)
-    }))
+    })
 
     const first = await set({ scope: 'lane', target: 'coding', running: 'cancel' })
     between.mockRestore()
