@@ -56,7 +56,6 @@ export class AgentWorkers {
   readonly #locks: EntryLocks
   /** What the workers were brought to last. */
   #applied: Gates | undefined
-  #isStarted = false
   #timer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> | undefined
   #again = false
@@ -70,12 +69,11 @@ export class AgentWorkers {
   }
 
   async start(): Promise<void> {
-    // Through the same door as all other looks: of two at once the older one could be the last to apply what it has read.
-    this.#unlisten = this.#options.ledger.hints.listen((hint) => {
-      if (hint.fleet === true && this.#isStarted) void this.refresh()
-    })
     await this.#look()
-    this.#isStarted = true
+    // Not before: of two looks at once the older one could be the last to apply what it has read.
+    this.#unlisten = this.#options.ledger.hints.listen((hint) => {
+      if (hint.fleet === true) void this.refresh()
+    })
     this.#watch.start()
     this.#schedule()
   }

@@ -155,7 +155,7 @@ export class Relay {
           opts: { ...deliveryOptions(item), ...telemetry.get(item.id) },
         }))
         const [only] = entries
-        // Alone it needs no transaction of the store around it, which is a fifth of what it takes.
+        // Alone it needs no transaction of the store around it.
         if (entries.length === 1 && only !== undefined) await queue.add(only.name, only.data, only.opts)
         else await queue.addBulk(entries)
       }
