@@ -1,33 +1,17 @@
 import { randomUUID } from 'node:crypto'
-import { Redis } from 'ioredis'
-import pg from 'pg'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { AgentbusError } from '../../contracts/errors.js'
 import type { QueueBackend } from '../../queues/backend.js'
 import { EpochSentinel } from '../../queues/epoch-sentinel.js'
 import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
 import { leaseAs, OPERATOR } from '../support/ledger.js'
+import { wipeQueues } from '../support/wipe-queues.js'
 
 let t: TestBus
 afterEach(() => t.stop())
 
 /** Empties the queue store the way an accident would. */
-async function wipe(bus: TestBus): Promise<void> {
-  if (bus.stores.queue.kind === 'redis') {
-    // The store is shared by all test files: only this bus's keys are lost.
-    const redis = new Redis(bus.stores.queue.url)
-    const prefix = bus.bus.queues.backend.kind === 'redis' ? bus.prefix : ''
-    const keys = await redis.keys(`${prefix}:*`)
-    if (keys.length > 0) await redis.del(...keys)
-    redis.disconnect()
-    return
-  }
-  const client = new pg.Client({ connectionString: bus.stores.queue.url })
-  await client.connect()
-  const { rows } = await client.query<{ name: string }>(`select quote_ident(tablename) as name from pg_tables where schemaname = 'bullmq' and tablename not like '%migration%'`)
-  await client.query(`set search_path = bullmq; truncate ${rows.map((row) => row.name).join(', ')}`)
-  await client.end()
-}
+const wipe = (bus: TestBus): Promise<void> => wipeQueues({ queue: bus.stores.queue, prefix: bus.prefix })
 
 describe('a gateway that is away', () => {
   test('burns no attempt, opens the breaker with rows and events, and the work resumes by itself', async () => {

@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { Redis } from 'ioredis'
-import pg from 'pg'
 import { afterEach, beforeEach, expect, inject, test } from 'vitest'
 import { createLogger } from '../../config/logger.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
@@ -14,6 +12,7 @@ import { createRedisBackend } from '../../queues/redis-backend.js'
 import { Relay } from '../../queues/relay.js'
 import { BACKEND } from '../support/bus.js'
 import { freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { wipeQueues } from '../support/wipe-queues.js'
 
 const log = createLogger({ level: 'silent' })
 const prefix = `t${randomBytes(5).toString('hex')}`
@@ -36,19 +35,7 @@ afterEach(async () => {
   await t.close()
 })
 
-async function wipe(): Promise<void> {
-  if (BACKEND === 'redis') {
-    const redis = new Redis(inject('redisUrl'))
-    await redis.del(...(await redis.keys(`${prefix}:*`)))
-    redis.disconnect()
-    return
-  }
-  const client = new pg.Client({ connectionString: t.url })
-  await client.connect()
-  const { rows } = await client.query<{ name: string }>(`select quote_ident(tablename) as name from pg_tables where schemaname = 'bullmq' and tablename not like '%migration%'`)
-  await client.query(`set search_path = bullmq; truncate ${rows.map(({ name }) => name).join(', ')}`)
-  await client.end()
-}
+const wipe = (): Promise<void> => wipeQueues({ queue: BACKEND === 'redis' ? { kind: 'redis', url: inject('redisUrl') } : { kind: 'postgres', url: t.url }, prefix })
 
 const entries = async (): Promise<number> => Object.values(await (await queues.get('devops')).getJobCounts('waiting', 'prioritized', 'delayed')).reduce((sum, one) => sum + one, 0)
 
