@@ -58,7 +58,7 @@ export async function exportAudit(io: ServerIo, flags: ExportFlags): Promise<voi
     await copyFile(scriptFile(), path.join(folder, SCRIPT))
     await writeFile(
       path.join(folder, 'manifest.json'),
-      `${JSON.stringify({ format: 'agentbus audit 1', made_at: new Date(systemClock.nowMs()).toISOString(), ...range, lines: counts }, undefined, 2)}\n`,
+      `${JSON.stringify({ format: 'agentbus audit 2', made_at: new Date(systemClock.nowMs()).toISOString(), ...range, lines: counts }, undefined, 2)}\n`,
     )
     io.stdout.write(
       `${counts['transitions.jsonl']} rows of ${counts['jobs.jsonl']} jobs and ${counts['checkpoints.jsonl']} checkpoints are in ${flags.out}. Check them with:\n\n  node ${path.join(flags.out, SCRIPT)} ${flags.out}\n`,

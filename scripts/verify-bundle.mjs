@@ -54,7 +54,8 @@ async function readCheckpoints(keys) {
     const before = all.at(-1)
     const restored = c.restored_to ?? null
     const fields = [c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, c.root, c.jobs_hash, c.key_id ?? '', c.created_at]
-    const text = restored === null ? ['agentbus checkpoint 1', ...fields] : ['agentbus checkpoint 2', ...fields, restored]
+    const lists = (c.records ?? null) === null ? undefined : ['agentbus checkpoint 3', ...fields, restored ?? '', c.records, c.records_hash]
+    const text = lists ?? (restored === null ? ['agentbus checkpoint 1', ...fields] : ['agentbus checkpoint 2', ...fields, restored])
     if (hexOf(hex(c.prev_hash), text.join('\n')) !== c.hash) fault(`checkpoint ${c.seq} was changed: it does not have the hash of what it says`)
     // A restore ends an era: after it, transactions count from the beginning. It may be recorded in parts.
     const from = before?.restored && before.restored !== restored ? '0' : before?.xact_to
@@ -129,6 +130,41 @@ async function readRows(checkpoints) {
   return { rows, uncovered }
 }
 
+/** The rows of all other histories: each checkpoint lists them by table and id, with the hash of what each says. */
+async function readRecords(checkpoints) {
+  const bySeq = new Map(checkpoints.filter((c) => (c.records ?? null) !== null).map((c) => [c.seq, { c, hash: createHash('sha256'), rows: 0 }]))
+  const listed = new Map()
+  for await (const { checkpoint_seq, history, part, restored_to, ids, hashes } of lines('checkpoint-records.jsonl')) {
+    const of = bySeq.get(checkpoint_seq)
+    of?.hash.update(`${history} ${part} ${restored_to ?? ''} ${ids} ${hashes}\n`)
+    for (const [at, id] of ids === '' ? [] : ids.split(',').entries()) {
+      if (of !== undefined) of.rows += 1
+      listed.set(`${history} ${id}`, { seq: checkpoint_seq, hash: hashes.slice(at * 64, at * 64 + 64) })
+    }
+  }
+  for (const { c, hash, rows } of bySeq.values())
+    if (rows !== c.records || hash.digest('hex') !== c.records_hash) fault(`the list of rows of checkpoint ${c.seq} was changed`)
+  let records = 0
+  for await (const { history, id, text } of lines('records.jsonl')) {
+    records += 1
+    const said = listed.get(`${history} ${id}`)
+    listed.delete(`${history} ${id}`)
+    const [table, own] = JSON.parse(text)
+    const isOwn = table === history && String(own) === id
+    if (said === undefined) fault(`row ${id} of ${history} was put into the past: no checkpoint lists it`)
+    else if (!isOwn || hexOf(text) !== said.hash) fault(`row ${id} of ${history} was changed: checkpoint ${said.seq} knows another`)
+  }
+  const cut = new Map()
+  for await (const { kind, last_key } of lines('prunes.jsonl')) cut.set(kind, BigInt(last_key))
+  let pruned = 0
+  for (const [key, { seq }] of listed) {
+    const [history, id] = key.split(' ')
+    if (BigInt(id) <= (cut.get(history) ?? 0n)) pruned += 1
+    else fault(`row ${id} of ${history} is missing: checkpoint ${seq} lists it`)
+  }
+  return { records, pruned }
+}
+
 try {
   const own = path.join(folder, 'public-key.pem')
   const pem = keyFile !== undefined || existsSync(own) ? readFileSync(keyFile ?? own, 'utf8') : ''
@@ -137,9 +173,11 @@ try {
   const keys = new Map(publicKeys.map((key) => [hexOf(key.export({ type: 'spki', format: 'der' })).slice(0, 16), key]))
   const checkpoints = await readCheckpoints(keys)
   const { rows, uncovered } = await readRows(checkpoints)
+  const { records, pruned } = await readRecords(checkpoints)
   for (const text of faults) console.log(`FAULT ${text}`)
   const signed = checkpoints.filter(({ key_id }) => key_id !== null).length
   console.log(`${rows} rows, ${checkpoints.length} checkpoints, ${signed} signed, ${uncovered} rows newer than the last checkpoint`)
+  console.log(`${records} rows of other histories${pruned === 0 ? '' : `; ${pruned} more are gone by prunes, which the bundle tells and does not prove`}`)
   if (signed > 0 && keys.size === 0) console.log('No key was given, so that no signature was checked.')
   if (signed > 0 && keyFile === undefined && keys.size > 0) console.log('The key came with the bundle: give one that you trust with --key.')
   console.log(faults.length === 0 ? 'Everything fits.' : 'This is not what the ledger wrote.')

@@ -16,6 +16,9 @@ export interface Checkpoint {
   readonly created_at: string
   /** The id up to which rows carry transaction numbers of a cluster that was dumped; set when it records a restore. */
   readonly restored_to: string | null
+  /** How many rows of other histories are listed for it, and the hash over the lists; null in one from before there were lists. */
+  readonly records: number | null
+  readonly records_hash: string | null
   readonly prev_hash: string
   readonly hash: string
   readonly signature: string | null
@@ -24,7 +27,7 @@ export interface Checkpoint {
 /** Selects a {@link Checkpoint} from `audit_checkpoints c`. */
 export const CHECKPOINT_COLUMNS = `c.seq, c.xact_from::text, c.xact_to::text, c.rows, c.jobs, c.first_id::text, c.last_id::text, encode(c.root, 'hex') as root,
   encode(c.jobs_hash, 'hex') as jobs_hash, c.key_id, to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at,
-  c.restored_to::text, encode(c.prev_hash, 'hex') as prev_hash, encode(c.hash, 'hex') as hash, encode(c.signature, 'hex') as signature`
+  c.restored_to::text, c.records, encode(c.records_hash, 'hex') as records_hash, encode(c.prev_hash, 'hex') as prev_hash, encode(c.hash, 'hex') as hash, encode(c.signature, 'hex') as signature`
 
 /** The transaction of a history row `t`, in the form that its index knows. */
 export const XACT = '(t.xact::text)::bigint'
@@ -35,7 +38,9 @@ export const NOTHING_BEFORE = '00'.repeat(32)
 /** The text that a checkpoint's hash covers; `audit_checkpoint_canonical` in the database says the same. */
 export function checkpointText(c: Omit<Checkpoint, 'prev_hash' | 'hash' | 'signature'>): string {
   const about = [c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, c.root, c.jobs_hash, c.key_id ?? '', c.created_at]
-  return (c.restored_to === null ? ['agentbus checkpoint 1', ...about] : ['agentbus checkpoint 2', ...about, c.restored_to]).join('\n')
+  const restored = c.restored_to === null ? [] : [c.restored_to]
+  if (c.records === null || c.records_hash === null) return [`agentbus checkpoint ${restored.length + 1}`, ...about, ...restored].join('\n')
+  return ['agentbus checkpoint 3', ...about, c.restored_to ?? '', c.records, c.records_hash].join('\n')
 }
 
 /** The hash of a checkpoint, in hex. */

@@ -1,13 +1,15 @@
 import { XACT, type Checkpoint } from './checkpoint-text.js'
 
-/** A checkpoint that records a restore. */
+/** A checkpoint that records a restore, and up to which id rows of a table were restored. */
 export interface Restore {
   readonly seq: number
+  /** Names the restore: each has another one. */
   readonly restored_to: string
+  readonly boundary: string
 }
 
-/** Selects each {@link Restore}, oldest first. */
-export const RESTORES = 'select seq, restored_to::text as restored_to from audit_checkpoints where restored_to is not null order by seq'
+/** Selects each {@link Restore}, oldest first, with its boundary in the histories of jobs. */
+export const RESTORES = 'select seq, restored_to::text as restored_to, restored_to::text as boundary from audit_checkpoints where restored_to is not null order by seq'
 
 /** Which rows have numbers of the same cluster: those with an id above `after`, and up to `upTo` if a restore ended the era. */
 export interface Era {
@@ -32,11 +34,17 @@ export class Eras {
     return new Set(this.#restores.map(({ restored_to }) => restored_to)).size
   }
 
-  /** The era that a checkpoint covers rows of. A restore that was recorded in parts has the same boundary in each. */
+  /** Up to which id the newest restore reaches; undefined when there was none. */
+  get newest(): bigint | undefined {
+    const last = this.#restores.at(-1)
+    return last === undefined ? undefined : BigInt(last.restored_to)
+  }
+
+  /** The era that a checkpoint covers rows of. A restore that was recorded in parts has the same name in each. */
   of({ seq, restored_to }: Pick<Checkpoint, 'seq' | 'restored_to'>): Era {
     const before = this.#restores.findLast((one) => one.seq < seq && one.restored_to !== restored_to)
     const end = this.#restores.find((one) => one.seq >= seq)
-    return { after: BigInt(before?.restored_to ?? 0), upTo: end === undefined ? undefined : BigInt(end.restored_to) }
+    return { after: BigInt(before?.boundary ?? 0), upTo: end === undefined ? undefined : BigInt(end.boundary) }
   }
 }
 
@@ -47,11 +55,11 @@ export function beginsAt(before: Pick<Checkpoint, 'xact_to' | 'restored_to'> | u
 }
 
 /** Restricts history rows `t` to an era. */
-export function inEra({ after, upTo }: Era): string {
-  return `${after === 0n ? 'true' : `t.id > ${after}`}${upTo === undefined ? '' : ` and t.id <= ${upTo}`}`
+export function inEra({ after, upTo }: Era, id = 'id'): string {
+  return `${after === 0n ? 'true' : `t.${id} > ${after}`}${upTo === undefined ? '' : ` and t.${id} <= ${upTo}`}`
 }
 
 /** The history rows `t` that a checkpoint covers. */
-export function coveredBy({ xact_from, xact_to }: Pick<Checkpoint, 'xact_from' | 'xact_to'>, era: Era): string {
-  return `${XACT} >= ${BigInt(xact_from)} and ${XACT} < ${BigInt(xact_to)} and ${inEra(era)}`
+export function coveredBy({ xact_from, xact_to }: Pick<Checkpoint, 'xact_from' | 'xact_to'>, era: Era, id = 'id'): string {
+  return `${XACT} >= ${BigInt(xact_from)} and ${XACT} < ${BigInt(xact_to)} and ${inEra(era, id)}`
 }

@@ -2,9 +2,11 @@ import type pg from 'pg'
 import { CANONICAL } from '../verify/chains.js'
 import { CHECKPOINT_COLUMNS, XACT, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt, coveredBy, Eras, inEra, RESTORES, type Restore } from './eras.js'
+import { HISTORIES } from './histories.js'
+import { HISTORY_RESTORES, HistoryEras, type HistoryRestore } from './record-lists.js'
 
 /** The files of a bundle, each of JSON lines. */
-export const BUNDLE_FILES = ['checkpoints.jsonl', 'checkpoint-jobs.jsonl', 'transitions.jsonl', 'jobs.jsonl'] as const
+export const BUNDLE_FILES = ['checkpoints.jsonl', 'checkpoint-jobs.jsonl', 'transitions.jsonl', 'jobs.jsonl', 'checkpoint-records.jsonl', 'records.jsonl', 'prunes.jsonl'] as const
 export type BundleFile = (typeof BUNDLE_FILES)[number]
 
 export interface ExportRange {
@@ -18,7 +20,7 @@ const FETCH = 2_000
 
 /**
  * Reads what an auditor needs to check a time offline, in one snapshot: whole checkpoints, the jobs they name, every history row
- * they cover with the text that was hashed, and those jobs as they are now. `write` gets one JSON line after the other.
+ * they cover with the text that was hashed, and those jobs as they are now; and the rows of the other histories that they list. `write` gets one JSON line after the other.
  * @returns how many lines each file has
  */
 export async function readExport(client: pg.Client, range: ExportRange, write: (file: BundleFile, line: string) => Promise<void>): Promise<Record<BundleFile, number>> {
@@ -36,6 +38,7 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
     ).rows
     const restores = (await client.query<Restore>(RESTORES)).rows
     const rows = rowsOf(checkpoints, new Eras(restores), range)
+    const records = recordsOf(checkpoints, new HistoryEras((await client.query<HistoryRestore>(HISTORY_RESTORES)).rows))
     // Eras follow each other; inside of one, rows come in the order in which checkpoints cover them.
     const era = restores.map(({ restored_to }) => `(t.id > ${BigInt(restored_to)})::int`).join(' + ')
     const lines = (file: BundleFile, text: string): Promise<number> => copy(client, text, (line) => write(file, line))
@@ -57,6 +60,17 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
         `select json_build_object('id', j.id, 'namespace', j.namespace, 'status', j.status, 'last_seq', j.last_seq, 'source_agent', j.source_agent, 'target_agent', j.target_agent,
            'job_type', j.job_type, 'subject', j.subject, 'payload_hash', j.payload_hash, 'created_by', j.created_by, 'created_at', j.created_at, 'finished_at', j.finished_at)::text
          from jobs j where j.id in (select t.job_id from job_transitions t where ${rows}) order by j.id`,
+      ),
+      'checkpoint-records.jsonl': await lines(
+        'checkpoint-records.jsonl',
+        `select json_build_object('checkpoint_seq', checkpoint_seq, 'history', history, 'part', part, 'restored_to', restored_to::text, 'ids', array_to_string(ids, ','), 'hashes', encode(hashes, 'hex'))::text
+         from audit_checkpoint_records where checkpoint_seq between ${first ?? 0} and ${last ?? 0} order by checkpoint_seq, history collate "C", part`,
+      ),
+      'records.jsonl': await lines('records.jsonl', records),
+      // Rows of these two logs may be gone, and rightly so.
+      'prunes.jsonl': await lines(
+        'prunes.jsonl',
+        `select json_build_object('kind', kind, 'last_key', max(last_key::bigint)::text)::text from prunes where kind in ('accesses', 'observations') group by kind order by kind`,
       ),
     }
   } finally {
@@ -95,6 +109,18 @@ function rowsOf(checkpoints: readonly Checkpoint[], eras: Eras, { to }: ExportRa
     parts.push(`${XACT} >= ${BigInt(beginsAt(last, null))} and ${newer} and ${to === undefined ? 'true' : `t.at <= '${new Date(to).toISOString()}'::timestamptz`}`)
   }
   return parts.map((part) => `(${part})`).join(' or ')
+}
+
+/** A statement for the rows that the checkpoints of the bundle list, or should. */
+function recordsOf(checkpoints: readonly Checkpoint[], eras: HistoryEras): string {
+  const listing = checkpoints.filter(({ records }) => records !== null)
+  const each = HISTORIES.map(({ table, id, text }) => {
+    const byRestore = new Map<string | undefined, { readonly from: string; readonly end: Checkpoint }>()
+    for (const one of listing) byRestore.set(eras.restoreAfter(one), { from: byRestore.get(eras.restoreAfter(one))?.from ?? one.xact_from, end: one })
+    const parts = [...byRestore.values()].map(({ from, end }) => coveredBy({ xact_from: from, xact_to: end.xact_to }, eras.of(table, end), id))
+    return `select json_build_object('history', '${table}', 'id', t.${id}::text, 'text', ${text})::text from ${table} t where ${parts.length === 0 ? 'false' : parts.map((part) => `(${part})`).join(' or ')}`
+  })
+  return each.join(' union all ')
 }
 
 async function copy(client: pg.Client, text: string, write: (line: string) => Promise<void>): Promise<number> {

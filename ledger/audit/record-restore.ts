@@ -3,6 +3,8 @@ import { ADVISORY } from '../advisory-locks.js'
 import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
 import { NOTHING_BEFORE, XACT, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt, inEra, type Era, type Eras } from './eras.js'
+import { HISTORIES } from './histories.js'
+import { restoredHistories } from './record-lists.js'
 import type { Signer } from './signing.js'
 import { endedBelow, endOfEra, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint } from './write-checkpoint.js'
 
@@ -34,7 +36,7 @@ export async function recordRestore(db: Db, options: { readonly signer: Signer |
       await tx.execute(sql`set transaction isolation level repeatable read`)
       await tx.execute(sql`set local statement_timeout = 0`)
       // Before the snapshot: whatever was given an id by then is seen, and what comes gets a higher one.
-      await tx.execute(sql`lock table job_transitions in share mode`)
+      await tx.execute(sql.raw(`lock table job_transitions, ${HISTORIES.map(({ table }) => table).join(', ')} in share mode`))
       const { rows } = await tx.execute<{ got: boolean }>(sql`select pg_try_advisory_xact_lock(${ADVISORY.checkpoint}) as got`)
       if (rows[0]?.got !== true) return { kind: 'busy' }
       return endEra(tx, options.signer, BigInt(options.mostTransactions ?? MOST_TRANSACTIONS))
@@ -46,20 +48,21 @@ export async function recordRestore(db: Db, options: { readonly signer: Signer |
 }
 
 async function endEra(tx: Tx, signer: Signer | undefined, most: bigint): Promise<RecordedRestore> {
-  let { last, eras } = await lastCheckpoint(tx)
+  let { last, eras, historyEras } = await lastCheckpoint(tx)
   const boundary = await boundaryOf(tx, last, eras)
   if ('kind' in boundary) return boundary
   const { restoredTo, writtenSince } = boundary
-  await raiseIds(tx)
+  const histories = await restoredHistories(tx, historyEras, { seq: (last?.seq ?? 0) + 1, covered: BigInt(beginsAt(last, null)) })
+  await raiseIds(tx, restoredTo)
   const checkpoints: Checkpoint[] = []
   for (;;) {
     const seq = (last?.seq ?? 0) + 1
     const from = BigInt(beginsAt(last, String(restoredTo)))
     const era: Era = { after: eras.of({ seq, restored_to: String(restoredTo) }).after, upTo: restoredTo }
-    const end = await endOfEra(tx, era, from)
-    const first = await firstTransaction(tx, era, from, end)
+    const end = await endOfEra(tx, { era, histories }, from)
+    const first = await firstTransaction(tx, { era, histories }, from, end)
     const to = first === undefined ? end : lesserOf(first + most, end)
-    const checkpoint = await writeCheckpoint(tx, { seq, prevHash: last?.hash ?? NOTHING_BEFORE, from, to, era, restoredTo }, signer)
+    const checkpoint = await writeCheckpoint(tx, { seq, prevHash: last?.hash ?? NOTHING_BEFORE, from, to, era, restoredTo, histories }, signer)
     checkpoints.push(checkpoint)
     if (to === end) return { kind: 'recorded', checkpoints, writtenSince }
     ;({ last, eras } = await lastCheckpoint(tx))
@@ -84,17 +87,27 @@ async function boundaryOf(
       (count(*) filter (where ${unknown}))::int as written ${rowsAndLists}`),
   )
   const found = rows[0]
-  if (found === undefined || found.restored_to === null) return { kind: 'nothing' }
-  const restoredTo = BigInt(found.restored_to)
+  if (found === undefined || (found.restored_to === null && last === undefined)) return { kind: 'nothing' }
+  const restoredTo = nameOf(eras, BigInt(found.restored_to ?? era.after), found.first_new)
   const isNewEra = found.first_new === null || ((await endedBelow(tx)) < covered && BigInt(found.first_new) > restoredTo)
   if (isNewEra) return { restoredTo, writtenSince: found.written }
   const first = await tx.execute<{ job_id: string; seq: number }>(sql`select job_id, seq from job_transitions where id = ${found.first_new}::bigint`)
   return { kind: 'rows_in_the_past', jobId: first.rows[0]?.job_id ?? '', seq: first.rows[0]?.seq ?? 0 }
 }
 
+/** Each restore has a boundary of its own, also when no job moved since the last one: what else was written in between has its own era. */
+function nameOf(eras: Eras, restoredTo: bigint, firstNew: string | null): bigint {
+  const isFree = firstNew === null || BigInt(firstNew) > restoredTo + 1n
+  return eras.newest === restoredTo && isFree ? restoredTo + 1n : restoredTo
+}
+
 /** New rows must get ids above all that were restored. A dump says so itself; a copy of the tables does not. */
-async function raiseIds(tx: Tx): Promise<void> {
-  await tx.execute(sql`
-    select setval(s.name::regclass, m.id) from (select pg_get_serial_sequence('job_transitions', 'id') as name) s, (select max(id) as id from job_transitions) m
-    where m.id > coalesce((select last_value from pg_sequences where schemaname || '.' || sequencename = s.name), 0)`)
+async function raiseIds(tx: Tx, restoredTo: bigint): Promise<void> {
+  const tables = [{ table: 'job_transitions', id: 'id' }, ...HISTORIES]
+  const highest = tables.map(({ table, id }) => `select '${table}' as relation, '${id}' as id, ${table === 'job_transitions' ? `greatest(max(t.${id}), ${restoredTo})` : `max(t.${id})::bigint`} as highest from ${table} t`)
+  await tx.execute(
+    sql.raw(`
+    select setval(s.name::regclass, h.highest) from (${highest.join(' union all ')}) h, lateral (select pg_get_serial_sequence(h.relation, h.id) as name) s
+    where s.name is not null and h.highest > coalesce((select last_value from pg_sequences where schemaname || '.' || sequencename = s.name), 0)`),
+  )
 }

@@ -3,6 +3,7 @@ import { ADVISORY } from '../advisory-locks.js'
 import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
 import { NOTHING_BEFORE, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt } from './eras.js'
+import { HISTORIES } from './histories.js'
 import type { Signer } from './signing.js'
 import { endedBelow, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint, type CheckpointRange } from './write-checkpoint.js'
 
@@ -34,14 +35,16 @@ export async function takeCheckpoint(db: Db, options: { readonly signer: Signer 
 }
 
 async function nextRange(tx: Tx, most: bigint): Promise<CheckpointRange | Exclude<Taken, { kind: 'taken' }>> {
-  const { last, eras } = await lastCheckpoint(tx)
+  const { last, eras, historyEras } = await lastCheckpoint(tx)
   const from = BigInt(beginsAt(last, null))
   const ended = await endedBelow(tx)
   if (ended < from) return { kind: 'behind', last: String(from) }
   const seq = (last?.seq ?? 0) + 1
-  const era = eras.of({ seq, restored_to: null })
+  const here = { seq, restored_to: null }
+  const histories = HISTORIES.map((history) => ({ history, era: historyEras.of(history.table, here), restoredTo: null }))
+  const rows = { era: eras.of(here), histories }
   // Asked for a short range first: the whole of what is not covered may be long.
-  const first = (await firstTransaction(tx, era, from, lesserOf(from + most, ended))) ?? (await firstTransaction(tx, era, from, ended))
+  const first = (await firstTransaction(tx, rows, from, lesserOf(from + most, ended))) ?? (await firstTransaction(tx, rows, from, ended))
   if (first === undefined) return { kind: 'nothing' }
-  return { seq, prevHash: last?.hash ?? NOTHING_BEFORE, from, to: lesserOf(first + most, ended), era, restoredTo: null }
+  return { seq, prevHash: last?.hash ?? NOTHING_BEFORE, from, to: lesserOf(first + most, ended), ...rows, restoredTo: null }
 }

@@ -3,6 +3,7 @@ import type { Tx } from '../database.js'
 import { CHECKPOINT_COLUMNS, checkpointHash, XACT, type Checkpoint } from './checkpoint-text.js'
 import { coveredBy, Eras, inEra, RESTORES, type Era, type Restore } from './eras.js'
 import { MerkleRoot } from './merkle.js'
+import { firstOfHistories, historyEras, lastOfHistories, listRecords, type HistoryEras, type HistoryRange } from './record-lists.js'
 import type { Signer } from './signing.js'
 
 /** Transactions that one checkpoint covers at most: a few ten thousand rows, a second of work. */
@@ -18,15 +19,16 @@ export interface CheckpointRange {
   readonly era: Era
   /** Set when it records a restore. */
   readonly restoredTo: bigint | null
+  readonly histories: readonly HistoryRange[]
 }
 
 export const lesserOf = (a: bigint, b: bigint): bigint => (a < b ? a : b)
 
 /** The last checkpoint, if there is one, and every restore. */
-export async function lastCheckpoint(tx: Tx): Promise<{ readonly last: Checkpoint | undefined; readonly eras: Eras }> {
+export async function lastCheckpoint(tx: Tx): Promise<{ readonly last: Checkpoint | undefined; readonly eras: Eras; readonly historyEras: HistoryEras }> {
   const { rows } = await tx.execute<Checkpoint & Record<string, unknown>>(sql.raw(`select ${CHECKPOINT_COLUMNS} from audit_checkpoints c order by c.seq desc limit 1`))
   const restores = await tx.execute<Restore & Record<string, unknown>>(sql.raw(RESTORES))
-  return { last: rows[0], eras: new Eras(restores.rows) }
+  return { last: rows[0], eras: new Eras(restores.rows), historyEras: await historyEras(tx) }
 }
 
 /** The oldest transaction that still runs: all below it have ended. */
@@ -36,18 +38,20 @@ export async function endedBelow(tx: Tx): Promise<bigint> {
 }
 
 /** The first transaction of a range that wrote history; undefined when there is none. */
-export async function firstTransaction(tx: Tx, era: Era, from: bigint, to: bigint): Promise<bigint | undefined> {
+export async function firstTransaction(tx: Tx, { era, histories }: Pick<CheckpointRange, 'era' | 'histories'>, from: bigint, to: bigint): Promise<bigint | undefined> {
   const range = coveredBy({ xact_from: String(from), xact_to: String(to) }, era)
   const { rows } = await tx.execute<{ first: string | null }>(sql.raw(`select min(${XACT})::text as first from job_transitions t where ${range}`))
-  const first = rows[0]?.first ?? null
-  return first === null ? undefined : BigInt(first)
+  const ofJobs = rows[0]?.first ?? null
+  const ofOthers = await firstOfHistories(tx, histories, from, to)
+  if (ofJobs === null) return ofOthers
+  return ofOthers === undefined ? BigInt(ofJobs) : lesserOf(BigInt(ofJobs), ofOthers)
 }
 
 /** The transaction after the last one of an era, as far as rows tell; `from` when no row is at or above it. */
-export async function endOfEra(tx: Tx, era: Era, from: bigint): Promise<bigint> {
+export async function endOfEra(tx: Tx, { era, histories }: Pick<CheckpointRange, 'era' | 'histories'>, from: bigint): Promise<bigint> {
   const { rows } = await tx.execute<{ last: string | null }>(sql.raw(`select max(${XACT})::text as last from job_transitions t where ${XACT} >= ${from} and ${inEra(era)}`))
-  const last = rows[0]?.last ?? null
-  return last === null ? from : BigInt(last) + 1n
+  const ends = [rows[0]?.last ?? null, (await lastOfHistories(tx, histories, from)) ?? null].map((last) => (last === null ? from : BigInt(last) + 1n))
+  return ends.reduce((one, other) => (one > other ? one : other))
 }
 
 /** Writes one checkpoint over the rows that this transaction sees in the range. Memory is bounded by a page and the tree's levels. */
@@ -73,6 +77,7 @@ export async function writeCheckpoint(tx: Tx, range: CheckpointRange, signer: Si
     from (${grouped}) j`)
   const about = rows[0]
   if (about === undefined) throw new Error('a count is missing')
+  const lists = await listRecords(tx, range.seq, range)
   const draft = {
     seq: range.seq,
     xact_from: String(range.from),
@@ -84,15 +89,16 @@ export async function writeCheckpoint(tx: Tx, range: CheckpointRange, signer: Si
     root: tree.root().toString('hex'),
     key_id: signer?.keyId ?? null,
     restored_to: range.restoredTo === null ? null : String(range.restoredTo),
+    ...lists,
     prev_hash: range.prevHash,
   }
   const hash = checkpointHash(draft)
   const checkpoint: Checkpoint = { ...draft, hash, signature: signer?.sign(Buffer.from(hash, 'hex')).toString('hex') ?? null }
   await tx.execute(sql`
-    insert into audit_checkpoints (seq, xact_from, xact_to, rows, jobs, first_id, last_id, root, jobs_hash, key_id, created_at, restored_to, prev_hash, hash, signature)
+    insert into audit_checkpoints (seq, xact_from, xact_to, rows, jobs, first_id, last_id, root, jobs_hash, key_id, created_at, restored_to, records, records_hash, prev_hash, hash, signature)
     values (${checkpoint.seq}, ${checkpoint.xact_from}::xid8, ${checkpoint.xact_to}::xid8, ${checkpoint.rows}, ${checkpoint.jobs}, ${checkpoint.first_id}::bigint,
       ${checkpoint.last_id}::bigint, decode(${checkpoint.root}, 'hex'), decode(${checkpoint.jobs_hash}, 'hex'), ${checkpoint.key_id}, ${checkpoint.created_at}::timestamptz, ${checkpoint.restored_to}::bigint,
-      decode(${checkpoint.prev_hash}, 'hex'), decode(${hash}, 'hex'), decode(${checkpoint.signature}, 'hex'))`)
+      ${checkpoint.records}, decode(${checkpoint.records_hash}, 'hex'), decode(${checkpoint.prev_hash}, 'hex'), decode(${hash}, 'hex'), decode(${checkpoint.signature}, 'hex'))`)
   await tx.execute(sql`
     insert into audit_checkpoint_jobs (checkpoint_seq, job_id, first_seq, last_seq, last_hash) select ${checkpoint.seq}::int, g.* from (${grouped}) g order by g.job_id`)
   return checkpoint

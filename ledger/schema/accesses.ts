@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, index, integer, jsonb, pgTable, text, uuid } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, writtenIn } from './columns.js'
 import { actorKind } from './enums.js'
 
 /** What was read over the API, by whom. Written in batches after the answer; append-only. */
@@ -20,6 +20,7 @@ export const accesses = pgTable(
     /** Path parameters and query, as the API understood them. */
     target: jsonb('target').notNull().default({}).$type<Record<string, unknown>>(),
     status: integer('status').notNull(),
+    xact: writtenIn(),
   },
   (t) => [
     index('accesses_agent_idx')
@@ -28,6 +29,5 @@ export const accesses = pgTable(
     index('accesses_job_idx')
       .on(t.job_id, t.at)
       .where(sql`job_id is not null`),
-    index('accesses_at_idx').on(t.at),
-  ],
+    index('accesses_at_idx').on(t.at), byTransaction('accesses')],
 )

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { boolean, check, doublePrecision, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, recordId, writtenIn } from './columns.js'
 import { actorKind, alertDeliveryStatus, alertLevel, alertMove, alertNotice, alertReceiver, alertStatus } from './enums.js'
 import { jobs } from './jobs.js'
 
@@ -64,8 +64,10 @@ export const alert_history = pgTable(
     note: text('note'),
     details: jsonb('details').notNull().default({}).$type<Json>(),
     at: instant('at').notNull(),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.alert_id, t.seq] }), index('alert_history_at_idx').on(t.at)],
+  (t) => [primaryKey({ columns: [t.alert_id, t.seq] }), index('alert_history_at_idx').on(t.at), byTransaction('alert_history')],
 )
 
 /** Until when nobody is told of a rule, or of one subject of it. */
@@ -138,6 +140,8 @@ export const alert_attempts = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.delivery_id, t.try_no] }), check('alert_attempts_error_check', sql`${t.ok} = (${t.error} is null)`)],
+  (t) => [primaryKey({ columns: [t.delivery_id, t.try_no] }), check('alert_attempts_error_check', sql`${t.ok} = (${t.error} is null)`), byTransaction('alert_attempts')],
 )

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, check, doublePrecision, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, writtenIn } from './columns.js'
 import { actorKind, controlScope } from './enums.js'
 
 /**
@@ -65,12 +65,12 @@ export const control_changes = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    xact: writtenIn(),
   },
   (t) => [
     primaryKey({ columns: [t.control_id, t.seq] }),
     uniqueIndex('control_changes_id_idx').on(t.id),
-    check('control_changes_change_check', sql`${t.change} in ('set', 'running_cancelled', 'drained', 'resumed', 'expired', 'replaced') and (${t.change} = 'set') = (${t.seq} = 1)`),
-  ],
+    check('control_changes_change_check', sql`${t.change} in ('set', 'running_cancelled', 'drained', 'resumed', 'expired', 'replaced') and (${t.change} = 'set') = (${t.seq} = 1)`), byTransaction('control_changes')],
 )
 
 /** What callers may still send within the rates of `limits`: a bucket per caller and limit. Unlogged: a crash fills them again. */

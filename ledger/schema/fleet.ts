@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { boolean, check, index, integer, jsonb, pgTable, primaryKey, text } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, recordId, writtenIn } from './columns.js'
 import { actorKind, breakerState } from './enums.js'
 
 /** OpenClaw gateways and what is known of their health. `token_ref` says where the token is; never the token. */
@@ -90,8 +90,10 @@ export const fleet_versions = pgTable(
     valid_from: instant('valid_from')
       .notNull()
       .default(sql`clock_timestamp()`),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox', 'subscription', 'policy')`)],
+  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox', 'subscription', 'policy')`), byTransaction('fleet_versions')],
 )
 
 /** One row per worker process, renewed while it lives. */

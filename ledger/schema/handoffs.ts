@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, recordId, writtenIn } from './columns.js'
 import { actorKind, agentState, reactionStatus } from './enums.js'
 import { agents } from './fleet.js'
 import { events } from './history.js'
@@ -105,8 +105,9 @@ export const agent_state_changes = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    xact: writtenIn(),
   },
-  (t) => [index('agent_state_changes_agent_idx').on(t.agent_id, t.id.desc())],
+  (t) => [index('agent_state_changes_agent_idx').on(t.agent_id, t.id.desc()), byTransaction('agent_state_changes')],
 )
 
 /** The log of a project: everyone appends. Append-only. */
@@ -126,14 +127,14 @@ export const project_log = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    xact: writtenIn(),
   },
   (t) => [
     check('project_log_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'`),
     index('project_log_project_idx').on(t.namespace, t.project, t.id.desc()),
     index('project_log_agent_idx')
       .on(t.agent_id, t.at)
-      .where(sql`agent_id is not null`),
-  ],
+      .where(sql`agent_id is not null`), byTransaction('project_log')],
 )
 
 /** Every status of a project; the newest version holds. One role writes it. Append-only. */
@@ -152,9 +153,10 @@ export const project_statuses = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
   (t) => [
     primaryKey({ columns: [t.namespace, t.project, t.version] }),
-    check('project_statuses_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$' and ${t.version} >= 1`),
-  ],
+    check('project_statuses_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$' and ${t.version} >= 1`), byTransaction('project_statuses')],
 )

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { bytea, instant, xid8 } from './columns.js'
+import { byTransaction, bytea, instant, writtenIn } from './columns.js'
 import { actorKind, jobStatus, observationKind, transitionKind, transitionReason } from './enums.js'
 import { job_attempts, jobs } from './jobs.js'
 import { LEGAL_MOVES } from '../../contracts/job-states.js'
@@ -23,9 +23,7 @@ export const job_transitions = pgTable(
       .references(() => jobs.id),
     seq: integer('seq').notNull(),
     id: bigint('id', { mode: 'number' }).notNull().generatedAlwaysAsIdentity(),
-    xact: xid8('xact')
-      .notNull()
-      .default(sql`pg_current_xact_id()`),
+    xact: writtenIn(),
     kind: transitionKind('kind').notNull(),
     from_status: jobStatus('from_status'),
     to_status: jobStatus('to_status').notNull(),
@@ -57,11 +55,7 @@ export const job_transitions = pgTable(
     uniqueIndex('job_transitions_id_idx').on(t.id),
     index('job_transitions_at_idx').on(t.at),
     index('job_transitions_actor_idx').on(t.actor, t.at),
-    // For checkpoints. Rows lie in about the order of their transactions, so a summary per 32 pages finds a range; it costs an
-    // insert next to nothing. PostgreSQL has no BRIN for xid8, hence the cast.
-    index('job_transitions_xact_idx')
-      .using('brin', sql`((xact::text)::bigint)`)
-      .with({ pages_per_range: 32, autosummarize: true }),
+    byTransaction('job_transitions'),
   ],
 )
 
@@ -92,6 +86,7 @@ export const events = pgTable(
     /** The row of `prunes` by which the payload was taken out, and the SHA-256 of what it was. */
     pruned_by: integer('pruned_by'),
     pruned_hash: bytea('pruned_hash'),
+    xact: writtenIn(),
   },
   (t) => [
     index('events_pruned_idx')
@@ -110,8 +105,7 @@ export const events = pgTable(
       .where(sql`correlation_key is not null`),
     index('events_source_job_idx')
       .on(t.source_job_id, t.id)
-      .where(sql`source_job_id is not null`),
-  ],
+      .where(sql`source_job_id is not null`), byTransaction('events')],
 )
 
 /** Rule seven: every refusal, late answer, mend, dropped queue entry, change from outside and operator action. Append-only. */
@@ -132,12 +126,12 @@ export const observations = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    xact: writtenIn(),
   },
   (t) => [
     index('observations_job_idx')
       .on(t.job_id, t.id)
       .where(sql`job_id is not null`),
     index('observations_kind_idx').on(t.kind, t.id),
-    index('observations_at_idx').on(t.at),
-  ],
+    index('observations_at_idx').on(t.at), byTransaction('observations')],
 )

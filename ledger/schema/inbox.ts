@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { check, foreignKey, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, recordId, writtenIn } from './columns.js'
 import { actorKind, findingLevel, findingMove, findingStatus, messageStatus } from './enums.js'
 import { agents } from './fleet.js'
 import { job_attempts, jobs } from './jobs.js'
@@ -129,6 +129,8 @@ export const finding_history = pgTable(
     actor: text('actor').notNull(),
     details: jsonb('details').notNull().default({}).$type<Json>(),
     at: instant('at').notNull(),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
   (t) => [
     primaryKey({ columns: [t.finding_id, t.seq] }),
@@ -138,6 +140,5 @@ export const finding_history = pgTable(
       .where(sql`attempt_id is not null`),
     index('finding_history_at_idx').on(t.at),
     check('finding_history_seq_check', sql`${t.seq} >= 1 and (${t.seq} > 1 or ${t.kind} = 'filed')`),
-    check('finding_history_message_check', sql`${t.kind} in ('filed', 'settled') or ${t.message_id} is not null`),
-  ],
+    check('finding_history_message_check', sql`${t.kind} in ('filed', 'settled') or ${t.message_id} is not null`), byTransaction('finding_history')],
 )

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { check, integer, pgTable, text } from 'drizzle-orm/pg-core'
-import { bytea, instant, xid8 } from './columns.js'
+import { byTransaction, bytea, instant, writtenIn } from './columns.js'
 import { actorKind } from './enums.js'
 
 /**
@@ -27,9 +27,7 @@ export const prunes = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
-    xact: xid8('xact')
-      .notNull()
-      .default(sql`pg_current_xact_id()`),
+    xact: writtenIn(),
     /** Both are filled in by the database. */
     prev_hash: bytea('prev_hash')
       .notNull()
@@ -42,5 +40,6 @@ export const prunes = pgTable(
     check('prunes_kind_check', sql`${t.kind} in ('prompts', 'jobs', 'attempts', 'events', 'accesses', 'observations')`),
     check('prunes_rows_check', sql`${t.seq} >= 1 and ${t.rows} >= 1`),
     check('prunes_lengths_check', sql`octet_length(${t.root}) = 32 and octet_length(${t.prev_hash}) = 32 and octet_length(${t.hash}) = 32`),
+    byTransaction('prunes'),
   ],
 )

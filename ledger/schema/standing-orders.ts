@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, boolean, check, foreignKey, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { instant, xid8 } from './columns.js'
+import { byTransaction, instant, recordId, writtenIn } from './columns.js'
 import { actorKind, slotStatus } from './enums.js'
 import { agents } from './fleet.js'
 
@@ -46,8 +46,10 @@ export const standing_order_versions = pgTable(
     in_force_from: instant('in_force_from').notNull(),
     actor_kind: actorKind('actor_kind').notNull(),
     actor: text('actor').notNull(),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.order_id, t.version] })],
+  (t) => [primaryKey({ columns: [t.order_id, t.version] }), byTransaction('standing_order_versions')],
 )
 
 /** The slots: one row for each due time of each order, made before it is due. */
@@ -128,15 +130,12 @@ export const standing_order_run_transitions = pgTable(
       .notNull()
       .default(sql`clock_timestamp()`),
     /** Tells the count of slots by outcome which rows are new to it. */
-    xact: xid8('xact')
-      .notNull()
-      .default(sql`pg_current_xact_id()`),
+    xact: writtenIn(),
+    record_id: recordId(),
   },
   (t) => [
     primaryKey({ columns: [t.run_id, t.seq] }),
-    index('standing_order_run_transitions_xact_idx')
-      .using('brin', sql`((xact::text)::bigint)`)
-      .with({ pages_per_range: 32, autosummarize: true }),
+    byTransaction('standing_order_run_transitions'),
   ],
 )
 

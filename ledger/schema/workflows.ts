@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { check, foreignKey, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core'
-import { instant } from './columns.js'
+import { byTransaction, instant, recordId, writtenIn } from './columns.js'
 import { actorKind, approvalStatus, workflowRunStatus, workflowStepStatus } from './enums.js'
 import { agents } from './fleet.js'
 import { jobs } from './jobs.js'
@@ -20,8 +20,10 @@ export const workflows = pgTable(
     created_at: instant('created_at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.namespace, t.name, t.version] }), check('workflows_name_check', sql`${t.name} ~ '^[a-z0-9][a-z0-9._-]{0,99}$' and ${t.version} >= 1`)],
+  (t) => [primaryKey({ columns: [t.namespace, t.name, t.version] }), check('workflows_name_check', sql`${t.name} ~ '^[a-z0-9][a-z0-9._-]{0,99}$' and ${t.version} >= 1`), byTransaction('workflows')],
 )
 
 /** One run of a workflow. Its version of the definition never changes under it. */
@@ -119,8 +121,10 @@ export const approval_transitions = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.approval_id, t.seq] }), index('approval_transitions_actor_idx').on(t.actor, t.at)],
+  (t) => [primaryKey({ columns: [t.approval_id, t.seq] }), index('approval_transitions_actor_idx').on(t.actor, t.at), byTransaction('approval_transitions')],
 )
 
 /** Each step of each run: pending until what it needs is there, then a job or an approval. */
@@ -172,6 +176,8 @@ export const workflow_transitions = pgTable(
     at: instant('at')
       .notNull()
       .default(sql`clock_timestamp()`),
+    record_id: recordId(),
+    xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.run_id, t.seq] })],
+  (t) => [primaryKey({ columns: [t.run_id, t.seq] }), byTransaction('workflow_transitions')],
 )

@@ -17,6 +17,7 @@ const BY_TABLE = {
   approval_transitions: ['append_only', 'no_truncate'],
   approvals: ['decided_are_final', 'have_history', 'no_delete', 'no_truncate'],
   audit_checkpoint_jobs: ['append_only', 'no_truncate'],
+  audit_checkpoint_records: ['append_only', 'no_truncate'],
   audit_checkpoints: ['append_only', 'chain', 'name_their_jobs', 'no_truncate'],
   control_changes: ['append_only', 'no_truncate'],
   controls: ['begin_stays', 'have_history', 'lifted_are_final', 'no_delete', 'no_truncate'],

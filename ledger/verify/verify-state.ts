@@ -5,7 +5,7 @@ import type { Anchor } from './checkpoints.js'
 import type { CheckResult, Violation } from './report.js'
 
 /** Raised when the positions or the checks become others than those that an older build wrote down. */
-export const STATE_VERSION = 4
+export const STATE_VERSION = 5
 
 /** What a run was given beside the ledger. Whoever goes on from it needs the same, or parts of the verdict would be of another run. */
 export interface VerifyInputs {
@@ -63,6 +63,7 @@ const StateShape = z.strictObject({
     .discriminatedUnion('check', [
       openAt('chains', z.strictObject({ job: z.guid(), seq, hash: text, to: JobStatus, suspect: z.strictObject({ seq, prev: text, before: text }).exactOptional() })),
       openAt('checkpoints', z.strictObject({ seq, hash: text, xactTo: z.string().regex(/^\d+$/), restoredTo: z.string().regex(/^\d+$/).nullable(), signed: z.boolean() })),
+      openAt('records', z.strictObject({ seq })),
       openAt('slots', z.strictObject({ from: z.iso.datetime({ offset: true }), to: z.iso.datetime({ offset: true }) })),
       openAt('payloads', z.guid()),
       openAt('prompts', z.guid()),

@@ -11,6 +11,7 @@ import { walkPrompts } from './prompts.js'
 import { checkPrunes } from './prunes.js'
 import type { Reader } from './reader.js'
 import { RECORD_CHECKS } from './record-checks.js'
+import { walkRecords, type RecordPosition } from './records.js'
 import { ORPHANS } from './reference-check.js'
 import { Findings, resultOf, type CheckResult } from './report.js'
 import { walkSlots, type SlotPosition } from './slots.js'
@@ -116,6 +117,13 @@ function stepsOf(options: VerifyOptions): Step[] {
         const { findings, onPage } = walk
         const note = await walkCheckpoints(reader.client, { from: walk.from as CheckpointPosition | undefined, since, keys, anchors, newestKept, findings, onPage })
         return resultOf('checkpoints', walk.examined(), walk.findings, note)
+      },
+    },
+    {
+      name: 'records',
+      run: async (walk) => {
+        const note = await walkRecords(reader.client, { from: walk.from as RecordPosition | undefined, since, findings: walk.findings, onPage: walk.onPage })
+        return resultOf('records', walk.examined(), walk.findings, note)
       },
     },
     {

@@ -6,6 +6,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runCli } from '../../cli/run.js'
+import { EmitEventBody } from '../../contracts/jobs.js'
 import { signerOf } from '../../ledger/audit/signing.js'
 import { aJob, freshLedger, OPERATOR, TEST_SECRET, type TestJob, type TestLedger } from '../support/ledger.js'
 import { coverAll, REHASH, tamper, UNSIGN } from '../support/verify.js'
@@ -69,10 +70,13 @@ test('a bundle holds all it needs, and fits', async () => {
   expect(exported).toMatchObject({ code: 0, stderr: '' })
   expect((await readdir(path.join(folder, 'b'))).sort()).toEqual([
     'checkpoint-jobs.jsonl',
+    'checkpoint-records.jsonl',
     'checkpoints.jsonl',
     'jobs.jsonl',
     'manifest.json',
+    'prunes.jsonl',
     'public-key.pem',
+    'records.jsonl',
     'transitions.jsonl',
     'verify-bundle.mjs',
   ])
@@ -174,6 +178,31 @@ test('a folder with something in it is refused', async () => {
   expect(await audit('b')).toMatchObject({ code: 2 })
 })
 
+test('rows of other histories are in it with what they say, and what a prune took is said to be gone', async () => {
+  await emitAndRead()
+  const before = await audit('b')
+  const { rows } = await t.database.pool.query<{ id: string }>('select max(id)::text as id from accesses')
+  const last = rows[0]?.id ?? ''
+  // As `agentbus prune` leaves it: the log is cut, and a row says up to where.
+  await tamper(t.url, 'delete from accesses')
+  await audit('c')
+  await edit('c', 'prunes.jsonl', () => [{ kind: 'accesses', last_key: last }])
+  await audit('d')
+
+  expect(before.code).toBe(0)
+  expect((await check('b')).said).toMatch(/^[0-9]+ rows of other histories$/m)
+  expect(await check('c')).toMatchObject({ code: 0, said: expect.stringContaining('; 1 more are gone by prunes') as string })
+  expect(await check('d')).toMatchObject({ code: 1, said: expect.stringContaining(`FAULT row ${last} of accesses is missing`) as string })
+})
+
+/** An event that no job came of, and a read, both covered by a checkpoint. */
+async function emitAndRead(): Promise<void> {
+  await t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic: 'disk.full', payload: { host: 'db-1' } }))
+  t.ledger.accesses.note({ atMs: Date.now(), caller: OPERATOR.caller, route: 'GET /v1/jobs', target: {}, status: 200 })
+  await t.ledger.accesses.flush()
+  await coverAll(t, { signer: signerOf(PEM) })
+}
+
 describe('the script finds, in a bundle of a ledger that was tampered with,', () => {
   const id = (at: number): string => jobs[at]?.id ?? ''
 
@@ -227,8 +256,17 @@ describe('the script finds, in a bundle of a ledger that was tampered with,', ()
     ['a history written anew', () => tamper(t.url, [`update job_transitions set actor = 'x' where job_id = $1`, [id(2)]], REHASH), () => `job ${id(2)}: row`],
     ['a changed state', () => tamper(t.url, [`update jobs set status = 'failed' where id = $1`, [id(0)]]), () => `job ${id(0)} is failed at row 4; its history says succeeded`],
     ['a changed checkpoint', () => tamper(t.url, 'update audit_checkpoints set rows = rows + 1 where seq = 1'), () => 'checkpoint 1 was changed'],
+    ['a changed event', () => tamper(t.url, `update events set topic = 'disk.fine'`), () => 'row 1 of events was changed: checkpoint'],
+    ['a deleted event', () => tamper(t.url, 'delete from events'), () => 'row 1 of events is missing: checkpoint'],
+    [
+      'an event that was put in',
+      () => tamper(t.url, `insert into events (topic, created_by, xact) select 'disk.full', 'x', xact from events`),
+      () => 'row 2 of events was put into the past',
+    ],
+    ['a list of rows that was cut short', () => tamper(t.url, `delete from audit_checkpoint_records where history = 'events'`), () => 'the list of rows of checkpoint'],
     ['a wrong signature', () => tamper(t.url, [`update audit_checkpoints set signature = $1 where seq = 1`, [Buffer.alloc(64)]]), () => 'the signature of checkpoint 1 is wrong'],
   ])('%s', async (_what, change, says) => {
+    await emitAndRead()
     await change()
     await audit('b')
 

@@ -34,8 +34,10 @@ beforeEach(async () => {
   old = await freshLedger()
   await advanceTransactions(old.url, (await transactionOf(cluster.url)) + 1_000n)
   covered = await aJob(old.ledger, 'succeeded')
+  await anEvent(old, 'covered')
   await coverAll(old)
   newer = await aJob(old.ledger, 'cancelled')
+  await anEvent(old, 'newer')
   await restoreLedger(cluster.url, await dumpLedger(old.url))
   restored = ledgerAt(cluster.url)
 })
@@ -43,6 +45,11 @@ afterEach(async () => {
   await restored.database.close()
   await old.close()
 })
+
+/** An event that no job came of: no history of a job knows it. */
+async function anEvent(ledger: { readonly database: TestLedger['database'] }, topic: string): Promise<void> {
+  await ledger.database.pool.query(`insert into events (topic, created_by) values ($1, 'test')`, [topic])
+}
 
 async function lastCheckpoint(): Promise<{ seq: number; rows: number; restored_to: string | null; xact_from: string }> {
   const { rows } = await restored.database.pool.query<{ seq: number; rows: number; restored_to: string | null; xact_from: string }>(
@@ -91,6 +98,53 @@ describe('after the restore was recorded', () => {
     await tamper(cluster.url, [`update job_transitions set actor = 'somebody else' where job_id = $1`, [newer?.id]], REHASH)
 
     expect(found(await verifyNow(cluster.url), 'covered_row_changed')).toMatchObject({ row: { job_id: newer?.id } })
+  })
+
+  test('rows of other histories are found when they are changed, whether the dump had them covered, had them newer, or they came after', async () => {
+    await recordRestore(restored.database.db, unsigned)
+    await anEvent(restored, 'after')
+    await coverAll(restored)
+    const fits = kindsOf(await verifyNow(cluster.url))
+    for (const topic of ['covered', 'newer', 'after']) await tamper(cluster.url, [`update events set created_by = 'x' where topic = $1`, [topic]])
+
+    const results = await verifyNow(cluster.url)
+
+    expect(fits).toEqual([])
+    expect(kindsOf(results)).toEqual(['records/record_changed'])
+    expect(found(results, 'record_changed')).toMatchObject({ count: 3, row: { table: 'events' } })
+  })
+
+  test('two restores between which no job moved keep what else was written apart', async () => {
+    await recordRestore(restored.database.db, unsigned)
+    await anEvent(restored, 'between')
+    await coverAll(restored)
+    await anEvent(restored, 'between, and not covered')
+    const again = await freshLedger()
+    await restoreLedger(again.url, await dumpLedger(cluster.url))
+
+    const recorded = await recordRestore(again.database.db, unsigned)
+
+    await anEvent(again, 'after')
+    await coverAll(again)
+    const fits = kindsOf(await verifyNow(again.url))
+    await tamper(again.url, `update events set created_by = 'x' where topic like 'between%' or topic = 'after'`)
+    const changed = await verifyNow(again.url)
+    await again.close()
+    expect(recorded).toMatchObject({ kind: 'recorded', checkpoints: [{ rows: 0, records: expect.any(Number) as number }] })
+    expect(fits).toEqual([])
+    expect(found(changed, 'record_changed')).toMatchObject({ count: 3 })
+  })
+
+  test('a row that is put among what was restored is found', async () => {
+    await recordRestore(restored.database.db, unsigned)
+    await coverAll(restored)
+    await tamper(
+      cluster.url,
+      `update events set id = id + 1000 where topic = 'newer'`,
+      `insert into events (id, topic, created_by) overriding system value select id - 1000, 'put in', 'x' from events where topic = 'newer'`,
+    )
+
+    expect(kindsOf(await verifyNow(cluster.url))).toEqual(expect.arrayContaining(['records/record_added', 'records/record_deleted']))
   })
 
   test('what the new era covers is found when it is changed, and when it is put among what was restored', async () => {
@@ -283,7 +337,7 @@ describe('agentbus checkpoint --after-restore', () => {
     await tamper(cluster.url, [`delete from job_transitions where job_id = $1 and seq = 4`, [fresh.id]])
     const after = await check('after')
 
-    expect(fits).toMatch(/^11 rows, [0-9]+ checkpoints, [0-9]+ signed, 1 rows newer than the last checkpoint\n(.*\n)?Everything fits\.\n$/)
+    expect(fits).toMatch(/^11 rows, [0-9]+ checkpoints, [0-9]+ signed, 1 rows newer than the last checkpoint\n[0-9]+ rows of other histories\n(.*\n)?Everything fits\.\n$/)
     expect(before).toContain(`FAULT job ${newer?.id}: row 2 is not the one that checkpoint`)
     expect(after).toContain(`FAULT job ${fresh.id}: checkpoint`)
   })

@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { expect } from 'vitest'
+import { HISTORIES } from '../../ledger/audit/histories.js'
 import type { Signer } from '../../ledger/audit/signing.js'
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
 import { openReader } from '../../ledger/verify/reader.js'
@@ -75,8 +76,10 @@ export async function coverAll(t: Pick<TestLedger, 'database'>, options: { reado
     .poll(
       async () => {
         const { kind } = await takeCheckpoint(t.database.db, { signer: options.signer, ...options })
+        const tables = ['job_transitions', ...HISTORIES.map(({ table }) => table)]
+        const open = tables.map((table) => `exists (select from ${table} t where t.xact >= c.upto and t.xact < '9000000000000000000')`)
         const { rows } = await t.database.pool.query<{ open: boolean }>(
-          `select exists (select from job_transitions t where t.xact >= coalesce((select max(xact_to::text::bigint)::text::xid8 from audit_checkpoints), '0'::xid8)) as open`,
+          `select ${open.join(' or ')} as open from (select coalesce(max(xact_to::text::bigint)::text, '0')::xid8 as upto from audit_checkpoints) c`,
         )
         return kind !== 'taken' && rows[0]?.open === false
       },
