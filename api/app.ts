@@ -44,7 +44,7 @@ export interface AppOptions {
 /** The HTTP application: probes for anyone, everything else for those who hold a token. */
 export function createApp(options: AppOptions): Express {
   const { ledger, log } = options
-  const auth = new Authenticator({ ledger, nowMs: options.nowMs ?? (() => Date.now()), trustedProxies: options.trustedProxies ?? [] })
+  const auth = new Authenticator({ ledger, log, nowMs: options.nowMs ?? (() => Date.now()), trustedProxies: options.trustedProxies ?? [] })
   const metrics = createMetrics(options.registry, ledger)
   const waiting = new WaitingClients(options.waitsPerToken)
   const turnstile = new Turnstile(options.commandsAtOnce === undefined ? {} : { most: options.commandsAtOnce })

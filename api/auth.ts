@@ -1,5 +1,6 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { AgentbusError } from '../contracts/errors.js'
+import type { Logger } from 'pino'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
 import type { Caller } from '../ledger/caller.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { ClientAddresses } from './client-address.js'
@@ -26,12 +27,14 @@ export const WITHOUT_TOKEN = 600
 /** Finds out who is asking, and throttles those who guess. */
 export class Authenticator {
   readonly #ledger: Ledger
+  readonly #log: Logger
   readonly #wrong: SignInThrottle
   readonly #missing: SignInThrottle
   readonly #clients: ClientAddresses
 
-  constructor(options: { readonly ledger: Ledger; readonly nowMs: () => number; readonly trustedProxies: readonly string[] }) {
+  constructor(options: { readonly ledger: Ledger; readonly log: Logger; readonly nowMs: () => number; readonly trustedProxies: readonly string[] }) {
     this.#ledger = options.ledger
+    this.#log = options.log
     this.#wrong = new SignInThrottle({ limit: WRONG_TOKENS, nowMs: options.nowMs })
     this.#missing = new SignInThrottle({ limit: WITHOUT_TOKEN, nowMs: options.nowMs })
     this.#clients = new ClientAddresses(options.trustedProxies)
@@ -56,7 +59,12 @@ export class Authenticator {
     this.#operator(request, response).then(
       () => next(),
       (error: unknown) => {
-        const problem = problemOf(error, String(response.getHeader('X-Request-Id') ?? ''))
+        const requestId = String(response.getHeader('X-Request-Id') ?? '')
+        const problem = problemOf(error, requestId)
+        // Answered here, in the words of a browser's sign-in, so that no page has to know them; in the log it stands like any other.
+        if (problem.status >= 500) {
+          this.#log.error({ event: 'http.failed', request_id: requestId, method: request.method, code: problem.code, err: messageOf(error) }, 'a request failed')
+        }
         if (problem.status === 401) response.setHeader('WWW-Authenticate', 'Basic realm="agentbus", charset="UTF-8"')
         if (problem.status === 503) response.setHeader('Retry-After', '1')
         if (typeof problem['retry_after'] === 'number') response.setHeader('Retry-After', String(problem['retry_after']))

@@ -12,6 +12,8 @@ export interface Reply {
   readonly status: number
   readonly body: unknown
   readonly headers?: Readonly<Record<string, string>>
+  /** It shows what changes while its version stays: the ETag is for `If-Match` alone, and no 304 is answered. */
+  readonly isLive?: true
 }
 
 /** Who may come in at all; what the ledger refuses beyond that it refuses itself. */

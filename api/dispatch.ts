@@ -76,9 +76,15 @@ function idempotencyOf(request: Request, query: unknown): CommandContext['idempo
     throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'Idempotency-Key must be 1 to 200 visible ASCII characters.', { header: 'Idempotency-Key' })
   }
   const requestHash = createHash('sha256')
-    .update(JSON.stringify([request.method, request.path, sorted(request.body), ...(query === undefined || request.method === 'POST' ? [] : [sorted(query)])]))
+    .update(JSON.stringify([request.method, request.path, sorted(request.body), ...saidInQuery(query)]))
     .digest('hex')
   return { key, requestHash }
+}
+
+/** What the query says of the command. How long a client waits for the end of its job is no part of it: a repeat may wait longer. */
+function saidInQuery(query: unknown): unknown[] {
+  const { wait: _wait, ...said } = asObject(query)
+  return Object.keys(said).length === 0 ? [] : [sorted(said)]
 }
 
 function sorted(value: unknown): unknown {
@@ -100,7 +106,7 @@ function versionOf(request: Request): number | undefined {
 function send(request: Request, response: Response, reply: Reply): void {
   for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value)
   const etag = reply.headers?.['ETag']
-  if ((request.method === 'GET' || request.method === 'HEAD') && etag !== undefined && isKnown(request.headers['if-none-match'], etag)) {
+  if ((request.method === 'GET' || request.method === 'HEAD') && etag !== undefined && reply.isLive !== true && isKnown(request.headers['if-none-match'], etag)) {
     response.status(304).end()
     return
   }

@@ -40,8 +40,13 @@ export async function listen(app: Express, where: { readonly host: string; reado
     server.listen(where.port, where.host, () => resolve())
   })
   const { port } = server.address() as AddressInfo
-  const host = where.host === '0.0.0.0' || where.host === '::' ? '127.0.0.1' : where.host
-  return { url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`, close: () => close(server) }
+  return { url: urlOf({ host: where.host, port }), close: () => close(server) }
+}
+
+/** The URL by which a server that listens there is reached from this machine: with brackets around IPv6, and the loopback address for one that listens everywhere. */
+export function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {
+  const reached = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  return `http://${reached.includes(':') ? `[${reached}]` : reached}:${port}`
 }
 
 function faultOf(error: unknown, { host, port }: { readonly host: string; readonly port: number }): AgentbusError {

@@ -112,13 +112,18 @@ export class BoardCommands {
       await this.#ledger.jobs.promote(context, jobId, 'promoted at the board')
       return
     }
+    const job = await this.#ledger.getJob(jobId)
+    // Entries that are over stay for days. One from before the job was queued again says nothing of what the job does now.
+    const isOld = parseEntryId(entryId)?.generation !== job.generation
     if (kind === 'retry') {
+      if (isOld && !isTerminal(job.status)) {
+        throw new AgentbusError('AGENTBUS_ILLEGAL_TRANSITION', `Job ${jobId} was queued again after that entry, and is ${job.status}.`, { job_id: jobId })
+      }
       await this.#ledger.jobs.retry(context, jobId, { reason: 'retried at the board', extra_attempts: 1 })
       await queue.remove(entryId).catch(() => 0)
       return
     }
-    const job = await this.#ledger.getJob(jobId)
-    if (isTerminal(job.status) || job.status === 'blocked') await this.#forget(queue, entryId, agentIdOf(queue.name), context)
+    if (isOld || isTerminal(job.status) || job.status === 'blocked') await this.#forget(queue, entryId, agentIdOf(queue.name), context)
     else await this.#ledger.jobs.cancel(context, jobId, 'removed at the board')
   }
 
@@ -129,7 +134,7 @@ export class BoardCommands {
     return this.#queues.get(agentId)
   }
 
-  /** The job is over: only the queue's own memory of it goes. */
+  /** Only the queue's own memory goes: of a job that is over, or of an entry that its job has left behind. */
   async #forget(queue: BusQueue, entryId: string, agentId: string, context: CommandContext): Promise<void> {
     await queue.remove(entryId)
     await this.#record(context, 'entry_removed', `Queue entry ${entryId} was removed; its job stays as it is.`, agentId, parseEntryId(entryId)?.jobId)

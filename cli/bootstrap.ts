@@ -69,17 +69,30 @@ function pilotAgents(settings: Settings, gateway: string): AgentConfig[] {
   return PILOT.map((agent) => AgentConfig.parse({ ...agent, gateway, concurrency: settings.defaultAgentConcurrency, lease_seconds: settings.leaseSeconds }))
 }
 
-/** The operator's token of this data folder: made at the first start, kept in a file only its owner may read. */
+/** As the ledger takes them; anything else in the file, such as nothing after a crash, was never a token. */
+const TOKEN = /^abt_[A-Za-z0-9_-]{32,196}$/
+
+/**
+ * The operator's token of this data folder: made at the first start, kept in a file only its owner may read. One that was
+ * revoked is replaced, so that the token which a start shows is one that works.
+ */
 export async function operatorToken(ledger: Ledger, dataDir: string): Promise<string> {
   const file = path.join(dataDir, 'operator-token')
-  const known = await readFile(file, 'utf8').then(
-    (text) => text.trim(),
-    () => undefined,
-  )
-  const token = known ?? `abt_${randomBytes(32).toString('base64url')}`
-  if (known === undefined) await writePrivate(file, `${token}\n`)
-  const hash = createHash('sha256').update(token).digest()
-  const { rows } = await ledger.db.execute(sql`select 1 from api_tokens where hash = ${hash}`)
-  if (rows.length === 0) await ledger.tokens.create(AT_START, { name: 'operator (first start)', role: 'operator', token })
+  const kept = (await readFile(file, 'utf8').catch(() => '')).trim()
+  const standing = TOKEN.test(kept) ? await standingOf(ledger, kept) : 'over'
+  if (standing === 'works') return kept
+  const token = standing === 'unknown' ? kept : `abt_${randomBytes(32).toString('base64url')}`
+  if (token !== kept) await writePrivate(file, `${token}\n`)
+  await ledger.tokens.create(AT_START, { name: 'operator (first start)', role: 'operator', token })
   return token
+}
+
+/** `unknown`: to this ledger, as after the folder was given another one. */
+async function standingOf(ledger: Ledger, token: string): Promise<'works' | 'over' | 'unknown'> {
+  const hash = createHash('sha256').update(token).digest()
+  const { rows } = await ledger.db.execute<{ works: boolean }>(sql`
+    select revoked_at is null and (expires_at is null or expires_at > now()) as works from api_tokens where hash = ${hash}`)
+  const [row] = rows
+  if (row === undefined) return 'unknown'
+  return row.works ? 'works' : 'over'
 }

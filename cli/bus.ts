@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import type { WorkerOptions } from 'bullmq'
 import { randomBytes } from 'node:crypto'
+import { urlOf } from '../api/server.js'
 import { systemClock } from '../config/clock.js'
 import type { Logger } from '../config/logger.js'
 import type { Settings } from '../config/settings.js'
@@ -89,7 +90,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   undo.push(() => database.close())
 
   const prompts = new HookPrompts()
-  const where = { apiUrl: settings.publicUrl ?? `http://${settings.host}:${settings.port}` }
+  const where = { apiUrl: settings.publicUrl ?? urlOf(settings) }
   const ledger: Ledger = new Ledger({
     database,
     secret: stores.secret,

@@ -1,16 +1,15 @@
-import { once } from 'node:events'
-import { createWriteStream, existsSync, type WriteStream } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { finished } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../config/clock.js'
 import { loadSettings } from '../config/settings.js'
 import { readSigningKey } from '../config/signing-key.js'
 import { AgentbusError } from '../contracts/errors.js'
-import { BUNDLE_FILES, readExport, type BundleFile } from '../ledger/audit/read-export.js'
+import { readExport } from '../ledger/audit/read-export.js'
 import { signerOf } from '../ledger/audit/signing.js'
 import { openReader } from '../ledger/verify/reader.js'
+import { BundleWriter } from './bundle-writer.js'
 import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import type { ServerIo } from './server-commands.js'
@@ -47,13 +46,10 @@ export async function exportAudit(io: ServerIo, flags: ExportFlags): Promise<voi
   if ((await readdir(folder)).length > 0) throw new CliError(`${flags.out} is not empty: a bundle gets a folder of its own.`, EXIT.usage)
 
   const reader = await openReader(databaseUrl)
-  const files = new Map<BundleFile, WriteStream>(BUNDLE_FILES.map((name) => [name, createWriteStream(path.join(folder, name), { mode: 0o600 })]))
+  const files = new BundleWriter(folder)
   try {
-    const counts = await readExport(reader.client, range, async (name, line) => {
-      const file = files.get(name)
-      if (file?.write(`${line}\n`) === false) await once(file, 'drain')
-    })
-    await closeAll(files)
+    const counts = await readExport(reader.client, range, (name, line) => files.write(name, line))
+    await files.close()
     if (signer !== undefined) await writeFile(path.join(folder, 'public-key.pem'), signer.publicKeyPem)
     await copyFile(scriptFile(), path.join(folder, SCRIPT))
     await writeFile(
@@ -64,16 +60,8 @@ export async function exportAudit(io: ServerIo, flags: ExportFlags): Promise<voi
       `${counts['transitions.jsonl']} rows of ${counts['jobs.jsonl']} jobs and ${counts['checkpoints.jsonl']} checkpoints are in ${flags.out}. Check them with:\n\n  node ${path.join(flags.out, SCRIPT)} ${flags.out}\n`,
     )
   } finally {
-    await closeAll(files)
+    files.abandon()
     await reader.close()
-  }
-}
-
-async function closeAll(files: ReadonlyMap<BundleFile, WriteStream>): Promise<void> {
-  for (const file of files.values()) {
-    if (file.closed) continue
-    file.end()
-    await finished(file).catch(() => undefined)
   }
 }
 

@@ -13,6 +13,7 @@ import { CliError } from './io.js'
 import { startBus, type Bus } from './bus.js'
 import { attachStores, startStores, type Stores } from './stores.js'
 import { untilStopped } from './until-stopped.js'
+import { welcome } from './welcome.js'
 
 export interface ServerIo {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -84,7 +85,7 @@ async function up(io: ServerIo): Promise<void> {
         await applyFirstFleet(ledger, settings, { simulatorUrl, workers: true })
       },
     })
-    io.stdout.write(welcome(bus.url ?? '', found.token, announced))
+    io.stdout.write(welcome({ url: bus.url ?? '', token: found.token, announced, agents: await bus.ledger.listAgents() }))
     await stopping.requested
     io.stdout.write('agentbus: stopping\n')
   } finally {
@@ -99,24 +100,6 @@ async function startSimulator(settings: Settings, stores: Stores, extra: (() => 
   await simulator.start()
   extra.push(() => simulator.stop({ drain: false }))
   return simulator.url
-}
-
-function welcome(url: string, token: string, announced: readonly string[]): string {
-  return `
-agentbus is up.
-
-  ${announced.join('\n  ')}
-
-  API:     ${url}/v1        (OpenAPI: ${url}/v1/openapi.json)
-  Board:   ${url}/board     (any user name; the token is the password)
-  Token:   ${token}         (operator)
-
-Try it: this enqueues a job and shows its whole history.
-
-  AGENTBUS_URL=${url} AGENTBUS_TOKEN=${token} npx agentbus enqueue-job --target-agent devops --subject "say hello" --follow
-
-Ctrl-C stops everything; the data stays.
-`
 }
 
 async function serve(io: ServerIo, roles: { readonly api: boolean; readonly workers: boolean }): Promise<void> {
@@ -145,8 +128,12 @@ async function serve(io: ServerIo, roles: { readonly api: boolean; readonly work
   }
 }
 
+/** Characters that the name of a token may have; over REST as many. */
+const MOST_NAME = 100
+
 /** Whoever can reach the database may sign in: the first token cannot come over REST. */
 async function makeOperatorToken(io: ServerIo, name: string): Promise<void> {
+  if (name.trim() === '' || name.length > MOST_NAME) throw new CliError(`--name must say something, in at most ${MOST_NAME} characters.`, EXIT.usage)
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, true)
   const stores = await attachStores(settings, log)

@@ -160,9 +160,18 @@ async function sharedSecret(settings: Settings): Promise<string> {
 async function readRuntime(settings: Settings): Promise<{ databaseUrl: string; queue: QueueStore } | undefined> {
   const text = await readFile(path.join(settings.dataDir, 'runtime.json'), 'utf8').catch(() => undefined)
   if (text === undefined) return undefined
-  const parsed = Runtime.safeParse(JSON.parse(text))
+  const parsed = Runtime.safeParse(jsonOf(text))
   if (!parsed.success || !(await isAlive(parsed.data.pid))) return undefined
   return parsed.data
+}
+
+/** Undefined for what is no JSON: a crash of the machine may leave a file empty. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 /** Probes and migrates both stores before any BullMQ object is built, and checks that the connections will suffice. */

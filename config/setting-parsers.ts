@@ -80,6 +80,13 @@ export const httpUrl: z.ZodType<string, string> = parser((text, refuse) => {
   return url.href.replace(/\/+$/, '')
 })
 
+const HEADER_PAIRS = /^[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*)(,[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*))*$/
+
+/** Headers as OpenTelemetry has them: `name=value,name=value`, percent-encoded. */
+export const headerPairs: z.ZodType<string, string> = parser((text, refuse) =>
+  HEADER_PAIRS.test(text) && isEncoded(text) ? text : refuse('must be name=value pairs, percent-encoded and separated by commas'),
+)
+
 const ENCODE = 'percent-encode special characters in the user and password'
 
 export const postgresUrl: z.ZodType<string, string> = parser((text, refuse) => {
@@ -107,8 +114,13 @@ function urlOf(text: string): URL | undefined {
 }
 
 function isDecodable(url: URL): boolean {
+  return [url.username, url.password, url.pathname].every(isEncoded)
+}
+
+/** Whether every percent sign begins the code of a character. */
+function isEncoded(text: string): boolean {
   try {
-    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
+    decodeURIComponent(text)
     return true
   } catch {
     return false

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { AgentbusError } from '../contracts/errors.js'
 import { LEASE_FAULT, outlivesWorker } from './lease-rule.js'
-import { addressRanges, httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
+import { addressRanges, headerPairs, httpUrl, listenHost, matching, oneOf, path, postgresUrl, redisUrl, whole, yesNo } from './setting-parsers.js'
 
 /** One row of {@link SETTINGS}. `fallback` is text, parsed like anything else; undefined: the setting is optional. */
 export interface Setting<T> {
@@ -207,10 +207,7 @@ export const SETTINGS = {
   otelExporterOtlpHeaders: optional({
     env: 'OTEL_EXPORTER_OTLP_HEADERS',
     example: 'authorization=Bearer%20a-token',
-    schema: matching(
-      /^[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*)(,[A-Za-z0-9-]+=([\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*))*$/,
-      'must be name=value pairs, percent-encoded and separated by commas',
-    ),
+    schema: headerPairs,
     secret: true,
     help: 'Headers of those posts, as name=value,name=value.',
   }),

@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 
+/** In capitals it is the same id (RFC 9562 section 4); here, as in the ledger, it is spelled small, so that ids can be compared as text. */
+const uuid = () => z.uuid().toLowerCase()
+
 /** Ids are branded so that a job id cannot be passed where an attempt id is meant. */
-export const JobId = z.uuid().brand<'JobId'>()
+export const JobId = uuid().brand<'JobId'>()
 export type JobId = z.infer<typeof JobId>
 
-export const AttemptId = z.uuid().brand<'AttemptId'>()
+export const AttemptId = uuid().brand<'AttemptId'>()
 export type AttemptId = z.infer<typeof AttemptId>
 
 /** A bigint of Postgres, as text. */
@@ -16,7 +19,7 @@ export const EventId = z.coerce
   .brand<'EventId'>()
 export type EventId = z.infer<typeof EventId>
 
-export const TokenId = z.uuid().brand<'TokenId'>()
+export const TokenId = uuid().brand<'TokenId'>()
 export type TokenId = z.infer<typeof TokenId>
 
 /**

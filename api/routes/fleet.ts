@@ -81,7 +81,7 @@ export const fleetRoutes = [
       await requireRole(ledger, caller, readers)
       const agent = (await ledger.listAgents(params.id))[0]
       if (agent === undefined) throw new AgentbusError('AGENTBUS_NOT_FOUND', `No agent has the id ${params.id}.`)
-      return { status: 200, body: agent, headers: { ETag: `"${agent.version}"` } }
+      return { status: 200, body: agent, headers: { ETag: `"${agent.version}"` }, isLive: true }
     },
   }),
   ...(['pause', 'resume'] as const).map((verb) =>

@@ -58,7 +58,7 @@ export const standingOrderRoutes = [
     async handle({ params, caller }, { ledger }) {
       await requireRole(ledger, caller, readers)
       const [order] = await ledger.listOrders({ order: `${params.agent}/${params.name}` })
-      return { status: 200, body: order, headers: { ETag: `"${order?.version ?? 0}"` } }
+      return { status: 200, body: order, headers: { ETag: `"${order?.version ?? 0}"` }, isLive: true }
     },
   }),
   defineRoute({

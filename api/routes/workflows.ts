@@ -21,6 +21,11 @@ const ByName = z.object({ name: WorkflowName })
 const ById = z.object({ id: WorkflowRunId })
 const InNamespace = z.strictObject({ namespace: Namespace.default('default') })
 
+/** Where a workflow is read again; one of another namespace than `default` says which. */
+function placeOf({ name, namespace }: WorkflowView): string {
+  return `/v1/workflows/${name}${namespace === 'default' ? '' : `?namespace=${namespace}`}`
+}
+
 export const workflowRoutes = [
   defineRoute({
     id: 'listWorkflows',
@@ -45,7 +50,7 @@ export const workflowRoutes = [
     spec: { body: WorkflowDefinition, response: WorkflowView },
     async handle({ body, context }, { ledger }) {
       const { workflow, created, replayed } = await ledger.workflows.define(context, body)
-      return reply(created ? 201 : 200, workflow, { replayed, version: workflow.version, headers: { Location: `/v1/workflows/${workflow.name}` } })
+      return reply(created ? 201 : 200, workflow, { replayed, version: workflow.version, headers: { Location: placeOf(workflow) } })
     },
   }),
   defineRoute({

@@ -55,11 +55,16 @@ async function delegate(agent: string, instruction: string, values: Values, io: 
   throw new CliError(isOver ? `The job is ${status}.` : `The job is ${status} after ${wait}. It goes on; see \`agentbus result ${String(job['id'])} --wait 60s\`.`, EXIT.unexpected)
 }
 
+/** As the API has it. A longer wait would also be more than a timer takes: the request would seem to fail at once. */
+const LONGEST_WAIT_MS = 300_000
+
 /** Milliseconds of a wait as the API reads it. @throws CliError (usage) */
 export function waitMsOf(text: string): number {
   const [, amount, unit] = /^(\d{1,6})(ms|s|m)$/.exec(text) ?? []
   if (amount === undefined) throw new CliError('--wait must be a number with ms, s or m, such as 30s. Nothing was sent.', EXIT.usage)
-  return Number(amount) * (unit === 'ms' ? 1 : unit === 's' ? 1_000 : 60_000)
+  const ms = Number(amount) * (unit === 'ms' ? 1 : unit === 's' ? 1_000 : 60_000)
+  if (ms > LONGEST_WAIT_MS) throw new CliError('--wait is at most five minutes. Nothing was sent.', EXIT.usage)
+  return ms
 }
 
 function objectIn(value: unknown): Json {

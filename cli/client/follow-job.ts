@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT } from '../exit-codes.js'
 import { CliError, type Io } from '../io.js'
+import { oneLine } from '../printable.js'
 import type { ApiClient } from './api-client.js'
 import type { Values } from './connection.js'
 import type { Json } from './json.js'
@@ -22,16 +23,28 @@ export function followSecondsOf(values: Values): number | undefined {
 
 /** Waits until the job ends or is blocked, then shows its history. @throws CliError unless it succeeded */
 export async function followJob(client: ApiClient, job: Json, options: { readonly seconds: number; readonly values: Values; readonly io: Io }): Promise<void> {
-  const path = `/v1/jobs/${String(job['id'])}`
+  const id = String(job['id'])
   const endMs = performance.now() + options.seconds * 1_000
   let status = String(job['status'])
   while (!OVER.has(status) && performance.now() < endMs) {
     await sleep(POLL_MS)
-    status = String((await client.call({ method: 'GET', path }))['status'])
+    status = String((await look(client, id, ''))['status'])
   }
-  const history = await client.call({ method: 'GET', path: `${path}/history` })
+  const history = await look(client, id, '/history')
   print(options.values, options.io, history, () => historyLines(history))
   if (status === 'succeeded') return
-  const wait = OVER.has(status) ? '' : ` after ${options.seconds} s. It goes on; see \`agentbus history ${String(job['id'])}\``
+  const wait = OVER.has(status) ? '' : ` after ${options.seconds} s. It goes on; see \`agentbus history ${id}\``
   throw new CliError(`The job is ${status}${wait}.`, EXIT.unexpected)
+}
+
+/** @throws CliError which names the job, and never with a code that says to run the command again: that would make a second job */
+async function look(client: ApiClient, id: string, what: '' | '/history'): Promise<Json> {
+  try {
+    return await client.call({ method: 'GET', path: `/v1/jobs/${id}${what}` })
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error
+    const why = oneLine(String(error.problem?.['detail'] ?? error.message)).replace(/\.$/, '')
+    const next = `The job was created; see \`agentbus history ${id}\`.`
+    throw new CliError(`${why}. ${next}`, EXIT.unexpected, { ...error.problem, next, job_id: id, exit_code: EXIT.unexpected })
+  }
 }

@@ -118,3 +118,16 @@ test('with its database gone, sign-in, reads and writes answer 503 with Retry-Af
   for (const answer of answers) expect([answer.status, answer.body['code'], answer.headers.get('retry-after')]).toEqual([503, 'AGENTBUS_UNAVAILABLE', '1'])
   await other.close().catch(() => undefined)
 })
+
+test('an id in capitals is the same id: an attempt reads its job by it, and a wait for a job ends with the job', async () => {
+  const job = await aJob(api.t.ledger, 'running')
+  const path = `/v1/jobs/${job.id.toUpperCase()}`
+
+  const read = await api.call('GET', path, { token: job.attemptToken })
+  const waiting = api.operate('GET', `${path}/result?wait=60s`)
+  await expect.poll(() => api.t.ledger.waits.size).toBe(1)
+  await api.operate('POST', `${path}/cancel`, { body: { reason: 'enough' } })
+
+  expect([read.status, read.body['id']]).toEqual([200, job.id])
+  expect((await waiting).body).toMatchObject({ job_id: job.id, status: 'cancelled', over: true })
+})

@@ -45,6 +45,28 @@ describe('Idempotency-Key', () => {
     expect(other.status).toBe(422)
   })
 
+  test('another namespace in the query under the same key is another request, and is not answered with the run of the first', async () => {
+    const headers = aKey()
+    for (const namespace of ['left', 'right']) await api.operate('POST', '/v1/workflows', { body: { name: 'in-two', namespace, steps: [{ id: 'only', agent: 'devops' }] } })
+    const start = (namespace: string) => api.operate('POST', `/v1/workflows/in-two/runs?namespace=${namespace}`, { body: {}, headers })
+    const first = await start('left')
+
+    const [same, other] = [await start('left'), await start('right')]
+
+    expect([first.status, same.status, same.headers.get('idempotency-replayed')]).toEqual([201, 201, 'true'])
+    expect(same.body['run']).toEqual(first.body['run'])
+    expect([other.status, other.body['code']]).toEqual([422, 'AGENTBUS_IDEMPOTENCY_MISMATCH'])
+  })
+
+  test('another wait in the query is the same request', async () => {
+    const headers = aKey()
+    const first = await api.operate('POST', '/v1/jobs?wait=1ms', { body: aBody(), headers })
+
+    const same = await api.operate('POST', '/v1/jobs?wait=2ms', { body: aBody(), headers })
+
+    expect([same.status, same.body['id']]).toEqual([201, first.body['id']])
+  })
+
   test('belongs to the token that sent it', async () => {
     const headers = aKey()
     const token = await api.t.agentToken('devops')
@@ -161,6 +183,34 @@ describe('versions', () => {
     expect(answers.map((answer) => answer.status)).toEqual([304, 200, 304, 304, 304, 304, 200])
     expect(answers[0]?.text).toBe('')
     expect(answers[0]?.headers.get('etag')).toBe('"3"')
+  })
+
+  test('of an agent and of a standing order tell of their definitions alone: as their state changes without them, it is never answered 304', async () => {
+    const order = '/v1/standing-orders/devops/known-by-its-tag'
+    await api.operate('PUT', order, { body: { every_seconds: 3_600, message: 'Look.' } })
+
+    const answers = []
+    for (const path of ['/v1/agents/devops', order]) {
+      const { headers } = await api.operate('GET', path)
+      answers.push(await api.operate('GET', path, { headers: { 'if-none-match': String(headers.get('etag')) } }))
+    }
+
+    expect(answers.map((answer) => [answer.status, answer.headers.get('etag')])).toEqual([
+      [200, expect.stringMatching(/^"\d+"$/)],
+      [200, '"1"'],
+    ])
+  })
+
+  test('the Location of a workflow leads to that workflow, in whatever namespace', async () => {
+    const define = (namespace: string) => api.operate('POST', '/v1/workflows', { body: { name: 'found-again', namespace, steps: [{ id: 'only', agent: 'devops' }] } })
+    const places = [await define('default'), await define('right')].map((made) => String(made.headers.get('location')))
+
+    const found = await Promise.all(places.map((place) => api.operate('GET', place)))
+
+    expect(found.map(({ status, body }) => [status, body['name'], body['namespace']])).toEqual([
+      [200, 'found-again', 'default'],
+      [200, 'found-again', 'right'],
+    ])
   })
 
   test.each(['cancel', 'retry', 'bury', 'promote'])('%s with an old version in If-Match is answered 412 and changes nothing', async (verb) => {

@@ -98,3 +98,10 @@ test('docker-compose.yml and deploy/README.md name commands, units and settings 
   expect([...new Set(enabled)].sort()).toEqual((await readdir(UNITS)).sort())
   expect(readme).toContain('/etc/agentbus/agentbus.env')
 })
+
+test('docker-compose.yml takes PostgreSQL for healthy only once it answers where the others reach it', async () => {
+  const { services } = parse(await readFile('docker-compose.yml', 'utf8'), { merge: true }) as { services: Record<string, { healthcheck?: { test: string[] } }> }
+
+  // At its first start the image runs a server on its socket alone, to make the database, and ends it again.
+  expect(services['postgres']?.healthcheck?.test.join(' ')).toMatch(/\bpg_isready -h 127\.0\.0\.1 /)
+})

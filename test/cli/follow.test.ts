@@ -1,6 +1,6 @@
 import { describe, expect } from 'vitest'
 import { test } from './fixtures.js'
-import type { Reply } from './stand-in.js'
+import { problem, type Reply } from './stand-in.js'
 
 const ENQUEUE = ['enqueue-job', '--target-agent', 'devops', '--subject', 'hello']
 const ID = '0192f0c4-1111-7000-8000-00000000000a'
@@ -56,8 +56,47 @@ describe('enqueue-job --follow', () => {
     expect(JSON.parse(ran.stderr)).toMatchObject({ detail: `The job is queued after 0 s. It goes on; see \`agentbus history ${ID}\`.` })
   })
 
+  test('a job that can no longer be looked at is named, and nothing says to run the command again', async ({ api, cli }) => {
+    api.answers(job('queued'))
+    api.always(problem('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.'))
+
+    const ran = await cli([...ENQUEUE, '--follow', '--json'])
+
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(JSON.parse(ran.stderr)).toMatchObject({ code: 'AGENTBUS_UNAVAILABLE', job_id: ID, next: `The job was created; see \`agentbus history ${ID}\`.` })
+    expect(api.seen.filter(({ method }) => method === 'POST')).toHaveLength(1)
+  })
+
+  test('and so it is when the token is refused meanwhile', async ({ api, cli }) => {
+    api.answers(job('queued'), problem('AGENTBUS_UNAUTHORIZED', 'The token was revoked.'))
+
+    const ran = await cli([...ENQUEUE, '--follow'])
+
+    expect(ran).toEqual({ code: 1, stdout: '', stderr: `agentbus: The token was revoked. The job was created; see \`agentbus history ${ID}\`.\n` })
+  })
+
   test('a wrong number of seconds is noticed before the job is created', async ({ api, cli }) => {
     expect((await cli([...ENQUEUE, '--follow', 'soon'])).code).toBe(2)
     expect(api.seen).toEqual([])
+  })
+})
+
+describe('a wait that is too long', () => {
+  for (const wait of ['301s', '6m', '40000m', '999999m']) {
+    for (const argv of [
+      ['result', ID],
+      ['delegate', 'devops', 'Look.'],
+    ]) {
+      test(`of ${wait} is noticed by ${argv[0] ?? ''} before anything is sent`, async ({ api, cli }) => {
+        expect(await cli([...argv, '--wait', wait])).toMatchObject({ code: 2, stdout: '', stderr: 'agentbus: --wait is at most five minutes. Nothing was sent.\n' })
+        expect(api.seen).toEqual([])
+      })
+    }
+  }
+
+  test('is not one of five minutes', async ({ api, cli }) => {
+    api.answers({ status: 200, body: { job_id: ID, status: 'succeeded', over: true } })
+
+    expect((await cli(['result', ID, '--wait', '5m'])).code).toBe(0)
   })
 })

@@ -79,6 +79,8 @@ describe('settings', () => {
     ['AGENTBUS_PG_POOL', '201'],
     ['AGENTBUS_WORKER_ID', 'a b'],
     ['AGENTBUS_LOG_LEVEL', 'verbose'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'authorization=50%'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'authorization=%ff'],
   ])('%s=%s is a fault', (name, text) => {
     expect(faulty({ [name]: text })).toEqual([name])
   })
@@ -89,6 +91,7 @@ describe('settings', () => {
     ['REDIS_URL', 'rediss://u:p@host:6380/3'],
     ['AGENTBUS_PORT', '0'],
     ['AGENTBUS_HOST', '::'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'authorization=Bearer%20a-token,x-team=50%25'],
     ['AGENTBUS_QUEUE_PREFIX', '{agentbus}'],
   ])('%s=%s is taken', (name, text) => {
     expect(faulty({ [name]: text })).toEqual([])

@@ -123,3 +123,40 @@ describe('the board', () => {
     expect(body).toMatchObject({ status, code, error: body['detail'], message: body['next'] })
   })
 })
+
+describe('at the board, an entry from before its job was queued again', () => {
+  async function aFailedJob(): Promise<JobView> {
+    const [job] = await failedJobs(1)
+    if (job === undefined) throw new Error('there is no job')
+    return job
+  }
+
+  test('is removed alone: the job goes on', async () => {
+    const job = await aFailedJob()
+    await t.ledger.jobs.retry(OPERATOR, job.id, { reason: 'by hand', extra_attempts: 1, run_after: '2099-01-01T00:00:00Z' })
+
+    const answer = await put(`/queues/agent-devops/${entryId(job.id, 1)}/clean`)
+
+    const queue = await t.bus.queues.get('devops')
+    expect(answer.status).toBe(204)
+    expect((await t.ledger.getJob(job.id)).status).toBe('queued')
+    expect(await byBoard(job)).toEqual([])
+    expect(await queue.getRanges(['failed'], 0, -1)).not.toContain(entryId(job.id, 1))
+  })
+
+  test('does not resume a job that is blocked now, alone or with all others', async () => {
+    const job = await aFailedJob()
+    t.behave(async (hands) => {
+      await hands.block({ blocked_reason: 'not approved' })
+    })
+    await t.ledger.jobs.retry(OPERATOR, job.id, { reason: 'by hand', extra_attempts: 1 })
+    await t.until(job.id, (j) => j.status === 'blocked')
+
+    const alone = await put(`/queues/agent-devops/${entryId(job.id, 1)}/retry/failed`)
+    await put('/queues/agent-devops/retry/failed')
+
+    expect(alone).toMatchObject({ status: 409, body: { code: 'AGENTBUS_ILLEGAL_TRANSITION' } })
+    expect((await t.ledger.getJob(job.id)).status).toBe('blocked')
+    expect(await refusalsOf(job)).toEqual(Array(2).fill('AGENTBUS_ILLEGAL_TRANSITION by anna'))
+  })
+})

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
 
@@ -116,4 +117,22 @@ describe('a delivery', () => {
     expect(blocked.attempt_count).toBe(0)
     expect((await t.ledger.jobAttempts(job.id)).length).toBe(1)
   })
+})
+
+test.each([
+  ['::1', 'http://[::1]:7717'],
+  ['0.0.0.0', 'http://127.0.0.1:7717'],
+])('a worker whose settings have the API listen on %s tells agents an address that can be called', async (host, url) => {
+  const other = await startTestBus({ env: { AGENTBUS_HOST: host, AGENTBUS_PORT: '7717' } })
+  const told: (string | undefined)[] = []
+  other.behave(async (hands) => {
+    told.push(readOrder(hands.run.message)?.apiUrl)
+    await hands.complete()
+  })
+
+  const job = await other.enqueue()
+  await other.until(job.id, (j) => j.status === 'succeeded')
+
+  await other.stop()
+  expect(told).toEqual([url])
 })
