@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AgentbusError, ERRORS, type ErrorCode } from '../contracts/errors.js'
-import { LIMITS } from '../contracts/jobs.js'
+import { LIMITS } from '../contracts/request-limits.js'
 
 /** A problem document (RFC 9457) with a stable code, what to do next, and, for bad input, every fault with its place. */
 export const Problem = z

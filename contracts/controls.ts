@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ActorKind } from './actor.js'
 import { JobId, Namespace } from './ids.js'
 import { JobStatus } from './job-states.js'
-import { LIMITS } from './jobs.js'
+import { LIMITS } from './request-limits.js'
 import { reasonText, storableText, Time } from './text.js'
 import { WorkflowRunId } from './workflows.js'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { AgentId, JobId, Namespace } from './ids.js'
 import { Lane } from './job-states.js'
-import { inTheSameTransaction } from './jobs.js'
+import { inTheSameTransaction } from './closings.js'
 import { JsonObject, storableText, Time } from './text.js'
 
 /** When a standing order is due: a cron expression read in a time zone, or a fixed interval counted from the epoch. */

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import { uuidv7, type AttemptId } from '../contracts/ids.js'
-import type { ClaimJobsBody } from '../contracts/jobs.js'
+import type { ClaimJobsBody } from '../contracts/attempts.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import type { DeliveryTarget, LeaseRequest } from './lease-job.js'

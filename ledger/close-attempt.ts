@@ -4,7 +4,7 @@ import { AgentbusError, assertNever, type ErrorCode } from '../contracts/errors.
 import type { FileFindingBody } from '../contracts/findings.js'
 import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
 import type { ApprovalId } from '../contracts/approvals.js'
-import type { BlockJobBody, CompleteJobBody, FailJobBody, WaitsFor } from '../contracts/jobs.js'
+import type { BlockJobBody, CompleteJobBody, FailJobBody, WaitsFor } from '../contracts/closings.js'
 import { askApproval, type ApprovalRow } from './ask-approval.js'
 import { awaitJobs } from './await-jobs.js'
 import { createJob } from './create-job.js'

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
-import type { EmitEventBody } from '../contracts/jobs.js'
+import type { EmitEventBody } from '../contracts/events.js'
 import type { Tx } from './database.js'
 import { audienceOf, react, reactPending, whoCares } from './react.js'
 import type { EventRow } from './rows.js'

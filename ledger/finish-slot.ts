@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
-import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/jobs.js'
+import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/closings.js'
 import type { FinishStandingOrderBody } from '../contracts/standing-orders.js'
 import { checkFence, closeAttempt, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
 import type { Tx } from './database.js'

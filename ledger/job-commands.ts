@@ -1,25 +1,14 @@
+import type { AttemptView, MarkRunningBody, ProgressBody, RenewBody } from '../contracts/attempts.js'
+import type { BlockJobBody, CompleteJobBody, FailJobBody } from '../contracts/closings.js'
 import { AgentbusError } from '../contracts/errors.js'
-import type { AttemptId, JobId } from '../contracts/ids.js'
-import type {
-  AttemptView,
-  BlockJobBody,
-  CompleteJobBody,
-  CreateBatchBody,
-  CreateGraphBody,
-  CreateJobBody,
-  EmitEventBody,
-  EventView,
-  FailJobBody,
-  JobView,
-  MarkRunningBody,
-  ProgressBody,
-  RenewBody,
-  RetryBody,
-} from '../contracts/jobs.js'
+import type { EmitEventBody, EventView } from '../contracts/events.js'
+import type { JobId } from '../contracts/ids.js'
+import type { RetryBody } from '../contracts/job-operations.js'
+import type { CreateBatchBody, CreateGraphBody, CreateJobBody, JobView } from '../contracts/jobs.js'
 import type { FinishStandingOrderBody } from '../contracts/standing-orders.js'
 import { sql } from 'drizzle-orm'
 import { actorOf, requireOperator, type Caller, type CommandContext } from './caller.js'
-import { checkFence, closeAttempt, plainEnding, type CloseRequest, type Closing, type Fenced } from './close-attempt.js'
+import { closeAttempt, plainEnding, type CloseRequest, type Closing } from './close-attempt.js'
 import { createGraph } from './create-graph.js'
 import { createMany, isPlain } from './create-many.js'
 import { createJob } from './create-job.js'
@@ -30,11 +19,14 @@ import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
 import type { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
+import { allInOwnName, inOwnName, mayComeFrom } from './in-own-name.js'
 import { limitsOf, type Limits } from './limits.js'
 import { itemOf, type Publisher } from './outbox.js'
+import { fenced, onceFenced, ownAttempt } from './own-attempt.js'
 import { buryJob, cancelJob, forceDead, promoteJob, retryJob } from './operate-job.js'
+import { mustBeJob } from './preconditions.js'
 import type { Rates } from './rate-limits.js'
-import { attemptView, eventView, jobView, type AttemptRow, type JobRow } from './rows.js'
+import { attemptView, eventView, jobView, type JobRow } from './rows.js'
 import { lockJob, move, note, type LockedJob } from './transition.js'
 
 /** What the facade hands to each command: a runner for transactions, and the facts that are not input. */
@@ -71,8 +63,8 @@ export class JobCommands {
    * AGENTBUS_UNKNOWN_DEPENDENCY, AGENTBUS_JOB_NOT_FOUND for an unknown parent, AGENTBUS_IDEMPOTENCY_MISMATCH
    */
   async create(context: CommandContext, body: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
-    const named = await this.#inOwnName(context.caller, body)
-    await this.#mayComeFrom(context.caller, named.parent_job_id)
+    const named = await inOwnName(this.#deps, context.caller, body)
+    await mayComeFrom(this.#deps, context.caller, named.parent_job_id)
     return this.#withRow(context.caller, {}, async () => {
       await this.#deps.rates.takeJobs(context.caller, [named])
       return this.#create(context, named)
@@ -100,7 +92,7 @@ export class JobCommands {
 
   /** Creates many jobs, all or none. @throws what {@link create} throws */
   async createBatch(context: CommandContext, body: CreateBatchBody): Promise<{ items: { job: JobView; created: boolean }[]; replayed?: boolean }> {
-    const named = await this.#allInOwnName(context.caller, body.jobs)
+    const named = await allInOwnName(this.#deps, context.caller, body.jobs)
     return this.#withRow(context.caller, {}, async () => {
       await this.#deps.rates.takeJobs(context.caller, named)
       return this.#deps.run((tx) =>
@@ -115,7 +107,7 @@ export class JobCommands {
 
   /** Creates jobs that depend on each other, all or none. @throws AGENTBUS_DEPENDENCY_CYCLE, and what {@link create} throws */
   async createGraph(context: CommandContext, body: CreateGraphBody): Promise<{ items: { key: string; job: JobView; created: boolean }[]; replayed?: boolean }> {
-    const named = await this.#allInOwnName(context.caller, body.jobs)
+    const named = await allInOwnName(this.#deps, context.caller, body.jobs)
     return this.#withRow(context.caller, {}, async () => {
       await this.#deps.rates.takeJobs(context.caller, named)
       return this.#deps.run((tx) =>
@@ -134,13 +126,13 @@ export class JobCommands {
    * @throws AGENTBUS_FORBIDDEN and AGENTBUS_LIMIT_REACHED, with a row, AGENTBUS_JOB_NOT_FOUND for an unknown source_job_id, AGENTBUS_IDEMPOTENCY_MISMATCH
    */
   async emit(context: CommandContext, body: EmitEventBody): Promise<{ event: EventView; created: boolean; replayed?: boolean }> {
-    const named = await this.#inOwnName(context.caller, body)
-    await this.#mayComeFrom(context.caller, named.source_job_id)
+    const named = await inOwnName(this.#deps, context.caller, body)
+    await mayComeFrom(this.#deps, context.caller, named.source_job_id)
     return this.#withRow(context.caller, {}, async () => {
       await this.#deps.rates.takeBytes(context.caller, named)
       return this.#deps.run((tx) =>
         onceOnly(tx, context, async () => {
-          if (named.source_job_id !== undefined) await this.#mustExist(tx, named.source_job_id)
+          if (named.source_job_id !== undefined) await mustBeJob(tx, named.source_job_id)
           const { event, created } = await emitEvent(tx, named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
           return { event: eventView(event), created }
         }),
@@ -179,13 +171,13 @@ export class JobCommands {
     const request = await this.#closeRequest(context, id, 'finish-standing-order')
     return this.#withRow(context.caller, { jobId: id }, async () => {
       await this.#deps.rates.takeJobs(context.caller, body.follow_ups)
-      return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await finishSlot(tx, request, body), jobView))))
+      return onceFenced(this.#deps, context, (tx) => finishSlot(tx, request, body), jobView)
     })
   }
 
   /** Extends the lease of the attempt whose token was sent. */
   async renew(context: CommandContext, id: JobId, body: RenewBody): Promise<AttemptView> {
-    return this.#fenced(context, id, 'renew', async (tx, job, attempt) => {
+    return fenced(this.#deps, context, id, 'renew', async (tx, job, attempt) => {
       const renewed = await renewLease(tx, job, attempt, { actor: actorOf(context.caller), seconds: body.lease_seconds })
       return { ...attemptView(renewed) }
     })
@@ -194,7 +186,7 @@ export class JobCommands {
   /** Appends a progress note to the history. @throws AGENTBUS_LIMIT_REACHED, with a row */
   async progress(context: CommandContext, id: JobId, body: ProgressBody): Promise<JobView> {
     await this.#withRow(context.caller, { jobId: id }, () => this.#deps.rates.takeBytes(context.caller, body))
-    return this.#fenced(context, id, 'progress', async (tx, job) => {
+    return fenced(this.#deps, context, id, 'progress', async (tx, job) => {
       const noted = await note(tx, job, { reason: 'progress', actor: actorOf(context.caller), note: body.note, details: body.details })
       return jobView(noted)
     })
@@ -202,7 +194,7 @@ export class JobCommands {
 
   /** The agent says that it has begun; for a gateway whose admission was not seen yet, the job moves to `running`. */
   async markRunning(context: CommandContext, id: JobId, body: MarkRunningBody): Promise<JobView> {
-    return this.#fenced(context, id, 'mark-running', async (tx, job, attempt) => {
+    return fenced(this.#deps, context, id, 'mark-running', async (tx, job, attempt) => {
       await tx.execute(sql`
         update job_attempts set openclaw_task_ref = coalesce(${body.openclaw_task_ref ?? null}, openclaw_task_ref),
           openclaw_session_key = coalesce(${body.openclaw_session_key ?? null}, openclaw_session_key),
@@ -263,7 +255,7 @@ export class JobCommands {
     }
     return this.#withRow(context.caller, { jobId: id }, async () => {
       await this.#deps.rates.takeJobs(context.caller, closing.body.follow_ups)
-      return unflatten(await this.#deps.run((tx) => onceOnly(tx, context, async () => flatten(await closeAttempt(tx, request, closing), jobView))))
+      return onceFenced(this.#deps, context, (tx) => closeAttempt(tx, request, closing), jobView)
     })
   }
 
@@ -280,7 +272,7 @@ export class JobCommands {
 
   async #closeRequest(context: CommandContext, id: JobId, what: string): Promise<CloseRequest> {
     const { caller } = context
-    const attemptId = await this.#ownAttempt(caller, id, what)
+    const attemptId = await ownAttempt(this.#deps, caller, id, what)
     if (caller.role !== 'attempt') throw new AgentbusError('AGENTBUS_FORBIDDEN', 'Only the attempt itself may close a job.')
     return {
       jobId: id,
@@ -291,24 +283,6 @@ export class JobCommands {
       random: this.#deps.random(),
       retryBaseSeconds: this.#deps.retryBaseSeconds,
     }
-  }
-
-  async #fenced<T extends Record<string, unknown>>(
-    context: CommandContext,
-    id: JobId,
-    what: string,
-    work: (tx: Tx, job: LockedJob, attempt: Pick<AttemptRow, 'id'>) => Promise<T>,
-  ): Promise<T> {
-    const attemptId = await this.#ownAttempt(context.caller, id, what)
-    const outcome = await this.#deps.run((tx) =>
-      onceOnly(tx, context, async () => {
-        const job = await lockJob(tx, id)
-        const fence = await checkFence(tx, job, { jobId: id, attemptId, actor: actorOf(context.caller) }, what)
-        if (!fence.ok) return flatten<never, T>(fence, (never) => never)
-        return { ok: true as const, value: await work(tx, job, fence.value) }
-      }),
-    )
-    return unflatten(outcome)
   }
 
   async #operate(context: CommandContext, id: JobId, work: (tx: Tx, job: LockedJob) => Promise<JobRow>): Promise<JobView> {
@@ -337,80 +311,6 @@ export class JobCommands {
       throw error
     }
   }
-
-  /** Only an attempt's token closes and renews, and only for its own job. Anything else is refused, with a row. */
-  async #ownAttempt(caller: Caller, id: JobId, what: string): Promise<AttemptId> {
-    if (caller.role === 'attempt' && caller.jobId === id) return caller.attemptId
-    const error = new AgentbusError(
-      'AGENTBUS_FORBIDDEN',
-      caller.role === 'attempt' ? 'This attempt token belongs to another job.' : `${what} needs the attempt's own token, which stands in the message that the agent was sent.`,
-      { job_id: id },
-    )
-    await this.#deps.refused(caller, error, { jobId: id })
-    throw error
-  }
-
-  async #inOwnName<T extends { source_agent?: unknown }>(caller: Caller, body: T): Promise<T> {
-    if (caller.role === 'operator' || caller.role === 'internal') return body
-    if (caller.role === 'agent') {
-      if (body.source_agent === undefined || body.source_agent === caller.agentId) return { ...body, source_agent: caller.agentId }
-      const error = new AgentbusError('AGENTBUS_FORBIDDEN', `The token of agent ${caller.agentId} cannot act as another agent.`)
-      await this.#deps.refused(caller, error, { agentId: caller.agentId })
-      throw error
-    }
-    const error = new AgentbusError(
-      'AGENTBUS_FORBIDDEN',
-      caller.role === 'attempt'
-        ? "An attempt's token can only read and close its own job; send follow_ups and events with the close, or use the agent's token."
-        : 'An auditor may read, not write.',
-    )
-    await this.#deps.refused(caller, error, caller.role === 'attempt' ? { jobId: caller.jobId, agentId: caller.agentId } : {})
-    throw error
-  }
-
-  /** For many jobs what {@link create} asks of one: the caller's own name, and origins that it may read. */
-  async #allInOwnName<T extends CreateJobBody>(caller: Caller, jobs: readonly T[]): Promise<T[]> {
-    const named: T[] = []
-    for (const job of jobs) named.push(await this.#inOwnName(caller, job))
-    for (const parent of new Set(named.map((job) => job.parent_job_id))) await this.#mayComeFrom(caller, parent)
-    return named
-  }
-
-  /**
-   * An agent names as the origin of something only a job that it may read: the new row takes over its keys, and stands in
-   * its story. One that does not exist is told further on. @throws AGENTBUS_FORBIDDEN, with a row
-   */
-  async #mayComeFrom(caller: Caller, origin: JobId | undefined): Promise<void> {
-    if (origin === undefined || caller.role !== 'agent') return
-    const { rows } = await this.#deps.run((tx) =>
-      tx.execute<{ mine: boolean }>(sql`
-        select target_agent is not distinct from ${caller.agentId}::text or source_agent is not distinct from ${caller.agentId}::text as mine from jobs where id = ${origin}::uuid`),
-    )
-    if (rows[0]?.mine !== false) return
-    const error = new AgentbusError('AGENTBUS_FORBIDDEN', `Job ${origin} is neither to nor from agent ${caller.agentId}; it cannot be named as where this comes from.`, {
-      job_id: origin,
-    })
-    await this.#deps.refused(caller, error, { jobId: origin, agentId: caller.agentId })
-    throw error
-  }
-
-  async #mustExist(tx: Tx, id: JobId): Promise<void> {
-    const { rows } = await tx.execute(sql`select 1 from jobs where id = ${id}::uuid`)
-    if (rows.length === 0) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${id}.`, { job_id: id })
-  }
-}
-
-/** A refusal as data, so that it can be stored with its Idempotency-Key and its row can commit. */
-type Outcome<T> = { ok: true; value: T } | { ok: false; code: AgentbusError['code']; detail: string; fields: Record<string, unknown> }
-
-function flatten<T, V>(fenced: Fenced<T>, view: (value: T) => V): Outcome<V> {
-  if (fenced.ok) return { ok: true, value: view(fenced.value) }
-  return { ok: false, code: fenced.error.code, detail: fenced.error.message, fields: { ...fenced.error.fields } }
-}
-
-function unflatten<T>(outcome: Outcome<T>): T {
-  if (outcome.ok) return outcome.value
-  throw new AgentbusError(outcome.code, outcome.detail, outcome.fields)
 }
 
 function newOf(made: readonly { readonly job: JobRow; readonly created: boolean }[]): JobRow[] {

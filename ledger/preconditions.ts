@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
+import type { JobId } from '../contracts/ids.js'
 import type { Tx } from './database.js'
 
 /** @throws AGENTBUS_UNKNOWN_AGENT when no agent has that id */
@@ -16,4 +17,10 @@ export function mustBeAtVersion(what: string, known: number | undefined, version
   if (version === undefined || version === known) return
   const stands = known === undefined ? 'does not exist' : `is at version ${known}`
   throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `${what} ${stands}, not at ${version}.`, { version: known ?? null })
+}
+
+/** @throws AGENTBUS_JOB_NOT_FOUND when no job has that id */
+export async function mustBeJob(tx: Tx, id: JobId): Promise<void> {
+  const { rows } = await tx.execute(sql`select 1 from jobs where id = ${id}::uuid`)
+  if (rows.length === 0) throw new AgentbusError('AGENTBUS_JOB_NOT_FOUND', `No job has the id ${id}.`, { job_id: id })
 }

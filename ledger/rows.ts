@@ -1,6 +1,8 @@
 import type { InferSelectModel } from 'drizzle-orm'
 import type { AgentId, AttemptId, EventId, JobId } from '../contracts/ids.js'
-import type { AttemptView, EventView, JobView, TransitionView } from '../contracts/jobs.js'
+import type { AttemptView } from '../contracts/attempts.js'
+import type { EventView } from '../contracts/events.js'
+import type { JobView, TransitionView } from '../contracts/jobs.js'
 import type { events, job_attempts, job_transitions, jobs } from './schema/index.js'
 
 export type JobRow = InferSelectModel<typeof jobs>

@@ -1,28 +1,11 @@
 import { z } from 'zod'
 import { AgentbusError } from '../../contracts/errors.js'
 import { AttemptId, JobId, Namespace } from '../../contracts/ids.js'
-import {
-  AttemptView,
-  BlockJobBody,
-  ClaimedJob,
-  ClaimJobsBody,
-  CompleteJobBody,
-  CreateBatchBody,
-  CreateGraphBody,
-  CreateJobBody,
-  FailJobBody,
-  JobResult,
-  JobView,
-  ListJobsQuery,
-  MarkRunningBody,
-  ProgressBody,
-  ReasonBody,
-  RenewBody,
-  RetryBody,
-  TransitionView,
-  WaitQuery,
-  waitMs,
-} from '../../contracts/jobs.js'
+import { AttemptView, ClaimedJob, ClaimJobsBody, MarkRunningBody, ProgressBody, RenewBody } from '../../contracts/attempts.js'
+import { BlockJobBody, CompleteJobBody, FailJobBody } from '../../contracts/closings.js'
+import { ReasonBody, RetryBody } from '../../contracts/job-operations.js'
+import { JobResult, WaitQuery, waitMs } from '../../contracts/job-waits.js'
+import { CreateBatchBody, CreateGraphBody, CreateJobBody, JobView, ListJobsQuery, TransitionView } from '../../contracts/jobs.js'
 import { isTerminal } from '../../contracts/job-states.js'
 import { defineRoute, type Reply } from '../define-route.js'
 import { readJob, requireLiveAttempt, requireRole } from '../read-access.js'

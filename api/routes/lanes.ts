@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Paused } from '../../contracts/fleet.js'
 import { Lane } from '../../contracts/job-states.js'
-import { ReasonBody } from '../../contracts/jobs.js'
+import { ReasonBody } from '../../contracts/job-operations.js'
 import { LaneView } from '../../contracts/lanes.js'
 import { defineRoute } from '../define-route.js'
 import { requireRole } from '../read-access.js'

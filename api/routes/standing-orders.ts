@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { AgentbusError } from '../../contracts/errors.js'
 import { StandingOrderChange } from '../../contracts/fleet.js'
 import { AgentId, JobId } from '../../contracts/ids.js'
-import { JobView, MarkRunningBody } from '../../contracts/jobs.js'
+import { JobView } from '../../contracts/jobs.js'
+import { MarkRunningBody } from '../../contracts/attempts.js'
 import {
   AccountabilityLine,
   AccountabilityQuery,

@@ -1,7 +1,7 @@
 import type { Request, Response } from 'express'
 import type { Logger } from '../../config/logger.js'
 import { AgentbusError, messageOf } from '../../contracts/errors.js'
-import type { EventView } from '../../contracts/jobs.js'
+import type { EventView } from '../../contracts/events.js'
 import type { Pulse } from '../../ledger/console/pulse.js'
 import type { Ledger } from '../../ledger/ledger.js'
 import { keyOf, markOf, marksOf } from './marks.js'

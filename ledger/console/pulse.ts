@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import type { EventView } from '../../contracts/jobs.js'
+import type { EventView } from '../../contracts/events.js'
 import type { Db } from '../database.js'
 import { eventView, type EventRow } from '../rows.js'
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { routes } from '../../api/routes/index.js'
 import { ListAlertsQuery } from '../../contracts/alerts.js'
-import { BlockJobBody } from '../../contracts/jobs.js'
+import { BlockJobBody } from '../../contracts/closings.js'
 import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { alertRules } from '../support/alerts.js'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { CompleteJobBody } from '../../contracts/jobs.js'
+import { CompleteJobBody } from '../../contracts/closings.js'
 import { TraceQuery } from '../../contracts/trace.js'
 import { AccessLog } from '../../ledger/access-log.js'
 import { aJob, OPERATOR } from '../support/ledger.js'

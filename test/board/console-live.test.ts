@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { EmitEventBody } from '../../contracts/jobs.js'
+import { EmitEventBody } from '../../contracts/events.js'
 import { clip, html } from '../../board/console/html.js'
 import { LONGEST_MARK, markOf, marksOf } from '../../board/console/marks.js'
 import { MinuteMarks } from '../../board/console/minute-marks.js'

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { ListAlertsQuery, type AlertId } from '../../contracts/alerts.js'
 import { ResumeBody, SetControlBody } from '../../contracts/controls.js'
 import type { JobId } from '../../contracts/ids.js'
-import { EmitEventBody } from '../../contracts/jobs.js'
+import { EmitEventBody } from '../../contracts/events.js'
 import { mayHaveBrowser, startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { startConsole, type TestConsole } from '../support/console.js'

@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { AgentbusError, assertNever, ERRORS, isCode, messageOf, type ErrorCode } from '../../contracts/errors.js'
 import { AgentId, EventId, JobId, uuidv7 } from '../../contracts/ids.js'
 import { canMove, isTerminal, JOB_STATUSES, LEGAL_MOVES, OPEN_STATUSES, TERMINAL_STATUSES, TRANSITION_REASONS } from '../../contracts/job-states.js'
-import { CreateJobBody, EmitEventBody, WaitsFor } from '../../contracts/jobs.js'
+import { WaitsFor } from '../../contracts/closings.js'
+import { EmitEventBody } from '../../contracts/events.js'
+import { CreateJobBody } from '../../contracts/jobs.js'
 
 const LATEST_MS = 2 ** 48 - 1
 

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { afterEach, expect, test } from 'vitest'
-import { EmitEventBody, type JobView } from '../../contracts/jobs.js'
+import { EmitEventBody } from '../../contracts/events.js'
+import type { JobView } from '../../contracts/jobs.js'
 import { ReactionsConfig, SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { BACKEND } from '../support/bus.js'
 import { startCluster, type Cluster } from '../support/cluster.js'

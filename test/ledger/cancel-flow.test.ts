@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CancelFlowBody } from '../../contracts/controls.js'
-import { CompleteJobBody } from '../../contracts/jobs.js'
+import { CompleteJobBody } from '../../contracts/closings.js'
 import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
 import { aJob, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
 

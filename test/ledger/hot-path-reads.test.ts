@@ -1,7 +1,8 @@
 import pg from 'pg'
 import { expect, test } from 'vitest'
 import type { AttemptId } from '../../contracts/ids.js'
-import { CompleteJobBody, CreateJobBody, type JobView } from '../../contracts/jobs.js'
+import { CompleteJobBody } from '../../contracts/closings.js'
+import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { lostEntries, republishBatch } from '../../ledger/queue-parity.js'
 import { attemptCaller, freshLedger, leaseAs, ledgerAt, OPERATOR, type TestLedger } from '../support/ledger.js'
 

@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { FailJobBody } from '../../contracts/jobs.js'
+import { FailJobBody } from '../../contracts/closings.js'
 import { createMetrics, MOST_NAMED } from '../../api/metrics.js'
 import { countAll } from '../support/count-all.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'

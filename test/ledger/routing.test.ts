@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { DelegationRule } from '../../contracts/fleet.js'
-import { CompleteJobBody, CreateJobBody, type JobView } from '../../contracts/jobs.js'
+import { CompleteJobBody } from '../../contracts/closings.js'
+import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import { lostEntries, republishBatch } from '../../ledger/queue-parity.js'
 import { attemptCaller, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { CompleteJobBody, CreateJobBody, EmitEventBody, type JobView } from '../../contracts/jobs.js'
+import { CompleteJobBody } from '../../contracts/closings.js'
+import { EmitEventBody } from '../../contracts/events.js'
+import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { DelegationRule } from '../../contracts/fleet.js'
 import { SubscriptionConfig, ReactionsConfig } from '../../contracts/subscriptions.js'
 import type { CommandContext } from '../../ledger/caller.js'

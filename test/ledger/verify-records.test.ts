@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { EmitEventBody } from '../../contracts/jobs.js'
+import { EmitEventBody } from '../../contracts/events.js'
 import { ReactionsConfig, SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { AccessLog } from '../../ledger/access-log.js'
 import { aJob, freshLedger, OPERATOR, type TestJob, type TestLedger } from '../support/ledger.js'

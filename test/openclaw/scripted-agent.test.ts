@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { BlockJobBody, CompleteJobBody, FailJobBody } from '../../contracts/jobs.js'
+import { BlockJobBody, CompleteJobBody, FailJobBody } from '../../contracts/closings.js'
 import { renderJobMessage } from '../../openclaw/contract.js'
 import { createScriptedAgent } from '../../openclaw/simulator/scripted-agent.js'
 import type { Simulator } from '../../openclaw/simulator/simulator.js'

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseFleet } from '../../config/fleet-file.js'
-import { EmitEventBody } from '../../contracts/jobs.js'
+import { EmitEventBody } from '../../contracts/events.js'
 import { fill, fillText } from '../../contracts/templates.js'
 import { aJob, OPERATOR } from '../support/ledger.js'
 import { aBody, startApi, type Answer, type TestApi } from '../api/support.js'

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { AuthorityConfig } from '../../contracts/authority.js'
-import { BlockJobBody, CompleteJobBody, EmitEventBody } from '../../contracts/jobs.js'
+import { BlockJobBody, CompleteJobBody } from '../../contracts/closings.js'
+import { EmitEventBody } from '../../contracts/events.js'
 import { BUS_TOPICS } from '../../contracts/bus-topics.js'
 import { aJob, OPERATOR, type TestJob } from '../support/ledger.js'
 import { aBody, startApi, type Answer, type TestApi } from '../api/support.js'

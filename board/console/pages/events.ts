@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EventView } from '../../../contracts/jobs.js'
+import type { EventView } from '../../../contracts/events.js'
 import { TopicPattern } from '../../../contracts/topics.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { clip, html, type Html } from '../html.js'

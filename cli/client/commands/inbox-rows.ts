@@ -1,0 +1,106 @@
+import { option as o, type CommandRow } from '../command-row.js'
+import { namespace } from './shared-options.js'
+
+const group = 'Inbox'
+
+/** The commands about findings, and the inboxes that they go to. */
+export const INBOX_COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'file-finding',
+    group,
+    help: 'say what was found; the same topic and subject again is the same finding',
+    method: 'POST',
+    path: '/v1/findings',
+    show: 'filed',
+    options: [
+      namespace,
+      o('topic', 'text', 'what kind of finding, dot-separated words', true),
+      o('subject-key', 'text', 'which thing it is about', true),
+      o('body', 'text', 'what was found, for people', true),
+      o('level', 'text', 'info, warning or urgent (default: info)'),
+      o('data', 'json', 'more, as a JSON object'),
+      o('to', 'text', 'whose inbox (default: the coordinator)'),
+      o('since', 'text', 'since when it has been so (ISO 8601; default: first seen)'),
+      o('source-agent', 'text', 'who says it'),
+    ],
+  },
+  {
+    name: 'read-inbox',
+    group,
+    help: 'take what is open in an inbox, worst first; acknowledge each message when it is dealt with',
+    method: 'POST',
+    path: '/v1/inbox/read',
+    show: 'inbox',
+    options: [
+      o('agent', 'text', 'whose inbox; an agent reads its own'),
+      o('topic', 'text', 'only of this topic'),
+      o('limit', 'int', 'how many at most (default: 20)'),
+      o('seconds', 'int', 'how long a reader that is no attempt keeps it (default: 600)'),
+    ],
+  },
+  {
+    name: 'acknowledge-inbox',
+    group,
+    help: 'close messages that were read with read-inbox',
+    method: 'POST',
+    path: '/v1/inbox/acknowledge',
+    show: 'inbox',
+    options: [
+      { ...o('id', 'list', 'id of a message; may be repeated', true), field: 'ids' },
+      o('outcome', 'text', 'delivered, dismissed, or settled when the matter is over (default: delivered)'),
+      o('note', 'text', 'what was done'),
+    ],
+  },
+  {
+    name: 'settle-finding',
+    group,
+    help: 'end a finding: the matter is over',
+    argument: 'finding-id',
+    method: 'POST',
+    path: '/v1/findings/{id}/settle',
+    show: 'finding',
+    options: [o('note', 'text', 'why; kept in the history', true)],
+  },
+  {
+    name: 'inbox',
+    group,
+    help: 'look at inboxes without taking anything',
+    method: 'GET',
+    path: '/v1/inbox',
+    show: 'inbox',
+    paged: true,
+    options: [
+      o('agent', 'text', 'of this agent'),
+      o('status', 'text', 'unread, read, acknowledged or withdrawn (default: what is open)'),
+      o('limit', 'int', 'how many (default: 50)'),
+      o('cursor', 'text', 'where the last page ended'),
+    ],
+  },
+  {
+    name: 'findings',
+    group,
+    help: 'list findings, newest first',
+    method: 'GET',
+    path: '/v1/findings',
+    show: 'findings',
+    paged: true,
+    options: [
+      o('agent', 'text', 'in the inbox of this agent'),
+      o('topic', 'text', 'of this topic'),
+      o('subject-key', 'text', 'about this subject'),
+      o('status', 'text', 'open or settled'),
+      o('limit', 'int', 'how many (default: 50)'),
+      o('cursor', 'text', 'where the last page ended'),
+    ],
+  },
+  {
+    name: 'finding',
+    group,
+    help: 'show one finding with everything that happened to it',
+    argument: 'finding-id',
+    method: 'GET',
+    path: '/v1/findings/{id}',
+    show: 'finding-history',
+    options: [],
+  },
+]
