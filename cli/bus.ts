@@ -24,7 +24,7 @@ import { AttemptWatches } from '../processors/attempt-watches.js'
 import { HandOffs } from '../processors/hand-offs.js'
 import { Maintenance } from '../processors/maintenance.js'
 import { SlotKeeper } from '../processors/slot-keeper.js'
-import { within, type QueueBackend } from '../queues/backend.js'
+import type { QueueBackend } from '../queues/backend.js'
 import { createPostgresBackend } from '../queues/postgres-backend.js'
 import { QueueRegistry } from '../queues/queue-registry.js'
 import { Reconciler } from '../queues/reconciler.js'
@@ -32,6 +32,7 @@ import { createRedisBackend } from '../queues/redis-backend.js'
 import { Relay } from '../queues/relay.js'
 import { SchedulerSync } from '../queues/schedulers.js'
 import { HookPrompts } from './hook-prompts.js'
+import { stopEach } from './stop-each.js'
 import { QUEUE_POOL, type Stores } from './stores.js'
 
 export interface BusOptions {
@@ -61,17 +62,11 @@ export interface Bus {
   stop(): Promise<void>
 }
 
-/** A part that waits for a store that is away must not keep the others from saying that the process has stopped. */
-const STOP_MS = 8_000
-
 /** Builds one process's object graph on stores that are probed and migrated, and starts it. The stores outlive it. */
 export async function startBus(options: BusOptions): Promise<Bus> {
   const { settings, stores, log } = options
   const undo: (() => Promise<unknown>)[] = []
-  const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse())
-      await within(STOP_MS, 'stop', step()).catch((error: unknown) => log.warn({ event: 'stop.failed', err: messageOf(error) }, 'a part did not stop cleanly'))
-  }
+  const stop = (): Promise<void> => stopEach(undo.splice(0), log)
   try {
     const bus = await assemble(options, undo, stop)
     log.debug({ event: 'bus.assembled', queue: stores.queue.kind, api: options.api, workers: options.workers, prefix: settings.queuePrefix }, 'assembled')
@@ -153,8 +148,9 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
     undo.push(() => workers.maintenance.stop())
     workers.handOffs.start()
     undo.push(() => workers.handOffs.stop())
-    await workers.agents.start()
+    // Before it starts: one that fails half-way has workers open, which would go on taking entries.
     undo.push(() => workers.agents.stop())
+    await workers.agents.start()
   }
   const alerts = new AlertWatch({ ledger, log, workerId, readSecret: tokenReader({ env: options.env, simulatorToken: '', what: "secret of the alerts' webhook" }) })
   alerts.start()

@@ -79,14 +79,22 @@ export async function claimOutbox(db: Db, request: { readonly limit: number; rea
 }
 
 /**
+ * A row by all that it says. Its number alone may be given out again: a standby that takes over without the last commits of a server
+ * does not know of the numbers in them either.
+ */
+export type OutboxRow = Pick<OutboxItem, 'id' | 'kind' | 'jobId' | 'generation'>
+
+/**
  * The store has them: the rows may go. This commit alone does not wait for the disk, so that commits of jobs need not wait behind
  * it. A server that crashes in that moment has the rows back, and they are published once more.
  */
-export async function settleOutbox(db: Db, ids: readonly number[]): Promise<void> {
-  if (ids.length === 0) return
+export async function settleOutbox(db: Db, rows: readonly OutboxRow[]): Promise<void> {
+  if (rows.length === 0) return
   await db.execute(sql`
     with unhurried as materialized (select set_config('synchronous_commit', 'off', true))
-    delete from outbox using unhurried where outbox.id = any(${sql.param([...ids])}::bigint[])`)
+    delete from outbox using unhurried, unnest(${sql.param(rows.map(({ id }) => id))}::bigint[], ${sql.param(rows.map(({ kind }) => kind))}::outbox_kind[],
+      ${sql.param(rows.map(({ jobId }) => jobId))}::uuid[], ${sql.param(rows.map(({ generation }) => generation))}::int[]) as told (id, kind, job_id, generation)
+    where outbox.id = told.id and outbox.kind = told.kind and outbox.job_id = told.job_id and outbox.generation = told.generation`)
 }
 
 /** The store could not be reached: the rows are free again at once. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Logger } from 'pino'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import type { Clock } from '../config/clock.js'
@@ -8,6 +9,7 @@ import { DeliveryEntry, MAX_STALLED_COUNT, queueNameOf } from '../queues/catalog
 import type { QueueRegistry } from '../queues/queue-registry.js'
 import { raiseEntries } from '../queues/raise-entries.js'
 import { repeatStrategy, TICK_NAME, TickEntry } from '../queues/schedulers.js'
+import { childSignal } from './child-signal.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle, type DeliveryEnd } from './delivery-error.js'
 import { EntryLocks } from './entry-locks.js'
@@ -19,7 +21,7 @@ import { readChangedGates, readGates, type Gate, type Gates } from './worker-gat
 export interface AgentWorkersOptions {
   readonly ledger: Ledger
   readonly queues: QueueRegistry
-  readonly deliver: DeliverDeps
+  readonly deliver: Omit<DeliverDeps, 'shortLeases'>
   readonly clock: Clock
   readonly log: Logger
   /** Milliseconds a worker may be silent before its entries count as stalled. */
@@ -53,6 +55,7 @@ export class AgentWorkers {
   readonly #shutdown = new AbortController()
   readonly #watch: QueueWatch
   readonly #shortLeases: ShortLeases
+  readonly #deliver: DeliverDeps
   readonly #locks: EntryLocks
   /** What the workers were brought to last. */
   #applied: Gates | undefined
@@ -66,8 +69,12 @@ export class AgentWorkers {
     this.#locks = new EntryLocks(options)
     this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
     this.#shortLeases = new ShortLeases(options)
+    this.#deliver = { ...options.deliver, shortLeases: this.#shortLeases }
+    // Each entry in hand listens to it.
+    setMaxListeners(0, this.#shutdown.signal)
   }
 
+  /** Needs a {@link stop} also when it rejects: workers may be open by then. */
   async start(): Promise<void> {
     await this.#look()
     // Not before: of two looks at once the older one could be the last to apply what it has read.
@@ -134,21 +141,21 @@ export class AgentWorkers {
       return false
     }
     const isWider = gate.concurrency > known.concurrency
+    // What is known is changed last each time: what could not be written is tried again at the next look.
     if (known.concurrency !== gate.concurrency) {
       known.worker.concurrency = gate.concurrency
       await this.#settle([gate])
       if (isWider && known.open) await nudge(known.worker)
-      // Last: what could not be written is tried again at the next look.
       known.concurrency = gate.concurrency
     }
     if (known.paused !== gate.paused) {
-      known.paused = gate.paused
       await this.#settle([gate])
+      known.paused = gate.paused
     }
     if (known.open === gate.open) return isWider && gate.open
-    known.open = gate.open
     if (gate.open) await known.worker.resume()
     else await known.worker.pause(true)
+    known.open = gate.open
     return gate.open
   }
 
@@ -196,10 +203,26 @@ export class AgentWorkers {
     if (due?.success === true) return tick({ ledger: this.#options.ledger, actor: { kind: 'worker', id: this.#options.deliver.workerId } }, due.data, job.id ?? '')
     const entry = DeliveryEntry.safeParse(job.data)
     if (!entry.success) return this.#refuseForeign(job)
-    const stop = signal === undefined ? this.#shutdown.signal : AbortSignal.any([signal, this.#shutdown.signal])
-    const end = await deliver(this.#options.deliver, entry.data, stop).catch(awayIsNotYet)
-    if (end.kind === 'busy') await raiseEntries(await this.#options.queues.get(agentId), end.heldBy)
-    return settle(job, token, end, this.#options.clock.nowMs())
+    const stop = childSignal(this.#shutdown.signal, ...(signal === undefined ? [] : [signal]))
+    try {
+      const end = await deliver(this.#deliver, entry.data, stop.signal).catch(awayIsNotYet)
+      if (end.kind === 'busy') await this.#raise(agentId, end.heldBy)
+      return await settle(job, token, end, this.#options.clock.nowMs())
+    } finally {
+      stop.end()
+    }
+  }
+
+  /**
+   * Never rejects: an entry that cannot be raised now, as when it was taken out at this moment, is raised by whoever finds the agent busy
+   * next. As a failure it would use up a try of the entry in hand, which is only to wait.
+   */
+  async #raise(agentId: string, heldBy: Extract<DeliveryEnd, { kind: 'busy' }>['heldBy']): Promise<void> {
+    try {
+      await raiseEntries(await this.#options.queues.get(agentId), heldBy)
+    } catch (error) {
+      this.#options.log.warn({ event: 'entries.not_raised', agent: agentId, err: messageOf(error) }, 'entries of runs that hold an agent could not be raised; the next look does')
+    }
   }
 
   /** An entry that the relay did not make: somebody added it to the queue by hand. */

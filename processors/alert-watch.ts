@@ -49,16 +49,16 @@ export class AlertWatch {
     if (opened + told + resolved > 0) log.warn({ event: 'alerts.changed', opened, told, resolved }, 'alerts began, were told or ended')
   }
 
-  /** Sends what is due: to agents as jobs, to webhooks as posts, several at a time. */
+  /** Sends what is due: to agents as jobs, to webhooks as posts, several at a time. Begins nothing after the end: each post would fail, and a try be used up. */
   async send(): Promise<void> {
     const { ledger, workerId } = this.#options
     if (!(await ledger.alerts.anyDue())) return
-    for (;;) {
+    while (!this.#rounds.isStopped) {
       const told = await ledger.alerts.tellAgent(workerId)
       if (told === undefined) break
       if (told.error !== undefined) this.#warn({ delivery_id: told.id, status: told.status, error: told.error })
     }
-    for (;;) {
+    while (!this.#rounds.isStopped) {
       const due = await ledger.alerts.claimPosts({ limit: AT_ONCE, claimSeconds: CLAIM_SECONDS })
       await Promise.all(
         due.map(async ({ delivery, webhook }) => {

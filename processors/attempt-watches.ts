@@ -17,16 +17,18 @@ export class AttemptWatches {
   readonly #ledger: Ledger
   readonly #log: Logger
   readonly #pollMs: number
-  readonly #waiting = new Map<string, () => void>()
+  /** Several of one attempt: an entry whose lock was lost is picked up again, by this process too, while its first delivery goes on. */
+  readonly #waiting = new Map<string, Set<() => void>>()
   readonly #unlisten: () => void
   #timer: NodeJS.Timeout | undefined
+  #stopped = false
 
   constructor(options: { readonly ledger: Ledger; readonly log: Logger; readonly pollMs: number }) {
     this.#ledger = options.ledger
     this.#log = options.log
     this.#pollMs = options.pollMs
     this.#unlisten = options.ledger.hints.listen((hint) => {
-      for (const id of hint.closed ?? []) this.#waiting.get(id)?.()
+      for (const id of hint.closed ?? []) this.#tell(id)
     })
     this.#schedule()
   }
@@ -41,11 +43,21 @@ export class AttemptWatches {
     const closed = new Promise<void>((done) => {
       resolve = done
     })
-    this.#waiting.set(attemptId, resolve)
-    return { closed, stop: () => this.#waiting.delete(attemptId) }
+    const all = this.#waiting.get(attemptId) ?? new Set<() => void>()
+    this.#waiting.set(attemptId, all.add(resolve))
+    const stop = (): void => {
+      all.delete(resolve)
+      if (all.size === 0 && this.#waiting.get(attemptId) === all) this.#waiting.delete(attemptId)
+    }
+    return { closed, stop }
+  }
+
+  #tell(attemptId: string): void {
+    for (const resolve of this.#waiting.get(attemptId) ?? []) resolve()
   }
 
   #schedule(): void {
+    if (this.#stopped) return
     this.#timer = setTimeout(() => {
       void this.#poll().finally(() => this.#schedule())
     }, this.#pollMs)
@@ -57,13 +69,14 @@ export class AttemptWatches {
     try {
       const { rows } = await this.#ledger.db.execute<{ id: string }>(sql`
         select id from job_attempts where id = any(${sql.param([...this.#waiting.keys()])}::uuid[]) and finished_at is not null`)
-      for (const row of rows) this.#waiting.get(row.id)?.()
+      for (const row of rows) this.#tell(row.id)
     } catch (error) {
       this.#log.debug({ event: 'watch.poll_failed', err: messageOf(error) }, 'could not look for ended attempts')
     }
   }
 
   stop(): void {
+    this.#stopped = true
     this.#unlisten()
     clearTimeout(this.#timer)
   }

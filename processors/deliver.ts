@@ -23,12 +23,15 @@ import type { AdmitOutcome, HookClient, JoinOutcome } from '../openclaw/hook-cli
 import type { HookBodies } from '../openclaw/render-hook.js'
 import type { DeliveryEntry } from '../queues/catalogue.js'
 import type { AttemptWatches, Watch } from './attempt-watches.js'
+import { childSignal } from './child-signal.js'
 import type { DeliveryEnd } from './delivery-error.js'
+import type { ShortLeases } from './short-leases.js'
 
 export interface DeliverDeps {
   readonly ledger: Ledger
   readonly hooks: HookClient
   readonly watches: AttemptWatches
+  readonly shortLeases: ShortLeases
   readonly clock: Clock
   readonly log: Logger
   readonly workerId: string
@@ -86,6 +89,7 @@ export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: A
       return { kind: 'delay', ms: decision.retryInMs, outcome: 'not due yet' }
     case 'start':
     case 'reattach': {
+      if (decision.kind === 'start') deps.shortLeases.lookAtJob(decision.target.agentId, decision.job)
       const about = { job_id: entry.job_id, attempt_id: decision.attempt.id, agent: decision.target.agentId, gateway: decision.target.gatewayId }
       deps.log.debug({ event: 'delivery.began', ...about, reattached: decision.kind === 'reattach' }, 'a delivery began')
       const ended = await attend(deps, entry, decision, actor, signal)
@@ -302,20 +306,19 @@ async function awaitClose(d: Delivery, post: Post): Promise<DeliveryEnd> {
 }
 
 async function joinOnce(d: Delivery, post: Post, leftMs: number): Promise<Happened> {
-  const stop = new AbortController()
-  const signal = AbortSignal.any([d.signal, stop.signal])
+  const own = childSignal(d.signal)
   const renewal = setInterval(() => renewLease(d), Math.max(1_000, (d.job.lease_seconds * 1_000) / 3))
   try {
-    const joined = d.deps.hooks.join({ ...request(d, post, post.bodies.join, leftMs), signal })
+    const joined = d.deps.hooks.join({ ...request(d, post, post.bodies.join, leftMs), signal: own.signal })
     return await Promise.race([
       joined.then((answer): Happened => ({ what: 'join', answer })),
       d.watch.closed.then((): Happened => ({ what: 'closed' })),
       // Of this join alone: a listener on the delivery's signal would stay, and keep the delivery in memory for good.
-      aborted(signal).then((): Happened => ({ what: 'shutdown' })),
+      aborted(own.signal).then((): Happened => ({ what: 'shutdown' })),
     ])
   } finally {
     clearInterval(renewal)
-    stop.abort()
+    own.end()
   }
 }
 
@@ -356,18 +359,17 @@ async function waitWithoutJoin(d: Delivery): Promise<DeliveryEnd> {
 }
 
 async function waitFor(d: Delivery, ms: number): Promise<'closed' | 'timeout' | 'shutdown'> {
-  const stop = new AbortController()
-  const signal = AbortSignal.any([d.signal, stop.signal])
+  const own = childSignal(d.signal)
   try {
     return await Promise.race([
       d.watch.closed.then(() => 'closed' as const),
-      d.deps.clock.sleep(ms, signal).then(
+      d.deps.clock.sleep(ms, own.signal).then(
         () => (d.signal.aborted ? ('shutdown' as const) : ('timeout' as const)),
         () => 'shutdown' as const,
       ),
     ])
   } finally {
-    stop.abort()
+    own.end()
   }
 }
 

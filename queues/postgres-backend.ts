@@ -11,9 +11,13 @@ import {
   type WorkerOptions,
 } from 'bullmq'
 import pg from 'pg'
+import { endWhenSilent } from '../ledger/silence.js'
 import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
 import { surveyPostgres, wakePostgres } from './postgres-survey.js'
 import { repeatStrategy } from './schedulers.js'
+
+/** As with Redis. Nothing here waits in PostgreSQL for work to come: workers listen, and what listens owes nothing. */
+const SILENCE_MS = 120_000
 
 /** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
 export async function migrateQueueStore(url: string): Promise<void> {
@@ -47,6 +51,8 @@ export function createPostgresBackend(options: {
   readonly poolSize: number
   readonly onError: ReportError
   readonly telemetry?: WorkerOptions['telemetry']
+  /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
+  readonly silenceMs?: number
 }): QueueBackend {
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -62,6 +68,7 @@ export function createPostgresBackend(options: {
     client.setMaxListeners(0)
     // The pool listens for errors of idle clients only: one that breaks in use would end the process.
     client.on('error', (error) => options.onError(error, 'postgres'))
+    endWhenSilent(client, options.silenceMs ?? SILENCE_MS)
   })
   const connection = new PostgresConnection(pool as unknown as PostgresConnectionOptions)
   connection.setMaxListeners(0)

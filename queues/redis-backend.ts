@@ -18,12 +18,14 @@ export function createRedisBackend(options: {
   readonly prefix: string
   readonly onError: ReportError
   readonly telemetry?: WorkerOptions['telemetry']
+  /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
+  readonly silenceMs?: number
 }): QueueBackend {
   const connection = new Redis(options.url, {
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
     keepAlive: KEEP_ALIVE_MS,
-    socketTimeout: SILENCE_MS,
+    socketTimeout: options.silenceMs ?? SILENCE_MS,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000),
   })
   const reconnected: (() => void)[] = []

@@ -39,6 +39,8 @@ export class Relay {
   readonly #options: RelayOptions
   readonly #told: ToldRows
   #timer: NodeJS.Timeout | undefined
+  /** When the timer is due, by `performance.now()`. */
+  #lookAtMs = 0
   #running: Promise<void> | undefined
   #lookedMs = 0
   /** Created by this process and not yet published; the rows are claimed for it. */
@@ -57,9 +59,10 @@ export class Relay {
     this.#stopped = false
     const { ledger } = this.#options
     const unlisten = ledger.hints.listen((hint, origin) => {
-      // A process leaves its own commits to itself, and looks after others' a moment later, so that not all race for each row.
+      // A process leaves its own commits to itself, and looks after others' a moment later, so that not all race for each row. While the store
+      // is away they are no reason to try it sooner.
       if (hint.outbox === true && origin === 'local') this.kick()
-      else if (hint.outbox === true) this.#schedule(5)
+      else if (hint.outbox === true && this.#failures === 0) this.#schedule(5)
     })
     const withdraw = ledger.publishBy({
       claimSeconds: FRESH_CLAIM_SECONDS,
@@ -83,8 +86,6 @@ export class Relay {
 
   #run(): void {
     if (this.#stopped || this.#running !== undefined) return
-    clearTimeout(this.#timer)
-    this.#timer = undefined
     this.#running = this.#drain().finally(() => {
       this.#running = undefined
       // Something may have come between the last look at what is to be done and now; a failure waits for its time.
@@ -93,10 +94,19 @@ export class Relay {
     })
   }
 
+  /**
+   * Looks in `ms` milliseconds, or before that when it would anyway. Nothing puts a look off: hints that come every moment, and jobs that
+   * this process creates again and again, would else keep it from ever finding what nobody tells of.
+   */
   #schedule(ms: number): void {
-    if (this.#stopped || this.#running !== undefined) return
+    const lookAtMs = performance.now() + ms
+    if (this.#stopped || (this.#timer !== undefined && this.#lookAtMs <= lookAtMs)) return
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.kick(), ms)
+    this.#lookAtMs = lookAtMs
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.kick()
+    }, ms)
   }
 
   async #drain(): Promise<void> {
@@ -119,7 +129,7 @@ export class Relay {
     this.#lookedMs = performance.now()
     const claimed = await claimOutbox(this.#options.ledger.db, { limit: BATCH, leaseSeconds: CLAIM_SECONDS })
     if (claimed.length === BATCH) this.#shallLook = true
-    const items = claimed.filter(({ id }) => !this.#told.has(id))
+    const items = claimed.filter((item) => !this.#told.has(item))
     if (items.length > 0) await this.#publish(items)
   }
 
@@ -169,7 +179,7 @@ export class Relay {
       await unclaimOutbox(this.#options.ledger.db, ids).catch(() => undefined)
       throw error
     }
-    this.#told.add(ids)
+    this.#told.add(items)
     this.#options.log.debug({ event: 'relay.published', agent: agentId, jobs: items.map((item) => item.jobId) }, 'the queue store was told')
   }
 

@@ -98,7 +98,7 @@ export class SchedulerSync {
       if (!(await claimTurn(ledger.db, { name: 'schedulers', by: processId, seconds: TURN_SECONDS }))) {
         // Whoever has the turn may have read the orders before they changed.
         clearTimeout(this.#retry)
-        this.#retry = setTimeout(() => void this.sync(), 2_000)
+        if (!this.#stopped) this.#retry = setTimeout(() => void this.sync(), 2_000)
         return
       }
       const orders = await ledger.listOrders()
@@ -109,7 +109,8 @@ export class SchedulerSync {
         const own = orders.filter((order) => order.agent_id === agent && order.enabled)
         if (own.length === 0 && survey.get(queueNameOf(agent))?.scheduled !== true) continue
         await this.#syncQueue(await this.#options.queues.get(agent), own)
-        await claimTurn(ledger.db, { name: 'schedulers', by: processId, seconds: TURN_SECONDS })
+        // Whoever has taken the turn over meanwhile has read the orders since, and does all of this.
+        if (!(await claimTurn(ledger.db, { name: 'schedulers', by: processId, seconds: TURN_SECONDS }))) return
       }
       await claimTurn(ledger.db, { name: 'schedulers', by: processId, seconds: 0 })
     } catch (error) {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { messageOf } from '../contracts/errors.js'
 import type { Ledger } from '../ledger/ledger.js'
-import { settleOutbox } from '../ledger/outbox.js'
+import { settleOutbox, type OutboxRow } from '../ledger/outbox.js'
 
 /** Milliseconds for which rows are gathered, and how many are gathered at most. Far below the shortest claim, which lasts two seconds. */
 const AFTER_MS = 150
@@ -18,7 +18,8 @@ const MOST = 10_000
  */
 export class ToldRows {
   readonly #options: { readonly ledger: Ledger; readonly log: Logger }
-  readonly #ids = new Set<number>()
+  /** By their number. Two rows have the same one only when PostgreSQL has lost the first: see {@link OutboxRow}. */
+  readonly #rows = new Map<number, OutboxRow>()
   #timer: NodeJS.Timeout | undefined
   #deleting: Promise<void> | undefined
   #stopped = false
@@ -27,15 +28,16 @@ export class ToldRows {
     this.#options = options
   }
 
-  add(ids: readonly number[]): void {
-    for (const id of ids) this.#ids.add(id)
-    if (this.#ids.size >= AT) this.#deleteNow()
+  add(rows: readonly OutboxRow[]): void {
+    for (const { id, kind, jobId, generation } of rows) this.#rows.set(id, { id, kind, jobId, generation })
+    if (this.#rows.size >= AT) this.#deleteNow()
     else this.#deleteIn(AFTER_MS)
   }
 
   /** Whether the store was told of a row that is still there: its claim has run out before it was deleted. */
-  has(id: number): boolean {
-    return this.#ids.has(id)
+  has({ id, kind, jobId, generation }: OutboxRow): boolean {
+    const told = this.#rows.get(id)
+    return told !== undefined && told.kind === kind && told.jobId === jobId && told.generation === generation
   }
 
   #deleteIn(ms: number): void {
@@ -48,20 +50,20 @@ export class ToldRows {
     this.#timer = undefined
     this.#deleting ??= this.#delete().then((done) => {
       this.#deleting = undefined
-      if (this.#ids.size > 0) this.#deleteIn(done ? AFTER_MS : AGAIN_MS)
+      if (this.#rows.size > 0) this.#deleteIn(done ? AFTER_MS : AGAIN_MS)
     })
   }
 
   /** Never rejects. @returns whether the rows are gone */
   async #delete(): Promise<boolean> {
-    const ids = [...this.#ids]
+    const rows = [...this.#rows.values()]
     try {
-      await settleOutbox(this.#options.ledger.db, ids)
-      for (const id of ids) this.#ids.delete(id)
+      await settleOutbox(this.#options.ledger.db, rows)
+      for (const row of rows) if (this.#rows.get(row.id) === row) this.#rows.delete(row.id)
       return true
     } catch (error) {
-      if (this.#ids.size > MOST) this.#ids.clear()
-      if (!this.#stopped) this.#options.log.warn({ event: 'relay.failed', err: messageOf(error), rows: ids.length }, 'rows of what was published could not be deleted yet')
+      if (this.#rows.size > MOST) this.#rows.clear()
+      if (!this.#stopped) this.#options.log.warn({ event: 'relay.failed', err: messageOf(error), rows: rows.length }, 'rows of what was published could not be deleted yet')
       return false
     }
   }

@@ -37,9 +37,9 @@ function countCommands(): () => number {
 
 test(`${AGENTS} idle agents together send the queue store less than one command each in ${LOOKS} looks for stalled entries and as many sweeps`, async () => {
   const agents = Object.fromEntries(Array.from({ length: AGENTS }, (_none, at) => [`agent-${at}`, {}]))
+  const commands = countCommands()
   t = await startTestBus({ agents, env: { AGENTBUS_SWEEP_SECONDS: '1' } })
   const survey = vi.spyOn(t.bus.queues.backend, 'survey')
-  const commands = countCommands()
   // Each second: one look by the watch, one by the sweep, one for limits and one for schedulers.
   const looks = (): number => survey.mock.calls.filter(([names]) => names.length === AGENTS).length
   await expect.poll(looks, { timeout: 20_000 }).toBeGreaterThan(8)

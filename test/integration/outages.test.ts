@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { AgentbusError } from '../../contracts/errors.js'
+import { AgentWorkers } from '../../processors/agent-workers.js'
 import type { QueueBackend } from '../../queues/backend.js'
 import { EpochSentinel } from '../../queues/epoch-sentinel.js'
 import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
@@ -236,6 +237,23 @@ describe('a ledger that is away', () => {
     away.mockRestore()
 
     expect([asked, done.attempt_count]).toEqual([4, 1])
+  })
+})
+
+describe('a worker process whose start fails', () => {
+  test('closes the workers that it has opened by then: they would go on taking entries', async () => {
+    t = await startTestBus()
+    onTestFinished(() => void vi.restoreAllMocks())
+    const { start } = AgentWorkers.prototype
+    vi.spyOn(AgentWorkers.prototype, 'start').mockImplementationOnce(async function (this: AgentWorkers) {
+      await start.call(this)
+      throw new Error('a test')
+    })
+    const stops = vi.spyOn(AgentWorkers.prototype, 'stop')
+
+    await expect(t.another()).rejects.toThrow('a test')
+
+    expect(stops).toHaveBeenCalledTimes(1)
   })
 })
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { claimOutbox, settleOutbox, type OutboxItem } from '../../ledger/outbox.js'
@@ -41,10 +42,7 @@ test('rows are deleted by a commit that does not wait for the disk; the next one
   await pool.query(`create function note() returns trigger language plpgsql as $$ begin insert into seen values (current_setting('synchronous_commit')); return old; end $$`)
   await pool.query('create trigger note before delete on outbox for each row execute function note()')
 
-  await settleOutbox(
-    db,
-    claimed.map(({ id }) => id),
-  )
+  await settleOutbox(db, claimed)
 
   const [during, after, left] = [await pool.query('select setting from seen'), await pool.query('show synchronous_commit'), await pool.query('select id from outbox')]
   await one.close()
@@ -59,4 +57,19 @@ test('a process without a relay, or whose relay has stopped, leaves what it crea
 
   expect(handed).toEqual([])
   expect((await claim()).map(({ jobId }) => jobId)).toEqual([job.id])
+})
+
+test('of a number that is given out again, as after a failover that lost the last commits, only the row that was published is deleted', async () => {
+  await create()
+  const [row] = await claim()
+  if (row === undefined) throw new Error('there is no row')
+  const left = async (): Promise<number> => (await t.database.pool.query('select from outbox')).rows.length
+
+  await settleOutbox(t.ledger.db, [{ ...row, generation: row.generation + 1 }])
+  await settleOutbox(t.ledger.db, [{ ...row, kind: 'remove' }])
+  await settleOutbox(t.ledger.db, [{ ...row, jobId: randomUUID() }])
+  const before = await left()
+  await settleOutbox(t.ledger.db, [{ ...row, id: row.id + 1 }, row])
+
+  expect([before, await left()]).toEqual([1, 0])
 })

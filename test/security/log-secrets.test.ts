@@ -7,6 +7,7 @@ import { createLogger } from '../../config/logger.js'
 import { HookClient } from '../../openclaw/hook-client.js'
 import { AttemptWatches } from '../../processors/attempt-watches.js'
 import { deliver } from '../../processors/deliver.js'
+import { ShortLeases } from '../../processors/short-leases.js'
 import { startApi, type TestApi } from '../api/support.js'
 import { aJob } from '../support/ledger.js'
 
@@ -92,7 +93,7 @@ describe('a delivery', () => {
     let attemptToken = ''
     const deps = {
       ...{ ledger, hooks, watches, log, clock: systemClock, workerId: 'w1', hookToken: () => HOOK_TOKEN, completionGraceMs: 10, deadlineMarginSeconds: 60 },
-      ...{ breakerFailures: 3, failing: new Set<string>(), admissionTimeoutMs: 5_000 },
+      ...{ breakerFailures: 3, failing: new Set<string>(), admissionTimeoutMs: 5_000, shortLeases: new ShortLeases({ lockMs: 8_000, stalledCheckMs: 3_000, log }) },
       hookBodies: async (attempt: { readonly id: string }) => {
         attemptToken = ledger.tokens.attempts.issue(attempt.id as never)
         return { admit: JSON.stringify({ message: attemptToken }), join: '{}' }
