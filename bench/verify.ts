@@ -25,7 +25,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - startedMs) / 1_000
 }
 
-/** Jobs with a whole history each; the chain is made by the ledger's own trigger, the rest is only filled in. */
+/** Jobs with a whole history, an event and a read each; the chain is made by the ledger's own trigger, the rest is only filled in. */
 async function fill(client: pg.Client): Promise<void> {
   await client.query(`insert into gateways (id, base_url, token_ref) values ('g', 'http://127.0.0.1:9', 'env:X')`)
   await client.query(`insert into agents (id, gateway_id, gateway_agent_id) values ('devops', 'g', 'devops')`)
@@ -47,6 +47,8 @@ async function fill(client: pg.Client): Promise<void> {
               else jsonb_build_object('attempt_no', 1, 'run_id', m.attempt) end
           from made m, (values (1, null, 'queued', 'created'), (2, 'queued', 'leased', 'leased'), (3, 'leased', 'running', 'admitted'), (4, 'running', 'succeeded', 'completed_by_agent')) s (seq, was, became, reason)
           order by m.id, s.seq;
+        insert into events (topic, source_agent, payload, created_by) select 'bench.done', 'devops', jsonb_build_object('job', id), 'bench' from made;
+        insert into accesses (at, actor_kind, actor, agent_id, job_id, route, status) select now(), 'agent', 'devops', 'devops', id, 'GET /v1/jobs/{id}', 200 from made;
         commit;
       end loop;
     end $$`)
@@ -73,7 +75,7 @@ try {
     if (isMore) takes.push(seconds)
   }
   await database.close()
-  await client.query('vacuum analyze audit_checkpoint_jobs')
+  await client.query('vacuum analyze audit_checkpoint_jobs, audit_checkpoint_records')
 
   const before = rss()
   peak = before
@@ -99,9 +101,10 @@ try {
   await reader.close()
   const total = [...seconds.values()].reduce((sum, one) => sum + one, 0)
 
-  const { rows: sizes } = await client.query<{ history: number; rows: number; brin: number; marks: number; mark_rows: number; checkpoints: number }>(`
+  const { rows: sizes } = await client.query<{ history: number; rows: number; brin: number; marks: number; mark_rows: number; checkpoints: number; lists: number; listed: number }>(`
     select pg_total_relation_size('job_transitions')::float8 as history, (select count(*) from job_transitions)::int as rows, pg_relation_size('job_transitions_xact_idx')::float8 as brin,
-      pg_total_relation_size('audit_checkpoint_jobs')::float8 as marks, (select count(*) from audit_checkpoint_jobs)::int as mark_rows, (select count(*) from audit_checkpoints)::int as checkpoints`)
+      pg_total_relation_size('audit_checkpoint_jobs')::float8 as marks, (select count(*) from audit_checkpoint_jobs)::int as mark_rows, (select count(*) from audit_checkpoints)::int as checkpoints,
+      pg_total_relation_size('audit_checkpoint_records')::float8 as lists, (select sum(records) from audit_checkpoints)::int as listed`)
   await client.query('create index compared on job_transitions (xact, id)')
   const { rows: btree } = await client.query<{ size: number }>(`select pg_relation_size('compared')::float8 as size`)
   await client.end()
@@ -121,6 +124,7 @@ try {
 | index on the transaction, BRIN | ${mb(size.brin)} |
 | the same as a B-tree on (xact, id) | ${mb(btree[0]?.size ?? 0)} |
 | lines that name jobs | ${mb(size.marks)}, ${(size.marks / size.mark_rows).toFixed(0)} bytes each with their index |
+| lists of ${size.listed.toLocaleString('en')} rows of other histories | ${mb(size.lists)}, ${(size.lists / size.listed).toFixed(0)} bytes each |
 `)
 } finally {
   clearInterval(watch)
