@@ -4,6 +4,7 @@ import type { ApprovalHistory, ApprovalId, ApprovalView, ListApprovalsQuery } fr
 import { EventId, type AgentId, type JobId } from '../contracts/ids.js'
 import type { JobView, ListBlockedQuery } from '../contracts/jobs.js'
 import { SubscriptionConfig, type ListReactionsQuery, type ReactionView, type SubscriptionView } from '../contracts/subscriptions.js'
+import { Time } from '../contracts/text.js'
 import type { ApprovalRow } from './ask-approval.js'
 import type { Db, Tx } from './database.js'
 import { page, uuidCursor, type Page } from './queries.js'
@@ -63,14 +64,22 @@ export async function listReactions(db: Db, query: ListReactionsQuery): Promise<
   return { items: items.map(({ view }) => view), next_cursor }
 }
 
-/** Blocked work, longest first. */
+/** Blocked work, longest first. The cursor names a time beside the job, which may have gone on, or be blocked anew, by the time that it comes back. */
 export async function listBlocked(db: Db, query: ListBlockedQuery): Promise<Page<JobView>> {
   const where: SQL[] = [sql`status = 'blocked'`]
   if (query.namespace !== undefined) where.push(sql`namespace = ${query.namespace}`)
   if (query.agent !== undefined) where.push(sql`target_agent = ${query.agent}`)
-  if (query.cursor !== undefined) where.push(sql`(blocked_at, id) > (select c.blocked_at, c.id from jobs c where c.id = ${uuidCursor(query.cursor)}::uuid)`)
-  const { rows } = await db.execute(sql`select * from jobs where ${sql.join(where, sql` and `)} order by blocked_at, id limit ${query.limit + 1}`)
-  return page((rows as JobRow[]).map(jobView), query.limit, (job) => job.id)
+  if (query.cursor !== undefined) {
+    const [since, id, ...rest] = query.cursor.split('_')
+    if (rest.length > 0 || !Time.safeParse(since).success) throw new AgentbusError('AGENTBUS_BAD_REQUEST', 'The cursor is not one that a list has given.', { field: 'cursor' })
+    where.push(sql`(blocked_at, id) > (${since}::timestamptz, ${uuidCursor(id ?? '')}::uuid)`)
+  }
+  const { rows } = await db.execute(sql`
+    select *, to_char(blocked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as f_since
+    from jobs where ${sql.join(where, sql` and `)} order by blocked_at, id limit ${query.limit + 1}`)
+  const views = rows.map((row) => ({ view: jobView(row as JobRow), key: `${String(row['f_since'])}_${String(row['id'])}` }))
+  const { items, next_cursor } = page(views, query.limit, ({ key }) => key)
+  return { items: items.map(({ view }) => view), next_cursor }
 }
 
 export function approvalView(row: ApprovalRow): ApprovalView {

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { ReadToken } from '../config/token-ref.js'
+import type { DuePost } from '../ledger/alerts/deliveries.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { Turns } from '../ledger/turns.js'
 import { HookTransport } from '../openclaw/hook-transport.js'
@@ -18,6 +19,7 @@ export interface AlertWatchOptions {
 const TURN_SECONDS = 5
 /** Longer than the longest timeout of a webhook. */
 const CLAIM_SECONDS = 45
+/** Posts of one claim. Nothing more is claimed for a receiver while any of its own is under way. */
 const AT_ONCE = 10
 
 /**
@@ -29,6 +31,9 @@ export class AlertWatch {
   readonly #transport = new HookTransport({ lookup: lookupWithoutCredentials })
   readonly #rounds: Rounds
   readonly #turns: Turns
+  /** Posts under way, and to whom. */
+  readonly #posts = new Map<Promise<void>, string>()
+  #beginSoon: () => void = () => undefined
 
   constructor(options: AlertWatchOptions) {
     this.#options = options
@@ -38,7 +43,8 @@ export class AlertWatch {
 
   start(): void {
     this.#rounds.every(2_000, 'alerts', () => this.look())
-    this.#rounds.every(1_000, 'alert_posts', () => this.send())
+    this.#beginSoon = this.#rounds.alone('alerts_due', () => this.#begin())
+    this.#rounds.every(1_000, 'alerts_due', async () => this.#beginSoon())
   }
 
   /** One look at the rules, in one process at a time. */
@@ -49,8 +55,17 @@ export class AlertWatch {
     if (opened + told + resolved > 0) log.warn({ event: 'alerts.changed', opened, told, resolved }, 'alerts began, were told or ended')
   }
 
-  /** Sends what is due: to agents as jobs, to webhooks as posts, several at a time. Begins nothing after the end: each post would fail, and a try be used up. */
+  /**
+   * Sends what is due: to agents as jobs, to webhooks as posts, several at a time. Resolves when each post that was begun has its answer.
+   * Begins nothing after the end: each post would fail, and a try be used up.
+   */
   async send(): Promise<void> {
+    await this.#begin()
+    await Promise.all(this.#posts.keys())
+  }
+
+  /** Begins all that is due. Waits for no receiver: one that takes long to answer holds back what is for itself, and nothing else. */
+  async #begin(): Promise<void> {
     const { ledger, workerId } = this.#options
     if (!(await ledger.alerts.anyDue())) return
     while (!this.#rounds.isStopped) {
@@ -59,16 +74,26 @@ export class AlertWatch {
       if (told.error !== undefined) this.#warn({ delivery_id: told.id, status: told.status, error: told.error })
     }
     while (!this.#rounds.isStopped) {
-      const due = await ledger.alerts.claimPosts({ limit: AT_ONCE, claimSeconds: CLAIM_SECONDS })
-      await Promise.all(
-        due.map(async ({ delivery, webhook }) => {
-          const tried = await postNotice({ transport: this.#transport, readSecret: this.#options.readSecret, nowMs: ledger.nowMs, worker: workerId }, delivery, webhook)
-          const status = await ledger.alerts.recordTry(delivery, tried)
-          if (!tried.ok) this.#warn({ delivery_id: delivery.id, status, error: tried.error, try_no: delivery.tries, receiver: delivery.receiver })
-        }),
-      )
+      const due = await ledger.alerts.claimPosts({ limit: AT_ONCE, claimSeconds: CLAIM_SECONDS, butTo: [...new Set(this.#posts.values())] })
+      for (const one of due) {
+        const post: Promise<void> = this.#rounds.once('alert_posts', () => this.#post(one)).finally(() => this.#ended(post, one.delivery.receiver))
+        this.#posts.set(post, one.delivery.receiver)
+      }
       if (due.length < AT_ONCE) return
     }
+  }
+
+  #ended(post: Promise<void>, receiver: string): void {
+    this.#posts.delete(post)
+    // What else there is for it need not wait for the next look.
+    if (![...this.#posts.values()].includes(receiver)) this.#beginSoon()
+  }
+
+  async #post({ delivery, webhook }: DuePost): Promise<void> {
+    const { ledger, workerId, readSecret } = this.#options
+    const tried = await postNotice({ transport: this.#transport, readSecret, nowMs: ledger.nowMs, worker: workerId }, delivery, webhook)
+    const status = await ledger.alerts.recordTry(delivery, tried)
+    if (!tried.ok) this.#warn({ delivery_id: delivery.id, status, error: tried.error, try_no: delivery.tries, receiver: delivery.receiver })
   }
 
   #warn(about: Record<string, unknown>): void {
@@ -80,5 +105,6 @@ export class AlertWatch {
     this.#rounds.halt()
     await this.#transport.close()
     await this.#rounds.settled()
+    await Promise.all(this.#posts.keys())
   }
 }

@@ -127,7 +127,8 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map([
       z.object({ by: z.enum(['correlation_key', 'flow_key', 'workflow_run_id', 'job_id']), value: z.string(), namespace: z.string().default(''), running: z.string(), reason }),
       async ({ by, value, namespace, ...body }, { ledger, context }) => {
         const where = namespace.trim() === '' ? {} : { namespace: namespace.trim() }
-        const { cancelled, left_running: left } = await ledger.controls.cancelFlow(context, parsed(CancelFlowBody, { ...body, ...where, [by]: value.trim() }))
+        // The key is taken before it is known whether there is anything of that name: one that was mistyped and is put right is another flow.
+        const { cancelled, left_running: left } = await ledger.controls.cancelFlow(asWhole(context), parsed(CancelFlowBody, { ...body, ...where, [by]: value.trim() }))
         return { message: `${cancelled} ${cancelled === 1 ? 'job is' : 'jobs are'} cancelled${left > 0 ? `, ${left} left to run` : ''}.` }
       },
     ),
@@ -200,7 +201,7 @@ async function inBulk(
   return { message }
 }
 
-/** A key for the form with all that is in it: one that is changed and sent again, as after a refusal, means other jobs. Each job has its own key besides. */
+/** A key for the form with all that is in it: one that is changed and sent again, as after a refusal, means other jobs. Each of many jobs has its own key besides. */
 function asWhole(context: CommandContext): CommandContext {
   const once = context.idempotency
   return once === undefined ? context : { ...context, idempotency: { ...once, key: `${once.key}:${once.requestHash}` } }

@@ -78,13 +78,12 @@ export class LiveStreams {
 
   /** @throws AGENTBUS_TOO_MANY_REQUESTS when that person, or everybody together, has too many pages open */
   async open(request: Request, response: Response, what: { readonly person: string; readonly topic: string | undefined; readonly last: string | undefined }): Promise<void> {
-    const own = [...this.#streams].filter((stream) => stream.person === what.person).length
-    if (own >= (this.#options.perPerson ?? 8) || this.#streams.size >= (this.#options.most ?? 200)) {
-      throw new AgentbusError('AGENTBUS_TOO_MANY_REQUESTS', `${own} pages of ${what.person} are live already; close one, or load this page by hand.`, { retry_after: 30 })
-    }
+    this.#mustHaveRoom(what.person)
     const resumed = marksOf(what.last)
     const now = await this.#options.ledger.console.pulse()
     if (request.destroyed || request.socket.destroyed) return
+    // All that came at the same time had room then: a server that is back is asked by every page at once.
+    this.#mustHaveRoom(what.person)
     const nowMs = performance.now()
     const stream: Stream = {
       response,
@@ -110,6 +109,13 @@ export class LiveStreams {
     this.#say(stream, `retry: 2000\nevent: ${isMissed ? 'changed' : 'hello'}\n${this.#idLine()}data: {}\n\n`)
     if (what.topic !== undefined && resumed !== undefined) await this.#catchUp(stream, resumed.floor)
     if (this.#streams.has(stream)) this.#timer ??= setInterval(() => void this.#beat(), BEAT_MS)
+  }
+
+  /** @throws AGENTBUS_TOO_MANY_REQUESTS */
+  #mustHaveRoom(person: string): void {
+    const own = [...this.#streams].filter((stream) => stream.person === person).length
+    if (own < (this.#options.perPerson ?? 8) && this.#streams.size < (this.#options.most ?? 200)) return
+    throw new AgentbusError('AGENTBUS_TOO_MANY_REQUESTS', `${own} pages of ${person} are live already; close one, or load this page by hand.`, { retry_after: 30 })
   }
 
   /** Ends every stream, so that the server can close. */

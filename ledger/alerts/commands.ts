@@ -20,7 +20,7 @@ import type { Db, Tx } from '../database.js'
 import { whichHold } from '../is-found.js'
 import { readPolicy } from '../policies.js'
 import { instantOf } from '../presence.js'
-import { claimPosts, deliveriesDue, recordTry, tellAgent, type DuePost, type Tried } from './deliveries.js'
+import { claimPosts, deliveriesDue, recordTry, tellAgent, type DuePost, type PostsWanted, type Tried } from './deliveries.js'
 import { evaluateAlerts, type Evaluated } from './evaluate.js'
 import { logMove, owe } from './notices.js'
 import { deliveriesWhere, getAlert } from './queries.js'
@@ -116,7 +116,7 @@ export class AlertCommands {
   }
 
   /** Posts that this process is to make now; each is its alone for `claimSeconds`. */
-  claimPosts(request: { readonly limit: number; readonly claimSeconds: number }): Promise<DuePost[]> {
+  claimPosts(request: PostsWanted): Promise<DuePost[]> {
     return this.#deps.run((tx) => claimPosts(tx, { ...request, nowMs: this.#deps.nowMs() }))
   }
 

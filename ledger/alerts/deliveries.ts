@@ -51,16 +51,24 @@ export function deliveriesDue(nowMs: number): SQL {
     alert_deliveries d where d.status = 'pending' and d.next_try_at <= ${instantOf(nowMs)}::timestamptz and ${NOTHING_OLDER} order by d.next_try_at`)
 }
 
+/** How many posts are wanted, for how long they are claimed, and to whom none is. */
+export interface PostsWanted {
+  readonly limit: number
+  readonly claimSeconds: number
+  readonly butTo?: readonly string[]
+}
+
 /**
  * Takes posts that are due for `claimSeconds`, longer than a try lasts. No lock is held while the receiver is talked to; a
  * process that dies in between leaves a claim that runs out, and the same id is sent again.
  */
-export async function claimPosts(tx: Tx, request: { readonly nowMs: number; readonly limit: number; readonly claimSeconds: number }): Promise<DuePost[]> {
+export async function claimPosts(tx: Tx, request: PostsWanted & { readonly nowMs: number }): Promise<DuePost[]> {
   const { rows } = await tx.execute(sql`
     update alert_deliveries set tries = tries + 1, next_try_at = ${instantOf(request.nowMs + request.claimSeconds * 1_000)}::timestamptz
     where id in (
       select d.id from alert_deliveries d
-      where d.status = 'pending' and d.receiver_kind = 'webhook' and d.next_try_at <= ${instantOf(request.nowMs)}::timestamptz and ${NOTHING_OLDER}
+      where d.status = 'pending' and d.receiver_kind = 'webhook' and d.next_try_at <= ${instantOf(request.nowMs)}::timestamptz
+        and d.receiver <> all(${sql.param([...(request.butTo ?? [])])}::text[]) and ${NOTHING_OLDER}
       order by d.next_try_at limit ${request.limit} for update skip locked)
     returning *`)
   if (rows.length === 0) return []

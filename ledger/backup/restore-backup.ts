@@ -7,7 +7,7 @@ import { from as copyFrom } from 'pg-copy-streams'
 import { AgentbusError } from '../../contracts/errors.js'
 import { connectForCopy } from './connection.js'
 import type { Manifest } from './manifest.js'
-import { applyMigrations, dropLedger, migrationsFor, takeDown } from './scaffold.js'
+import { applyMigrations, dropLedger, foreignTables, migrationsFor, takeDown } from './scaffold.js'
 
 export interface RestoreOptions {
   readonly url: string
@@ -100,6 +100,13 @@ async function clear(client: pg.Client, replace: boolean): Promise<void> {
     throw new AgentbusError(
       'AGENTBUS_NOT_EMPTY',
       'The database holds a ledger with something in it. Nothing was changed; --replace drops that ledger and restores the backup in its place.',
+    )
+  }
+  const foreign = await foreignTables(client)
+  if (foreign.length > 0) {
+    throw new AgentbusError(
+      'AGENTBUS_NOT_EMPTY',
+      `Beside the ledger the database holds tables that are not of agentbus: ${foreign.join(', ')}. Nothing was changed: move them, or restore into a database of its own.`,
     )
   }
   await dropLedger(client)

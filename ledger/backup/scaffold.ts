@@ -2,6 +2,7 @@ import { readMigrationFiles } from 'drizzle-orm/migrator'
 import type pg from 'pg'
 import { AgentbusError } from '../../contracts/errors.js'
 import { migrationsFolder } from '../database.js'
+import { LEDGER_TABLES } from './ledger-tables.js'
 
 interface Migration {
   readonly hash: string
@@ -38,6 +39,16 @@ export async function applyMigrations(client: pg.Client, migrations: readonly Mi
     for (const statement of statements) await client.query(statement)
     await client.query('insert into drizzle.__drizzle_migrations (hash, created_at) values ($1, $2)', [hash, createdAt])
   }
+}
+
+/** Tables that somebody else has put beside a ledger. Of one that is newer than this build none is named: which are its own nobody here knows. */
+export async function foreignTables(client: pg.Client): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select relname as name from pg_class
+    where relnamespace = 'public'::regnamespace and relkind = 'r' and relname::text <> all($1::text[]) and (select count(*) from drizzle.__drizzle_migrations) <= $2 order by 1`,
+    [LEDGER_TABLES, knownMigrations().length],
+  )
+  return rows.map(({ name }) => name)
 }
 
 /** Removes everything that migrations have made, in the transaction of the caller. */

@@ -9,6 +9,7 @@ import type pg from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
 import { AgentbusError } from '../../contracts/errors.js'
 import { connectForCopy } from './connection.js'
+import { LEDGER_TABLES } from './ledger-tables.js'
 import { FORMAT, MANIFEST, manifestText, type Manifest, type ManifestBody } from './manifest.js'
 
 type Table = Manifest['tables'][number]
@@ -81,19 +82,23 @@ async function one<T extends pg.QueryResultRow>(client: pg.Client, text: string)
 }
 
 async function tablesOf(client: pg.Client): Promise<{ readonly name: string; readonly columns: readonly string[] }[]> {
-  const { rows } = await client.query<{ name: string; columns: string[] }>(`
-    select c.relname as name, array_agg(a.attname::text order by a.attnum) as columns
+  const { rows } = await client.query<{ name: string; columns: string[] }>(
+    `select c.relname as name, array_agg(a.attname::text order by a.attnum) as columns
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' group by c.relname order by c.relname`)
+    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname::text = any($1::text[]) group by c.relname order by c.relname`,
+    [LEDGER_TABLES],
+  )
   return rows
 }
 
 async function sequencesOf(client: pg.Client): Promise<Manifest['sequences']> {
-  const { rows } = await client.query<Manifest['sequences'][number]>(`
-    select c.relname as "table", a.attname as "column", s.last_value::text as last_value
+  const { rows } = await client.query<Manifest['sequences'][number]>(
+    `select c.relname as "table", a.attname as "column", s.last_value::text as last_value
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attidentity <> ''
       join pg_sequences s on quote_ident(s.schemaname) || '.' || quote_ident(s.sequencename) = pg_get_serial_sequence(c.oid::regclass::text, a.attname)
-    where c.relnamespace = 'public'::regnamespace and s.last_value is not null order by 1, 2`)
+    where c.relnamespace = 'public'::regnamespace and c.relname::text = any($1::text[]) and s.last_value is not null order by 1, 2`,
+    [LEDGER_TABLES],
+  )
   return rows
 }
 

@@ -6,7 +6,6 @@ import type { Tx } from '../database.js'
 export const LEASE_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200] as const
 export const RUN_BUCKETS = [1, 5, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 21_600] as const
 
-/** One at a time over all processes; a second one has nothing to do. */
 /** Transactions that are counted in one go: some ten thousand rows, less than a second of work. */
 const MOST_TRANSACTIONS = 5_000n
 /** So many without anything to count may lie behind the mark before it is moved. Fewer than the above, or it would never be. */
@@ -89,14 +88,25 @@ export async function countHistory(tx: Tx): Promise<boolean> {
   return more.includes(true)
 }
 
+/** What the cluster that a restored ledger comes from had counted: of the rows that were there up to `at`, those with numbers below `xact`. */
+interface Restored {
+  readonly xact: bigint
+  readonly at: string
+}
+
+const restoredKey = (source: Source): string => `metrics_restored:${source.name}`
+
 async function countSource(tx: Tx, source: Source): Promise<boolean> {
-  const marks = await tx.execute<{ mark: string | null; ended: string }>(sql`
-    select (select xact::text from metric_marks where source = ${source.name}) as mark, pg_snapshot_xmin(pg_current_snapshot())::text as ended`)
-  const [mark, ended] = [marks.rows[0]?.mark ?? null, BigInt(marks.rows[0]?.ended ?? '0')]
+  const { rows } = await tx.execute<{ mark: string | null; ended: string; note: string | null }>(sql`
+    select (select xact::text from metric_marks where source = ${source.name}) as mark, pg_snapshot_xmin(pg_current_snapshot())::text as ended,
+      (select value from ledger_meta where key = ${restoredKey(source)}) as note`)
+  const [mark, ended] = [rows[0]?.mark ?? null, BigInt(rows[0]?.ended ?? '0')]
   // Beyond the end: the ledger was restored into a new cluster, whose transactions are numbered anew.
-  const from = mark === null || BigInt(mark) > ended ? (mark === null ? await firstOf(tx, source, ended) : ended) : BigInt(mark)
+  const isAnew = mark !== null && BigInt(mark) > ended
+  const restored = restoredOf(isAnew ? await noteRestored(tx, source, mark) : (rows[0]?.note ?? null))
+  const from = mark === null ? await firstOf(tx, source, ended) : isAnew ? ended : BigInt(mark)
   const to = from + MOST_TRANSACTIONS < ended ? from + MOST_TRANSACTIONS : ended
-  const hasCounted = to > from && (await addTotals(tx, source, { from, to }))
+  const hasCounted = to > from && (await addTotals(tx, source, { from, to, restored }))
   // On an idle bus transactions go on, of heartbeats and the like, and there is nothing to count. No row can come any more into a range that
   // was found empty, so the mark may stay before it; not for ever, since what is counted in one go has an end.
   const isMoved = hasCounted || mark === null || BigInt(mark) !== from || to - from >= MOST_IDLE_TRANSACTIONS
@@ -107,10 +117,33 @@ async function countSource(tx: Tx, source: Source): Promise<boolean> {
   return to < ended
 }
 
+/**
+ * Writes down what is counted already: restored rows keep their numbers, and the new cluster will come to those. After several
+ * restores the highest mark holds. @returns the note
+ */
+async function noteRestored(tx: Tx, source: Source, mark: string): Promise<string | null> {
+  const { rows } = await tx.execute<{ value: string }>(sql`
+    insert into ledger_meta (key, value) values (${restoredKey(source)}, ${mark}::text || ' ' || (to_json(clock_timestamp()) #>> '{}'))
+    on conflict (key) do update set set_at = now(),
+      value = greatest(split_part(ledger_meta.value, ' ', 1)::bigint, ${mark}::bigint)::text || ' ' || split_part(excluded.value, ' ', 2)
+    returning value`)
+  return rows[0]?.value ?? null
+}
+
+function restoredOf(note: string | null): Restored | undefined {
+  const [xact, at] = note?.split(' ') ?? []
+  return xact === undefined || at === undefined ? undefined : { xact: BigInt(xact), at }
+}
+
 /** @returns whether there was anything to add */
-async function addTotals(tx: Tx, source: Source, { from, to }: { readonly from: bigint; readonly to: bigint }): Promise<boolean> {
+async function addTotals(
+  tx: Tx,
+  source: Source,
+  { from, to, restored }: { readonly from: bigint; readonly to: bigint; readonly restored: Restored | undefined },
+): Promise<boolean> {
+  const notCounted = restored === undefined ? sql`` : sql` and (t.at > ${restored.at}::timestamptz or ((t.xact::text)::bigint) >= ${String(restored.xact)}::bigint)`
   // In the text, so that PostgreSQL plans for this range and no other; a text that never comes again takes no name (StatementNames).
-  const range = sql.raw(`((t.xact::text)::bigint) >= ${from} and ((t.xact::text)::bigint) < ${to}`)
+  const range = sql`${sql.raw(`((t.xact::text)::bigint) >= ${from} and ((t.xact::text)::bigint) < ${to}`)}${notCounted}`
   const added = await tx.execute(sql`
     insert into metric_totals (name, labels, bucket, count, sum)
     select name, labels, bucket, n, coalesce(s, 0) from (${source.totals(range)}) added

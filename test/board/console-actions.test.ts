@@ -247,6 +247,21 @@ test('a flow is cancelled in its namespace, and not beyond', async () => {
   expect([(await c.t.ledger.getJob(here.id)).status, (await c.t.ledger.getJob(there.id)).status]).toEqual(['queued', 'cancelled'])
 })
 
+test('a flow that was not found is found once it is named right, in the form that it was named wrong in', async () => {
+  const { id } = await aJob(c.t.ledger, 'queued', { correlation_key: 'case-1' })
+  const key = crypto.randomUUID()
+  const send = async (value: string): Promise<number> => {
+    const body = new URLSearchParams({ by: 'correlation_key', value, namespace: '', running: 'leave', reason: 'because', key })
+    return (await fetch(`${c.url}/console/actions/cancel-flow`, { method: 'POST', body, headers: { authorization: `Bearer ${c.token}`, accept: 'application/json' } })).status
+  }
+
+  const statuses = [await send('case-l'), await send('case-1'), await send('case-1')]
+
+  expect(statuses).toEqual([404, 200, 200])
+  const { job, transitions } = await c.t.ledger.jobHistory(id)
+  expect([job.status, transitions.filter((row) => row.reason === 'cancelled').length]).toEqual(['cancelled', 1])
+})
+
 test('jobs are found by namespace and by type', async () => {
   const jobs = { plain: {}, lab: { namespace: 'lab' }, report: { job_type: 'report' }, both: { namespace: 'lab', job_type: 'report' } }
   for (const [subject, fields] of Object.entries(jobs)) await aJob(c.t.ledger, 'queued', { subject, ...fields })

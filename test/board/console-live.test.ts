@@ -141,6 +141,24 @@ describe('the stream of a page', () => {
     open.splice(0, 1).forEach((one) => one.abort())
     await expect.poll(async () => (await stream()).status, { interval: 100 }).toBe(200)
   })
+
+  test('a limit holds for pages that come at the same moment, too', async () => {
+    const reads = c.t.ledger.console
+    const { pulse } = reads
+    let asked = 0
+    let answer: () => void = () => undefined
+    const allHaveAsked = new Promise<void>((resolve) => (answer = resolve))
+    reads.pulse = async () => {
+      asked += 1
+      if (asked === 12) answer()
+      await allHaveAsked
+      return pulse()
+    }
+
+    const streams = await Promise.all(Array.from({ length: 12 }, () => stream()))
+
+    expect(streams.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([...Array<number>(8).fill(200), ...Array<number>(4).fill(429)])
+  })
 })
 
 describe('a form', () => {

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { CreateBatchBody } from '../../contracts/jobs.js'
+import { FLOW_BUDGET, MOST_EDGES } from '../../ledger/console/hand-off-flow.js'
 import type { LaneLine } from '../../ledger/console/health-board.js'
+import { SURROUNDINGS_SHOWN } from '../../ledger/console/job-surroundings.js'
 import { serveConsole, type TestConsole } from '../support/console.js'
-import { aJob, freshLedger } from '../support/ledger.js'
+import { aJob, freshLedger, OPERATOR } from '../support/ledger.js'
 import { pastJobs } from '../support/past-jobs.js'
 import { tamper } from '../support/verify.js'
 
@@ -111,4 +114,51 @@ test('the sums of the fleet are those of the lists to which they lead', async ()
     ['leased', '1', 'leased'],
     ['running', '2', 'running'],
   ])
+})
+
+/** Jobs that ended with success within the last seconds; `from` says in SQL who has sent the n-th. */
+async function sent(many: number, from: string): Promise<void> {
+  await tamper(
+    c.t.url,
+    `insert into jobs (id, source_agent, target_agent, job_type, subject, payload_hash, status, last_seq, run_after, timeout_seconds, lease_seconds, created_by, finished_at)
+     select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint - n / 100), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+       ${from}, 'devops', 'task', 'x', '', 'succeeded', 1, now(), 60, 60, 'operator:x', now()
+     from generate_series(1, ${many}) n`,
+    'analyze jobs',
+  )
+}
+
+test('the flow lists the heaviest pairs, and says that there are others', async () => {
+  await sent(MOST_EDGES + 1, `'sender-' || n`)
+
+  const page = await pageAt('/console/flow')
+
+  expect(page.match(/href="\/console\/jobs\?agent=sender-/g)).toHaveLength(MOST_EDGES)
+  expect(page).toContain(`The ${MOST_EDGES} heaviest are listed`)
+})
+
+test('a flow in which nothing is found says when it has not looked at all jobs of its window', { timeout: 120_000 }, async () => {
+  await sent(10, 'null::text')
+  const whole = await pageAt('/console/flow')
+  await sent(FLOW_BUDGET, 'null::text')
+
+  const part = await pageAt('/console/flow')
+
+  expect(whole).toContain('Nobody handed anything to anybody in this window.')
+  expect(part).toContain('Nobody handed anything to anybody among the newest 200,000 jobs of this window.')
+})
+
+test('the page of a job that led to more than it shows says so, and leads to all of it', async () => {
+  const parent = await aJob(c.t.ledger, 'succeeded')
+  const { items } = await c.t.ledger.jobs.createBatch(
+    OPERATOR,
+    CreateBatchBody.parse({ jobs: Array.from({ length: SURROUNDINGS_SHOWN + 1 }, (_none, n) => ({ target_agent: 'devops', subject: `child ${n}`, parent_job_id: parent.id })) }),
+  )
+
+  const page = await pageAt(`/console/jobs/${parent.id}`)
+  const child = await pageAt(`/console/jobs/${items[0]?.job.id ?? ''}`)
+
+  expect(page.match(/<bdi>child \d+<\/bdi>/g)).toHaveLength(SURROUNDINGS_SHOWN)
+  expect(page).toContain(`<a href="/console/jobs?parent=${parent.id}">All that it led to</a>`)
+  expect(child).not.toContain('All that it led to')
 })

@@ -680,6 +680,31 @@ describe.skipIf(isSkipped)('a live page', () => {
     expect(await key.inputValue()).toBe(before)
   })
 
+  test('is read anew at once after an action, though it was being read at that moment', async () => {
+    await aJob(c.t.ledger, 'dead', { subject: 'buried while the page is read', max_attempts: 1 })
+    await open('/console/dead-letters')
+    let reads = 0
+    let goOn: () => void = () => undefined
+    const mayGoOn = new Promise<void>((resolve) => (goOn = resolve))
+    await page.route(`${c.url}/console/dead-letters`, async (route) => {
+      reads += 1
+      if (reads === 1) await mayGoOn
+      await route.continue()
+    })
+    await aJob(c.t.ledger, 'queued')
+    await expect.poll(() => reads, { timeout: 15_000 }).toBe(1)
+
+    const first = page.locator('details.cause').first()
+    await first.getByRole('checkbox').nth(0).check()
+    await first.getByLabel('Reason').fill('known')
+    await first.getByRole('button', { name: 'Bury chosen' }).click()
+    await page.getByRole('status').getByText('1 job is buried.').waitFor()
+    goOn()
+
+    // By itself it reads every five seconds at most.
+    await expect.poll(() => reads, { timeout: 3_000 }).toBe(2)
+  })
+
   test('the tail shows events as they come, of the topic asked for, and each once', async () => {
     await open('/console/events?topic=tail.*')
     const emit = (topic: string): Promise<unknown> => c.t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic, payload: { for: topic } }))

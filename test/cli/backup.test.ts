@@ -133,6 +133,21 @@ describe('a backup', () => {
     expect(rows?.jobs).toBeLessThanOrEqual(more)
   })
 
+  test('has the tables of the ledger and none that somebody has put beside them, so that it can be restored', async () => {
+    await query(t.url, `create table notes (id int generated always as identity, text text)`)
+    await query(t.url, `insert into notes (text) values ('mine')`)
+    await aJob(t.ledger, 'succeeded')
+
+    const made = await backUp()
+    const restored = await restore()
+
+    expect([made, restored]).toMatchObject([
+      { code: 0, stderr: '' },
+      { code: 0, stderr: '' },
+    ])
+    expect(await query(target, `select to_regclass('public.notes') as notes, (select count(*)::int from jobs) as jobs`)).toEqual([{ notes: null, jobs: 1 }])
+  })
+
   test('does not overwrite what is there, and leaves nothing behind when it fails', async () => {
     await writeFile(out(), 'mine')
 
@@ -247,6 +262,20 @@ describe('a restore refuses, and changes nothing', () => {
     expect(foreign).toMatchObject({ code: 5 })
     expect(foreign.stderr).toContain('no ledger of agentbus')
     expect(await query(target, 'select * from mine')).toEqual([])
+  })
+
+  test('a ledger beside which somebody keeps a table: it would be dropped with the ledger', async () => {
+    const other = await freshLedger()
+    target = other.url
+    await other.close()
+    await query(target, `create table notes as select 'mine' as text`)
+
+    const refused = await restore('--replace')
+
+    expect(refused).toMatchObject({ code: 5 })
+    expect(refused.stderr).toContain('tables that are not of agentbus: notes')
+    expect(await query(target, 'select text from notes')).toEqual([{ text: 'mine' }])
+    expect(await query(target, 'select id from agents')).toEqual([{ id: 'devops' }])
   })
 })
 

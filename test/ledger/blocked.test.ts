@@ -375,6 +375,25 @@ test('blocked work is listed longest first, with what it waits for', async () =>
   ])
 })
 
+test('the next page of blocked work follows where the last one ended, though its last job has gone on or is blocked anew', async () => {
+  const jobs = [await aJob(t.ledger, 'running'), await aJob(t.ledger, 'running'), await aJob(t.ledger, 'running')]
+  for (const job of jobs) await block(job)
+  const [first, ...others] = jobs.map(({ id }) => id)
+  const page = await t.ledger.listBlocked({ limit: 1 })
+  const rest = async () => (await t.ledger.listBlocked({ limit: 5, cursor: String(page.next_cursor) })).items.map(({ id }) => id)
+
+  const { job } = await t.ledger.handOffs.unblock(OPERATOR, page.items[0]?.id as JobView['id'], UnblockBody.parse({ reason: 'found' }))
+  const gone = await rest()
+  const again = await leaseAs(t.ledger, job.id, job.generation)
+  if (again.kind !== 'start') throw new Error('not leased')
+  await t.ledger.jobs.block({ caller: attemptCaller(again.attempt.id as never, job.id, 'devops') }, job.id, BlockJobBody.parse({ blocked_reason: 'something else is missing' }))
+
+  expect(page.items.map(({ id }) => id)).toEqual([first])
+  expect(gone).toEqual(others)
+  expect(await rest()).toEqual([...others, first])
+  await expect(t.ledger.listBlocked({ limit: 5, cursor: String(first) })).rejects.toMatchObject({ code: 'AGENTBUS_BAD_REQUEST' })
+})
+
 test('a follow-up stands in the chain of its parent', async () => {
   const job = await aJob(t.ledger, 'running')
   await t.ledger.jobs.complete(job.as, job.id, CompleteJobBody.parse({ follow_ups: [CreateJobBody.parse({ target_agent: 'auditor', subject: 'next' })] }))

@@ -3,7 +3,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { FailJobBody } from '../../contracts/closings.js'
 import { createMetrics, MOST_NAMED } from '../../api/metrics.js'
 import { countAll } from '../support/count-all.js'
+import { advanceTransactions, transactionOf } from '../support/dumped-ledger.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { tamper } from '../support/verify.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -86,6 +88,23 @@ test('many counters at once count each row once, and an open transaction is wait
 
   expect(during).toBe(0)
   expect((await scrape()).get('agentbus_jobs_created_total{lane="reactive"}')).toBe(10)
+})
+
+test('a ledger that was restored into a cluster with lower numbers counts what comes, and nothing again that was counted before', { timeout: 60_000 }, async () => {
+  await aJob(t.ledger, 'succeeded')
+  await countAll(t)
+  const now = await transactionOf(t.url)
+  // As such a restore leaves it: the rows and the mark have numbers that this cluster has yet to come to.
+  await tamper(t.url, `update job_transitions set xact = '${now + 20_000n}'`, `update metric_marks set xact = '${now + 25_000n}'`)
+  await t.ledger.upkeep.countMetrics()
+
+  await aJob(t.ledger, 'succeeded')
+  await advanceTransactions(t.url, now + 30_000n)
+  await countAll(t)
+
+  const found = await scrape()
+  expect(found.get('agentbus_jobs_created_total{lane="reactive"}')).toBe(2)
+  expect(found.get('agentbus_run_seconds_count{lane="reactive"}')).toBe(2)
 })
 
 test('a count that finds nothing writes nothing, until many transactions have gone by', { timeout: 60_000 }, async () => {

@@ -137,6 +137,41 @@ describe('a webhook', () => {
     expect(await delivery()).toMatchObject({ status: 'pending', tries: 1, attempts: [{ ok: false, http_status: null, error: 'no answer within 1 s' }] })
   })
 
+  test('that never answers holds back no other receiver', async () => {
+    const other = await startReceiver()
+    await alertRules(
+      t.ledger,
+      [{ notify: [{ webhook: 'ops' }] }, { name: 'queue-depth', figure: 'queue_depth', notify: [{ webhook: 'team' }] }],
+      [
+        { id: 'ops', url: receiver.url, secret: 'env:ALERT_KEY', timeout_seconds: 30 },
+        { id: 'team', url: other.url, secret: 'env:ALERT_KEY' },
+      ],
+    )
+    receiver.answer(() => undefined)
+    await aDeadJob()
+    await t.ledger.alerts.evaluate()
+    watch.start()
+    await expect.poll(() => receiver.got.length, { timeout: 10_000 }).toBe(1)
+
+    await aJob(t.ledger, 'queued')
+
+    await expect.poll(() => other.got.map(({ body }) => body['rule']), { timeout: 10_000 }).toEqual(['queue-depth'])
+    expect(receiver.got).toHaveLength(1)
+    await other.close()
+  })
+
+  test('gets more messages than are posted at once, each once', async () => {
+    const agents = Array.from({ length: 25 }, (_none, n) => `agent-${n}`)
+    for (const id of agents) await t.addAgent(id)
+    await toWebhook({}, { figure: 'queue_depth' })
+    for (const id of agents) await aJob(t.ledger, 'queued', { target_agent: id })
+    await t.ledger.alerts.evaluate()
+
+    watch.start()
+
+    await expect.poll(() => receiver.got.map(({ body }) => body['subject']).toSorted(), { timeout: 15_000 }).toEqual(agents.toSorted())
+  })
+
   test('that redirects is not followed', async () => {
     const elsewhere = await startReceiver()
     await toWebhook()

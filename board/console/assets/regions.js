@@ -25,7 +25,8 @@ function isInUse(region) {
 
 /** @type {Promise<void> | undefined} */
 let running
-let again = false
+/** What was asked for while a reading was under way, which may have begun too early to tell of it. @type {{ force: boolean } | undefined} */
+let next
 let lastMs = -Infinity
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer
@@ -48,15 +49,15 @@ export async function refresh({ force = false } = {}) {
     return
   }
   if (running !== undefined) {
-    again = true
+    next = { force: force || next?.force === true }
     return
   }
   running = read(force).finally(() => {
     running = undefined
     lastMs = performance.now()
-    if (!again) return
-    again = false
-    void refresh()
+    const asked = next
+    next = undefined
+    if (asked !== undefined) void refresh(asked)
   })
   await running
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AgentId } from '../../../contracts/ids.js'
-import { FLOW_BUDGET } from '../../../ledger/console/hand-off-flow.js'
+import { FLOW_BUDGET, MOST_EDGES } from '../../../ledger/console/hand-off-flow.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { DRAWN, flowGraph } from '../flow-graph.js'
 import { html, link } from '../html.js'
@@ -22,7 +22,7 @@ export const flowPage: PageHandler = async (input, { ledger, nowMs }) => {
   const query = queryOf(Query, input.query)
   const fromMs = nowMs - (WINDOWS[query.window] ?? 86_400_000)
   // An id of the next moment: whatever is there by now is in.
-  const { edges, cut } = await ledger.console.flow({ fromMs, toMs: nowMs + 60_000, agent: query.agent })
+  const { edges, cut, more } = await ledger.console.flow({ fromMs, toMs: nowMs + 60_000, agent: query.agent })
   const from = new Date(fromMs).toISOString().slice(0, 16)
   const rows = edges.map((edge) => [
     agentLink(edge.from),
@@ -43,9 +43,10 @@ export const flowPage: PageHandler = async (input, { ledger, nowMs }) => {
     main: html`<section id="flow" data-live aria-label="Hand-offs">
       ${
         edges.length === 0
-          ? empty('Nobody handed anything to anybody in this window.')
-          : html`${flowGraph(edges)} ${edges.length > DRAWN && html`<p class="dim">The ${DRAWN} heaviest of ${edges.length} are drawn.</p>`}
-            ${cut && html`<p class="dim">Counted: the newest ${count(FLOW_BUDGET)} jobs of the window.</p>`} ${table('Hand-offs, most first', COLUMNS, rows)}`
+          ? empty(cut ? `Nobody handed anything to anybody among the newest ${count(FLOW_BUDGET)} jobs of this window.` : 'Nobody handed anything to anybody in this window.')
+          : html`${flowGraph(edges)} ${edges.length > DRAWN && html`<p class="dim">The ${DRAWN} heaviest of ${more ? `more than ${MOST_EDGES}` : edges.length} are drawn.</p>`}
+            ${cut && html`<p class="dim">Counted: the newest ${count(FLOW_BUDGET)} jobs of the window.</p>`} ${table('Hand-offs, most first', COLUMNS, rows)}
+            ${more && html`<p class="dim">The ${MOST_EDGES} heaviest are listed; choose an agent for all of its own.</p>`}`
       }
     </section>`,
   }

@@ -4,7 +4,7 @@ import { JobId } from '../../../contracts/ids.js'
 import { isTerminal } from '../../../contracts/job-states.js'
 import type { AttemptView } from '../../../contracts/attempts.js'
 import type { JobView } from '../../../contracts/jobs.js'
-import type { JobSurroundings, Relative } from '../../../ledger/console/job-surroundings.js'
+import { SURROUNDINGS_SHOWN, type JobSurroundings, type Relative } from '../../../ledger/console/job-surroundings.js'
 import { HISTORY_SHOWN, type HistoryRow, type Observed } from '../../../ledger/console/recent-history.js'
 import type { Ledger } from '../../../ledger/ledger.js'
 import { idOf, queryOf, type PageHandler } from '../deps.js'
@@ -227,7 +227,8 @@ function lineage(job: JobView, around: JobSurroundings): Html {
     jobBadge(one.status),
     agentLink(one.target_agent),
   ])
-  return html`${event}${table('Related jobs', [{ name: 'This job' }, { name: 'Job' }, { name: 'Status' }, { name: 'Agent' }], rows)}`
+  const cut = around.more_relatives && html`<p class="dim">The first ${SURROUNDINGS_SHOWN} of each kind. <a href="${link('/console/jobs', { parent: job.id })}">All that it led to</a></p>`
+  return html`${event}${table('Related jobs', [{ name: 'This job' }, { name: 'Job' }, { name: 'Status' }, { name: 'Agent' }], rows)}${cut}`
 }
 
 function decided({ approvals, findings }: JobSurroundings): Html {
