@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { systemClock } from '../config/clock.js'
 import { createLogger, type Logger } from '../config/logger.js'
-import { loadSettings, type Settings } from '../config/settings.js'
+import { loadSettings, unknownSettings, type Settings } from '../config/settings.js'
 import { openToAuditors } from '../ledger/auditor-role.js'
 import { inTransaction, openDatabase } from '../ledger/database.js'
 import { createToken } from '../ledger/tokens.js'
@@ -60,9 +60,16 @@ function loggerFor(settings: Settings, env: ServerIo['env'], quiet: boolean): Lo
   return createLogger({ level, pretty: settings.logPretty })
 }
 
+/** A name that is mistyped would leave its setting at the default without a word. */
+function tellOfUnknown(io: ServerIo, log: Logger): void {
+  const names = unknownSettings(io.env)
+  if (names.length > 0) log.warn({ event: 'settings.unknown', names }, `no setting has the name ${names.join(', ')}; .env.example has them all`)
+}
+
 async function up(io: ServerIo): Promise<void> {
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, true)
+  tellOfUnknown(io, log)
   const stopping = untilStopped()
   const stores = await startStores(settings, log)
   let bus: Bus | undefined
@@ -105,6 +112,7 @@ async function startSimulator(settings: Settings, stores: Stores, extra: (() => 
 async function serve(io: ServerIo, roles: { readonly api: boolean; readonly workers: boolean }): Promise<void> {
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, false)
+  tellOfUnknown(io, log)
   const stopping = untilStopped()
   const stores = await attachStores(settings, log)
   const bus = await startBus({

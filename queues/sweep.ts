@@ -21,6 +21,7 @@ const NIL = '00000000-0000-0000-0000-000000000000'
 
 /** Entries that a worker could still get. */
 const LIVE = ['waiting', 'prioritized', 'delayed', 'active', 'waiting-children'] as const
+const isLive = (state: string): boolean => (LIVE as readonly string[]).includes(state)
 /** Entries that nobody holds, so that they can be taken out. */
 const IDLE = ['waiting', 'prioritized', 'delayed'] as const
 
@@ -54,13 +55,16 @@ export class Sweep {
   async #addMissing(queue: BusQueue, agentId: string): Promise<number> {
     let mended = 0
     let after = NIL
+    let live: { readonly ids: ReadonlySet<string>; readonly atMs: number } | undefined
     for (;;) {
       const page = await expectedEntries(this.#options.ledger.db, { agentId, after, limit: PAGE, quietMs: QUIET_MS })
       if (page.length === 0) return mended
-      // Read after the page: what the page names and the queue lacks has been missing for the quiet time.
-      const live = new Set(await idsOf(queue, LIVE))
+      // One look at the queue is good for the pages of half the quiet time: with a long backlog, one for each would read the whole queue each time.
+      if (live === undefined || performance.now() - live.atMs >= QUIET_MS / 2) live = { atMs: performance.now(), ids: new Set(await idsOf(queue, LIVE)) }
       for (const entry of page) {
-        if (live.has(entryId(entry.jobId, entry.generation))) continue
+        const id = entryId(entry.jobId, entry.generation)
+        // It may have been published since that look.
+        if (live.ids.has(id) || isLive(await queue.getJobState(id))) continue
         const done = await republish(this.#options.ledger.db, entry, {
           actor: this.#options.actor,
           code: 'entry_missing',

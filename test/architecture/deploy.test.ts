@@ -105,3 +105,13 @@ test('docker-compose.yml takes PostgreSQL for healthy only once it answers where
   // At its first start the image runs a server on its socket alone, to make the database, and ends it again.
   expect(services['postgres']?.healthcheck?.test.join(' ')).toMatch(/\bpg_isready -h 127\.0\.0\.1 /)
 })
+
+test('docker-compose.yml leaves what it builds the time that a stop may take', async () => {
+  const { services } = parse(await readFile('docker-compose.yml', 'utf8'), { merge: true }) as { services: Record<string, { build?: string; stop_grace_period?: string }> }
+  const longest = /LAST_MS = ([\d_]+)/.exec(await readFile('cli/until-stopped.ts', 'utf8'))?.[1]?.replaceAll('_', '')
+
+  const graces = Object.values(services).flatMap(({ build, stop_grace_period: grace }) => (build === undefined ? [] : [Number(/^(\d+)s$/.exec(grace ?? '')?.[1] ?? 0) * 1_000]))
+
+  expect(graces.length).toBeGreaterThan(1)
+  for (const grace of graces) expect(grace).toBeGreaterThan(Number(longest))
+})
