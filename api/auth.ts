@@ -89,10 +89,13 @@ export class Authenticator {
   }
 }
 
-/** A browser says where a request comes from; a program that sends neither header is no browser. */
+/**
+ * A browser says where a request comes from; a program that sends neither header is no browser. Where it has judged itself (on HTTPS and
+ * on this machine) its word holds, which no page can change: a proxy in between may have written another `Host`.
+ */
 function isSameOrigin(request: Request): boolean {
   const site = request.headers['sec-fetch-site']
-  if (site !== undefined && site !== 'same-origin' && site !== 'none') return false
+  if (site !== undefined) return site === 'same-origin' || site === 'none'
   const origin = request.headers.origin
   if (origin === undefined) return true
   try {

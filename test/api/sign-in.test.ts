@@ -139,6 +139,9 @@ describe('pages', () => {
     [{ origin: 'https://evil.example' }, 403],
     [{ origin: 'null' }, 403],
     [{ 'sec-fetch-site': 'same-origin' }, 200],
+    // Behind a proxy that names itself in Host.
+    [{ 'sec-fetch-site': 'same-origin', origin: 'https://bus.example' }, 200],
+    [{ 'sec-fetch-site': 'cross-site', origin: 'http://127.0.0.1' }, 403],
     [{}, 200],
   ] as const)('a change sent with %j is answered %i', async (headers, status) => {
     const answer = await api.call('POST', '/page', { headers: { ...basic(api.t.operatorToken), ...headers } })
