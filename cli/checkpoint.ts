@@ -10,6 +10,8 @@ import { CliError } from './io.js'
 import type { ServerIo } from './server-commands.js'
 import { lookAtStores, requireMigrated } from './stores.js'
 
+const LONGEST_MS = 24 * 3_600_000
+
 /**
  * `agentbus checkpoint`: takes what is due and prints a line `seq:hash` with what it covers for each. `--after-restore` records
  * first that the ledger was restored from a dump; `--public-key` prints the public part of the signing key instead.
@@ -24,7 +26,9 @@ export async function checkpoint(io: ServerIo, flags: { readonly publicKey?: tru
   }
   const { databaseUrl } = await lookAtStores(settings)
   await requireMigrated(databaseUrl)
-  const database = openDatabase({ url: databaseUrl, poolSize: 3, applicationName: 'agentbus', onError: () => undefined })
+  // A restore is recorded over everything, which may take long.
+  const silence = flags.afterRestore === true ? { silenceMs: LONGEST_MS } : {}
+  const database = openDatabase({ url: databaseUrl, poolSize: 3, applicationName: 'agentbus', onError: () => undefined, ...silence })
   try {
     if (flags.afterRestore === true) await record(io, database, signer)
     else await takeAll(io, database, signer)
@@ -73,7 +77,7 @@ async function record(io: ServerIo, database: Database, signer: Signer | undefin
   }
 }
 
-function lineOf({ seq, hash, rows, jobs, key_id, restored_to }: Checkpoint): string {
+function lineOf({ seq, hash, rows, jobs, records, key_id, restored_to }: Checkpoint): string {
   const restore = restored_to === null ? '' : ', after a restore'
-  return `${seq}:${hash}  ${rows} rows of ${jobs} jobs${restore}, ${key_id === null ? 'not signed' : `signed by ${key_id}`}\n`
+  return `${seq}:${hash}  ${rows} rows of ${jobs} jobs${restore}, ${key_id === null ? 'not signed' : `signed by ${key_id}`}; ${records ?? 0} rows of other histories\n`
 }

@@ -7,18 +7,21 @@ import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import type { ServerIo } from './server-commands.js'
 
+/** A restore is recorded over everything, which may take long. */
+const LONGEST_MS = 24 * 3_600_000
+
 /**
  * This cluster numbers transactions below those of the restored rows: puts the restore on record as a checkpoint, so that
  * numbers may begin anew. @returns what a person should know of it
  */
 export async function endEra(url: string, settings: Settings, env: ServerIo['env']): Promise<string> {
   const signer = settings.signingKey === undefined ? undefined : signerOf(readSigningKey(settings.signingKey, env))
-  const database = openDatabase({ url, poolSize: 2, applicationName: 'agentbus-restore', onError: () => undefined })
+  const database = openDatabase({ url, poolSize: 2, applicationName: 'agentbus-restore', onError: () => undefined, silenceMs: LONGEST_MS })
   try {
     const recorded = await recordRestore(database.db, { signer })
     switch (recorded.kind) {
       case 'recorded':
-        return recorded.checkpoints.map(({ seq, hash, rows }) => `${seq}:${hash}  ${rows} rows, after a restore\n`).join('')
+        return recorded.checkpoints.map(({ seq, hash, rows, records }) => `${seq}:${hash}  ${rows} rows, after a restore; ${records ?? 0} rows of other histories\n`).join('')
       case 'nothing':
         return ''
       case 'busy':

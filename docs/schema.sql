@@ -45,7 +45,8 @@ create table accesses (
   job_id uuid,
   route text not null,
   target jsonb not null default '{}'::jsonb,
-  status integer not null
+  status integer not null,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table agent_state_changes (
   id bigint not null generated always as identity,
@@ -53,7 +54,8 @@ create table agent_state_changes (
   from_state agent_state,
   to_state agent_state not null,
   reason text,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
 );
 create table agent_states (
   agent_id text not null,
@@ -85,7 +87,9 @@ create table alert_attempts (
   error text,
   ms integer not null,
   worker text not null,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table alert_deliveries (
   id uuid not null,
@@ -111,7 +115,9 @@ create table alert_history (
   actor text not null,
   note text,
   details jsonb not null default '{}'::jsonb,
-  at timestamp(6) with time zone not null
+  at timestamp(6) with time zone not null,
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table alert_silences (
   id uuid not null,
@@ -170,7 +176,9 @@ create table approval_transitions (
   actor_kind actor_kind not null,
   actor text not null,
   note text,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table approvals (
   id uuid not null,
@@ -198,6 +206,14 @@ create table audit_checkpoint_jobs (
   last_seq integer not null,
   last_hash bytea not null
 );
+create table audit_checkpoint_records (
+  checkpoint_seq integer not null,
+  history text not null,
+  part integer not null,
+  restored_to bigint,
+  ids bigint[] not null,
+  hashes bytea not null
+);
 create table audit_checkpoints (
   seq integer not null,
   xact_from xid8 not null,
@@ -213,7 +229,9 @@ create table audit_checkpoints (
   prev_hash bytea not null,
   hash bytea not null,
   signature bytea,
-  restored_to bigint
+  restored_to bigint,
+  records integer,
+  records_hash bytea
 );
 create table control_changes (
   control_id bigint not null,
@@ -224,7 +242,8 @@ create table control_changes (
   actor_kind actor_kind not null,
   actor text not null,
   details jsonb not null default '{}'::jsonb,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
 );
 create table controls (
   id bigint not null generated always as identity,
@@ -272,7 +291,8 @@ create table events (
   created_at timestamp(6) with time zone not null default clock_timestamp(),
   lineage uuid[] not null default '{}'::uuid[],
   pruned_by integer,
-  pruned_hash bytea
+  pruned_hash bytea,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table finding_history (
   finding_id uuid not null,
@@ -284,7 +304,9 @@ create table finding_history (
   actor_kind actor_kind not null,
   actor text not null,
   details jsonb not null default '{}'::jsonb,
-  at timestamp(6) with time zone not null
+  at timestamp(6) with time zone not null,
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table findings (
   id uuid not null,
@@ -316,7 +338,9 @@ create table fleet_versions (
   spec jsonb not null,
   actor_kind actor_kind not null,
   actor text not null,
-  valid_from timestamp(6) with time zone not null default clock_timestamp()
+  valid_from timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table gateways (
   id text not null,
@@ -497,7 +521,8 @@ create table observations (
   actor text not null,
   detail text not null,
   details jsonb not null default '{}'::jsonb,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
 );
 create table outbox (
   id bigint not null generated always as identity,
@@ -526,7 +551,8 @@ create table project_log (
   attempt_id uuid,
   actor_kind actor_kind not null,
   actor text not null,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
 );
 create table project_statuses (
   namespace text not null default 'default'::text,
@@ -538,7 +564,9 @@ create table project_statuses (
   job_id uuid,
   actor_kind actor_kind not null,
   actor text not null,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table prompts (
   hash text not null,
@@ -600,7 +628,8 @@ create table standing_order_run_transitions (
   actor text not null,
   details jsonb not null default '{}'::jsonb,
   at timestamp(6) with time zone not null default clock_timestamp(),
-  xact xid8 not null default pg_current_xact_id()
+  xact xid8 not null default pg_current_xact_id(),
+  record_id bigint not null generated always as identity
 );
 create table standing_order_runs (
   id uuid not null,
@@ -630,7 +659,9 @@ create table standing_order_versions (
   enabled boolean not null,
   in_force_from timestamp(6) with time zone not null,
   actor_kind actor_kind not null,
-  actor text not null
+  actor text not null,
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table standing_orders (
   id uuid not null,
@@ -693,7 +724,9 @@ create table workflow_transitions (
   details jsonb not null default '{}'::jsonb,
   actor_kind actor_kind not null,
   actor text not null,
-  at timestamp(6) with time zone not null default clock_timestamp()
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 create table workflows (
   namespace text not null default 'default'::text,
@@ -702,7 +735,9 @@ create table workflows (
   definition jsonb not null,
   hash text not null,
   created_by text not null,
-  created_at timestamp(6) with time zone not null default clock_timestamp()
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
 );
 
 -- constraints
@@ -752,12 +787,16 @@ alter table approvals add constraint approvals_pkey PRIMARY KEY (id);
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_seq_check CHECK (((first_seq >= 1) AND (first_seq <= last_seq)));
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_audit_checkpoints_seq_fk FOREIGN KEY (checkpoint_seq) REFERENCES audit_checkpoints(seq);
 alter table audit_checkpoint_jobs add constraint audit_checkpoint_jobs_checkpoint_seq_job_id_pk PRIMARY KEY (checkpoint_seq, job_id);
+alter table audit_checkpoint_records add constraint audit_checkpoint_records_lengths_check CHECK (((octet_length(hashes) = (32 * cardinality(ids))) AND (part >= 0)));
+alter table audit_checkpoint_records add constraint audit_checkpoint_records_checkpoint_seq_fk FOREIGN KEY (checkpoint_seq) REFERENCES audit_checkpoints(seq) DEFERRABLE INITIALLY DEFERRED;
+alter table audit_checkpoint_records add constraint audit_checkpoint_records_checkpoint_seq_history_part_pk PRIMARY KEY (checkpoint_seq, history, part);
 alter table audit_checkpoints add constraint audit_checkpoints_lengths_check CHECK (((octet_length(root) = 32) AND (octet_length(jobs_hash) = 32) AND (octet_length(hash) = 32)));
 alter table audit_checkpoints add constraint audit_checkpoints_range_check CHECK (((seq >= 1) AND (rows >= jobs) AND
 CASE
-    WHEN (restored_to IS NULL) THEN ((xact_from < xact_to) AND (jobs >= 1))
-    ELSE ((xact_from <= xact_to) AND (jobs >= 0) AND (restored_to >= 1))
+    WHEN (restored_to IS NULL) THEN ((xact_from < xact_to) AND ((jobs + COALESCE(records, 0)) >= 1))
+    ELSE ((xact_from <= xact_to) AND (jobs >= 0) AND (restored_to >= 0))
 END));
+alter table audit_checkpoints add constraint audit_checkpoints_records_check CHECK ((((records IS NULL) = (records_hash IS NULL)) AND ((records_hash IS NULL) OR (octet_length(records_hash) = 32))));
 alter table audit_checkpoints add constraint audit_checkpoints_signed_check CHECK (((key_id IS NULL) = (signature IS NULL)));
 alter table audit_checkpoints add constraint audit_checkpoints_pkey PRIMARY KEY (seq);
 alter table control_changes add constraint control_changes_change_check CHECK (((change = ANY (ARRAY['set'::text, 'running_cancelled'::text, 'drained'::text, 'resumed'::text, 'expired'::text, 'replaced'::text])) AND ((change = 'set'::text) = (seq = 1))));
@@ -924,21 +963,28 @@ alter table workflows add constraint workflows_namespace_name_version_pk PRIMARY
 CREATE INDEX accesses_agent_idx ON public.accesses USING btree (agent_id, at) WHERE (agent_id IS NOT NULL);
 CREATE INDEX accesses_at_idx ON public.accesses USING btree (at);
 CREATE INDEX accesses_job_idx ON public.accesses USING btree (job_id, at) WHERE (job_id IS NOT NULL);
+CREATE INDEX accesses_xact_idx ON public.accesses USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX agent_state_changes_agent_idx ON public.agent_state_changes USING btree (agent_id, id DESC NULLS LAST);
+CREATE INDEX agent_state_changes_xact_idx ON public.agent_state_changes USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX agents_gateway_idx ON public.agents USING btree (gateway_id);
+CREATE INDEX alert_attempts_xact_idx ON public.alert_attempts USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX alert_deliveries_due_idx ON public.alert_deliveries USING btree (next_try_at) WHERE (status = 'pending'::alert_delivery_status);
 CREATE UNIQUE INDEX alert_deliveries_once_idx ON public.alert_deliveries USING btree (alert_id, seq, receiver_kind, receiver) WHERE (alert_id IS NOT NULL);
 CREATE INDEX alert_history_at_idx ON public.alert_history USING btree (at);
+CREATE INDEX alert_history_xact_idx ON public.alert_history USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX alert_silences_until_idx ON public.alert_silences USING btree (rule, until);
 CREATE UNIQUE INDEX alerts_one_open_idx ON public.alerts USING btree (rule, subject) WHERE (status = 'open'::alert_status);
 CREATE INDEX alerts_rule_idx ON public.alerts USING btree (rule, id DESC NULLS LAST);
 CREATE UNIQUE INDEX api_tokens_hash_idx ON public.api_tokens USING btree (hash);
 CREATE INDEX approval_transitions_actor_idx ON public.approval_transitions USING btree (actor, at);
+CREATE INDEX approval_transitions_xact_idx ON public.approval_transitions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX approvals_expiry_idx ON public.approvals USING btree (expires_at) WHERE ((status = 'pending'::approval_status) AND (expires_at IS NOT NULL));
 CREATE INDEX approvals_job_idx ON public.approvals USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX approvals_open_idx ON public.approvals USING btree (id DESC NULLS LAST) WHERE (status = 'pending'::approval_status);
 CREATE INDEX approvals_workflow_run_idx ON public.approvals USING btree (workflow_run_id) WHERE (workflow_run_id IS NOT NULL);
+CREATE INDEX audit_checkpoint_records_restored_idx ON public.audit_checkpoint_records USING btree (checkpoint_seq) WHERE (restored_to IS NOT NULL);
 CREATE UNIQUE INDEX control_changes_id_idx ON public.control_changes USING btree (id);
+CREATE INDEX control_changes_xact_idx ON public.control_changes USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE UNIQUE INDEX controls_open_idx ON public.controls USING btree (scope, target) WHERE (lifted_at IS NULL);
 CREATE INDEX dispatcher_heartbeats_last_seen_idx ON public.dispatcher_heartbeats USING btree (last_seen);
 CREATE INDEX events_correlation_idx ON public.events USING btree (correlation_key, id) WHERE (correlation_key IS NOT NULL);
@@ -947,13 +993,16 @@ CREATE INDEX events_pruned_idx ON public.events USING btree (pruned_by) WHERE (p
 CREATE INDEX events_source_agent_idx ON public.events USING btree (source_agent, created_at) WHERE (source_agent IS NOT NULL);
 CREATE INDEX events_source_job_idx ON public.events USING btree (source_job_id, id) WHERE (source_job_id IS NOT NULL);
 CREATE INDEX events_topic_idx ON public.events USING btree (topic text_pattern_ops, id);
+CREATE INDEX events_xact_idx ON public.events USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX finding_history_at_idx ON public.finding_history USING btree (at);
 CREATE INDEX finding_history_attempt_idx ON public.finding_history USING btree (attempt_id) WHERE (attempt_id IS NOT NULL);
+CREATE INDEX finding_history_xact_idx ON public.finding_history USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX findings_agent_idx ON public.findings USING btree (agent_id, id DESC NULLS LAST);
 CREATE UNIQUE INDEX findings_open_idx ON public.findings USING btree (namespace, agent_id, topic, subject_key) WHERE (status = 'open'::finding_status);
 CREATE INDEX findings_pending_result_idx ON public.findings USING btree (subject_key) WHERE ((topic = 'pending_result'::text) AND (status = 'open'::finding_status));
 CREATE INDEX findings_raise_idx ON public.findings USING btree (raise_at) WHERE (raise_at IS NOT NULL);
 CREATE INDEX findings_subject_idx ON public.findings USING btree (topic, subject_key, id DESC NULLS LAST);
+CREATE INDEX fleet_versions_xact_idx ON public.fleet_versions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX gateways_probe_idx ON public.gateways USING btree (probe_after);
 CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX inbox_messages_agent_idx ON public.inbox_messages USING btree (agent_id, id DESC NULLS LAST);
@@ -1002,12 +1051,16 @@ CREATE INDEX jobs_unassigned_idx ON public.jobs USING btree (priority DESC NULLS
 CREATE INDEX observations_at_idx ON public.observations USING btree (at);
 CREATE INDEX observations_job_idx ON public.observations USING btree (job_id, id) WHERE (job_id IS NOT NULL);
 CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id);
+CREATE INDEX observations_xact_idx ON public.observations USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
 CREATE INDEX project_log_agent_idx ON public.project_log USING btree (agent_id, at) WHERE (agent_id IS NOT NULL);
 CREATE INDEX project_log_project_idx ON public.project_log USING btree (namespace, project, id DESC NULLS LAST);
+CREATE INDEX project_log_xact_idx ON public.project_log USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
+CREATE INDEX project_statuses_xact_idx ON public.project_statuses USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX prompts_pruned_idx ON public.prompts USING btree (pruned_by) WHERE (pruned_by IS NOT NULL);
+CREATE INDEX prunes_xact_idx ON public.prunes USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX rate_buckets_filled_idx ON public.rate_buckets USING btree (filled_at);
 CREATE INDEX reactions_job_idx ON public.reactions USING btree (job_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX reactions_pending_idx ON public.reactions USING btree (event_id, subscription_id) WHERE (status = 'pending'::reaction_status);
@@ -1019,6 +1072,7 @@ CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING bt
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
 CREATE INDEX standing_order_runs_slot_at_idx ON public.standing_order_runs USING btree (slot_at);
 CREATE UNIQUE INDEX standing_order_runs_slot_idx ON public.standing_order_runs USING btree (order_id, slot_at);
+CREATE INDEX standing_order_versions_xact_idx ON public.standing_order_versions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE UNIQUE INDEX standing_orders_name_idx ON public.standing_orders USING btree (namespace, agent_id, name);
 CREATE INDEX standing_orders_plan_idx ON public.standing_orders USING btree (plan_at) WHERE enabled;
 CREATE UNIQUE INDEX subscriptions_name_idx ON public.subscriptions USING btree (namespace, name);
@@ -1028,6 +1082,8 @@ CREATE INDEX workflow_runs_open_idx ON public.workflow_runs USING btree (id) WHE
 CREATE INDEX workflow_runs_workflow_idx ON public.workflow_runs USING btree (namespace, workflow, id DESC NULLS LAST);
 CREATE UNIQUE INDEX workflow_steps_approval_idx ON public.workflow_steps USING btree (approval_id) WHERE (approval_id IS NOT NULL);
 CREATE UNIQUE INDEX workflow_steps_job_idx ON public.workflow_steps USING btree (job_id) WHERE (job_id IS NOT NULL);
+CREATE INDEX workflow_transitions_xact_idx ON public.workflow_transitions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
+CREATE INDEX workflows_xact_idx ON public.workflows USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 
 -- functions
 
@@ -1069,9 +1125,10 @@ CREATE OR REPLACE FUNCTION public.audit_checkpoint_canonical(c audit_checkpoints
  LANGUAGE sql
  STABLE
 AS $function$
-  select concat_ws(E'\n', case when c.restored_to is null then 'agentbus checkpoint 1' else 'agentbus checkpoint 2' end,
+  select concat_ws(E'\n', case when c.records is not null then 'agentbus checkpoint 3' when c.restored_to is null then 'agentbus checkpoint 1' else 'agentbus checkpoint 2' end,
     c.seq, c.xact_from, c.xact_to, c.rows, c.jobs, c.first_id, c.last_id, encode(c.root, 'hex'),
-    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), c.restored_to)
+    encode(c.jobs_hash, 'hex'), coalesce(c.key_id, ''), to_char(c.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    case when c.records is null then c.restored_to::text else coalesce(c.restored_to::text, '') end, c.records, encode(c.records_hash, 'hex'))
 $function$
 ;
 CREATE OR REPLACE FUNCTION public.audit_checkpoints_chain()
@@ -1091,8 +1148,12 @@ begin
   if new.restored_to is null and new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
     raise exception 'checkpoint % reaches into transactions that have not ended', new.seq using errcode = 'integrity_constraint_violation';
   end if;
-  if new.restored_to > (select max(id) from job_transitions) or new.restored_to < (select max(restored_to) from audit_checkpoints) then
+  -- One more than the highest row is there: two restores between which no job moved have two boundaries all the same.
+  if new.restored_to > coalesce((select max(id) from job_transitions), 0) + 1 or new.restored_to < (select max(restored_to) from audit_checkpoints) then
     raise exception 'checkpoint % records a restore of rows that are not there', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.records is null then
+    raise exception 'checkpoint % lists no rows of other histories', new.seq using errcode = 'integrity_constraint_violation';
   end if;
   if new.hash <> sha256(new.prev_hash || convert_to(audit_checkpoint_canonical(new), 'UTF8')) then
     raise exception 'checkpoint % does not have the hash of what it says', new.seq using errcode = 'integrity_constraint_violation';
@@ -1107,6 +1168,9 @@ AS $function$
 begin
   if new.jobs <> (select count(*) from audit_checkpoint_jobs where checkpoint_seq = new.seq) then
     raise exception 'checkpoint % does not name its jobs', new.seq using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.records <> (select coalesce(sum(cardinality(ids)), 0) from audit_checkpoint_records where checkpoint_seq = new.seq) then
+    raise exception 'checkpoint % does not list its rows', new.seq using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
@@ -1161,7 +1225,7 @@ begin
   -- Whole: nothing in them was said by an agent or to one, or it is what histories are there for.
   grant select on
     job_transitions, job_dependencies, agent_state_changes, agent_states, agents, accesses, observations, controls, presence, dispatcher_heartbeats, approval_transitions,
-    audit_checkpoints, audit_checkpoint_jobs, outbox, queue_epochs, reactions, standing_order_run_transitions, standing_order_runs, workflow_transitions, prunes,
+    audit_checkpoints, audit_checkpoint_jobs, audit_checkpoint_records, outbox, queue_epochs, reactions, standing_order_run_transitions, standing_order_runs, workflow_transitions, prunes,
     project_log, control_changes, alerts, alert_history, alert_silences, alert_attempts, metric_marks, metric_totals
   to agentbus_auditor;
   grant select on
@@ -1184,7 +1248,7 @@ begin
   grant select (id, job_id, attempt_no, agent_id, gateway_id, status, slot, burned, lease_owner, leased_at, leased_until, gateway_booted_at, deadline_at, admitted_at, finished_at, outcome_code,
     error, summary, prompt_hash, contract_version, payload_hash, hook_status, openclaw_task_ref, openclaw_session_key, pruned_by, pruned_hash) on job_attempts to agentbus_auditor;
   grant select (hash, bytes, created_at, pruned_by) on prompts to agentbus_auditor;
-  grant select (id, namespace, topic, source_agent, source_job_id, source_attempt_id, dedupe_key, correlation_key, hops, lineage, created_by, created_at, pruned_by, pruned_hash)
+  grant select (id, namespace, topic, source_agent, source_job_id, source_attempt_id, dedupe_key, correlation_key, hops, lineage, created_by, created_at, pruned_by, pruned_hash, xact)
     on events to agentbus_auditor;
   grant select (id, namespace, subject, agent_id, job_id, workflow_run_id, step, correlation_key, status, last_seq, created_by, created_at, expires_at, decided_at, decided_by, note)
     on approvals to agentbus_auditor;
@@ -1192,17 +1256,17 @@ begin
   grant select (id, namespace, agent_id, topic, subject_key, level, source_agent, since, first_seen_at, last_seen_at, count, last_raised_at, nag_count, nag_level, raise_at, status, settled_at,
     settled_as, last_seq) on findings to agentbus_auditor;
   grant select (id, finding_id, agent_id, level, tone, nag_level, status, created_at, read_by, read_attempt_id, read_at, read_until, closed_at, outcome, note) on inbox_messages to agentbus_auditor;
-  grant select (kind, id, version, actor_kind, actor, valid_from) on fleet_versions to agentbus_auditor;
+  grant select (kind, id, version, actor_kind, actor, valid_from, record_id, xact) on fleet_versions to agentbus_auditor;
   grant select (id, base_url, hook_path, version, breaker, breaker_reason, breaker_changed_at, failures, reopened, probe_after, last_ready_at, last_down_at, booted_at, created_at, updated_at)
     on gateways to agentbus_auditor;
   grant select (id, namespace, agent_id, name, version, enabled, in_force_from, planned_until, plan_at) on standing_orders to agentbus_auditor;
-  grant select (order_id, version, enabled, in_force_from, actor_kind, actor) on standing_order_versions to agentbus_auditor;
+  grant select (order_id, version, enabled, in_force_from, actor_kind, actor, record_id, xact) on standing_order_versions to agentbus_auditor;
   grant select (id, namespace, name, agent_id, topic, enabled, version, updated_at) on subscriptions to agentbus_auditor;
   grant select (id, namespace, workflow, version, status, source_agent, dedupe_key, correlation_key, last_error, last_seq, created_by, created_at, finished_at) on workflow_runs to agentbus_auditor;
   grant select (run_id, step, status, job_id, approval_id, reason, started_at, finished_at) on workflow_steps to agentbus_auditor;
-  grant select (finding_id, seq, kind, message_id, job_id, attempt_id, actor_kind, actor, at) on finding_history to agentbus_auditor;
-  grant select (namespace, name, version, hash, created_by, created_at) on workflows to agentbus_auditor;
-  grant select (namespace, project, version, status, agent_id, job_id, actor_kind, actor, at) on project_statuses to agentbus_auditor;
+  grant select (finding_id, seq, kind, message_id, job_id, attempt_id, actor_kind, actor, at, record_id, xact) on finding_history to agentbus_auditor;
+  grant select (namespace, name, version, hash, created_by, created_at, record_id, xact) on workflows to agentbus_auditor;
+  grant select (namespace, project, version, status, agent_id, job_id, actor_kind, actor, at, record_id, xact) on project_statuses to agentbus_auditor;
   grant select (id, alert_id, seq, rule, notice, receiver_kind, receiver, status, tries, next_try_at, job_id, created_at, done_at) on alert_deliveries to agentbus_auditor;
   return true;
 end $function$
@@ -1558,6 +1622,8 @@ CREATE TRIGGER approvals_no_delete BEFORE DELETE ON public.approvals FOR EACH RO
 CREATE TRIGGER approvals_no_truncate BEFORE TRUNCATE ON public.approvals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_checkpoint_jobs_append_only BEFORE DELETE OR UPDATE ON public.audit_checkpoint_jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_checkpoint_jobs_no_truncate BEFORE TRUNCATE ON public.audit_checkpoint_jobs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_checkpoint_records_append_only BEFORE DELETE OR UPDATE ON public.audit_checkpoint_records FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_checkpoint_records_no_truncate BEFORE TRUNCATE ON public.audit_checkpoint_records FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_checkpoints_append_only BEFORE DELETE OR UPDATE ON public.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_checkpoints_chain BEFORE INSERT ON public.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_chain();
 CREATE CONSTRAINT TRIGGER audit_checkpoints_name_their_jobs AFTER INSERT ON public.audit_checkpoints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_checkpoints_name_their_jobs();

@@ -187,8 +187,8 @@ export class Maintenance {
         if (taken.kind === 'behind')
           log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
         if (taken.kind !== 'taken') return
-        const { seq, hash, rows, xact_to } = taken.checkpoint
-        log.info({ event: 'checkpoint.taken', seq, hash, rows, xact_to }, 'a checkpoint was taken')
+        const { seq, hash, rows, records, xact_to } = taken.checkpoint
+        log.info({ event: 'checkpoint.taken', seq, hash, rows, records, xact_to }, 'a checkpoint was taken')
       }
     })
   }

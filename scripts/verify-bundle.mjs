@@ -136,14 +136,17 @@ async function readRecords(checkpoints) {
   const listed = new Map()
   for await (const { checkpoint_seq, history, part, restored_to, ids, hashes } of lines('checkpoint-records.jsonl')) {
     const of = bySeq.get(checkpoint_seq)
-    of?.hash.update(`${history} ${part} ${restored_to ?? ''} ${ids} ${hashes}\n`)
+    if (of === undefined) {
+      fault(`a list names checkpoint ${checkpoint_seq}, which is not in the bundle or has no lists`)
+      continue
+    }
+    of.hash.update(`${history} ${part} ${restored_to ?? ''} ${ids} ${hashes}\n`)
     for (const [at, id] of ids === '' ? [] : ids.split(',').entries()) {
-      if (of !== undefined) of.rows += 1
+      of.rows += 1
       listed.set(`${history} ${id}`, { seq: checkpoint_seq, hash: hashes.slice(at * 64, at * 64 + 64) })
     }
   }
-  for (const { c, hash, rows } of bySeq.values())
-    if (rows !== c.records || hash.digest('hex') !== c.records_hash) fault(`the list of rows of checkpoint ${c.seq} was changed`)
+  for (const { c, hash, rows } of bySeq.values()) if (rows !== c.records || hash.digest('hex') !== c.records_hash) fault(`the list of rows of checkpoint ${c.seq} was changed`)
   let records = 0
   for await (const { history, id, text } of lines('records.jsonl')) {
     records += 1

@@ -12,16 +12,18 @@ interface Columns {
   /** As they are in JSON. */
   readonly plain: readonly string[]
   readonly times?: readonly string[]
-  /** Of these the hash is taken in, so that the text stays short; a prune that empties one keeps the same hash beside it. */
-  readonly bodies?: readonly string[]
+  /** What agents are told or say: its hash is taken in, so that an audit bundle does not show it. */
+  readonly closed?: readonly string[]
+  /** Like those; a prune that empties one keeps the same hash beside it. */
+  readonly prunable?: readonly string[]
   readonly bytes?: readonly string[]
 }
 
 /** UTC with microseconds, whatever the session's time zone is. */
 const time = (column: string): string => `to_char(t.${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
 const bytes = (column: string): string => `encode(t.${column}, 'hex')`
-const body = (column: string): string =>
-  `encode(case when t.pruned_by is null then sha256(convert_to(t.${column}::text, 'UTF8')) else t.pruned_hash end, 'hex')`
+const closed = (column: string): string => `encode(sha256(convert_to(t.${column}::text, 'UTF8')), 'hex')`
+const prunable = (column: string): string => `encode(case when t.pruned_by is null then sha256(convert_to(t.${column}::text, 'UTF8')) else t.pruned_hash end, 'hex')`
 
 function history(table: string, columns: Columns): History {
   const id = columns.id ?? 'record_id'
@@ -29,7 +31,8 @@ function history(table: string, columns: Columns): History {
     `'${table}'`,
     ...[id, ...columns.plain].map((name) => `t.${name}`),
     ...(columns.times ?? ['at']).map(time),
-    ...(columns.bodies ?? []).map(body),
+    ...(columns.closed ?? []).map(closed),
+    ...(columns.prunable ?? []).map(prunable),
     ...(columns.bytes ?? []).map(bytes),
   ]
   return { table, id, text: `jsonb_build_array(${parts.join(', ')})::text` }
@@ -50,13 +53,13 @@ export const HISTORIES: readonly History[] = [
     id: 'id',
     plain: ['namespace', 'topic', 'source_agent', 'source_job_id', 'source_attempt_id', 'dedupe_key', 'correlation_key', 'hops', 'lineage', 'created_by'],
     times: ['created_at'],
-    bodies: ['payload'],
+    prunable: ['payload'],
   }),
-  history('finding_history', { plain: ['finding_id', 'seq', 'kind', 'message_id', 'job_id', 'attempt_id', 'actor_kind', 'actor', 'details'] }),
-  history('fleet_versions', { plain: ['kind', 'id', 'version', 'spec', 'actor_kind', 'actor'], times: ['valid_from'] }),
+  history('finding_history', { plain: ['finding_id', 'seq', 'kind', 'message_id', 'job_id', 'attempt_id', 'actor_kind', 'actor'], closed: ['details'] }),
+  history('fleet_versions', { plain: ['kind', 'id', 'version', 'actor_kind', 'actor'], times: ['valid_from'], closed: ['spec'] }),
   history('observations', { id: 'id', plain: ['kind', 'code', 'job_id', 'attempt_id', 'agent_id', 'gateway_id', 'actor_kind', 'actor', 'detail', 'details'] }),
   history('project_log', { id: 'id', plain: ['namespace', 'project', 'entry', 'details', 'agent_id', 'job_id', 'attempt_id', 'actor_kind', 'actor'] }),
-  history('project_statuses', { plain: ['namespace', 'project', 'version', 'status', 'body', 'agent_id', 'job_id', 'actor_kind', 'actor'] }),
+  history('project_statuses', { plain: ['namespace', 'project', 'version', 'status', 'agent_id', 'job_id', 'actor_kind', 'actor'], closed: ['body'] }),
   history('prunes', {
     id: 'seq',
     plain: ['kind', 'rows', 'first_key', 'last_key', 'policy_version', 'actor_kind', 'actor'],
@@ -64,7 +67,10 @@ export const HISTORIES: readonly History[] = [
     bytes: ['root', 'prev_hash', 'hash'],
   }),
   history('standing_order_run_transitions', { plain: ['run_id', 'seq', 'from_status', 'to_status', 'cause', 'actor_kind', 'actor', 'details'] }),
-  history('standing_order_versions', { plain: ['order_id', 'version', 'definition', 'enabled', 'actor_kind', 'actor'], times: ['in_force_from'] }),
+  history('standing_order_versions', { plain: ['order_id', 'version', 'enabled', 'actor_kind', 'actor'], times: ['in_force_from'], closed: ['definition'] }),
   history('workflow_transitions', { plain: ['run_id', 'seq', 'step', 'from_status', 'to_status', 'reason', 'details', 'actor_kind', 'actor'] }),
-  history('workflows', { plain: ['namespace', 'name', 'version', 'definition', 'hash', 'created_by'], times: ['created_at'] }),
+  history('workflows', { plain: ['namespace', 'name', 'version', 'hash', 'created_by'], times: ['created_at'], closed: ['definition'] }),
 ]
+
+/** Tables that had numbers of transactions before checkpoints listed their rows: of these, not every row of a migrated ledger is in a list. */
+export const NUMBERED_BEFORE: ReadonlySet<string> = new Set(['prunes', 'standing_order_run_transitions'])

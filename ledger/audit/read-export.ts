@@ -84,13 +84,17 @@ export async function readExport(client: pg.Client, range: ExportRange, write: (
  */
 async function reachingTo(client: pg.Client, last: number | null, to: string | undefined): Promise<number | null> {
   if (last === null || to === undefined) return last
-  for (let seq = last; ; seq += 1) {
-    const { rows } = await client.query<{ reaches: boolean }>(
-      `select exists (select from audit_checkpoint_jobs k join job_transitions t on t.job_id = k.job_id and t.seq between k.first_seq and k.last_seq
-         where k.checkpoint_seq = $1 and t.at <= $2) as reaches`,
-      [seq + 1, to],
+  let reached = last
+  for (let seq = last + 1; ; seq += 1) {
+    const { rows } = await client.query<{ jobs: number; reaches: boolean }>(
+      `select c.jobs, exists (select from audit_checkpoint_jobs k join job_transitions t on t.job_id = k.job_id and t.seq between k.first_seq and k.last_seq
+         where k.checkpoint_seq = c.seq and t.at <= $2) as reaches from audit_checkpoints c where c.seq = $1`,
+      [seq, to],
     )
-    if (rows[0]?.reaches !== true) return seq
+    const [next] = rows
+    // One in which no job moved says nothing of those after it.
+    if (next === undefined || (next.jobs > 0 && !next.reaches)) return reached
+    if (next.reaches) reached = seq
   }
 }
 

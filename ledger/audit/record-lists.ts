@@ -77,38 +77,49 @@ async function extreme(tx: Tx, which: 'min' | 'max', ranges: readonly HistoryRan
   return xact === null ? undefined : BigInt(xact)
 }
 
-/** Each part of a list as one line; what `records_hash` covers is all of them, by history and part. */
-const LINE = `concat(history, ' ', part, ' ', restored_to, ' ', array_to_string(ids, ','), ' ', encode(hashes, 'hex'), E'\\n')`
-
-/** Lists the rows of all histories for a checkpoint that is still to be written. @returns how many, and the hash over the lists */
+/**
+ * Lists the rows of all histories for a checkpoint that is still to be written, a part at a time: after a migration, all that was there
+ * before is one transaction. @returns how many, and the hash over the lists
+ */
 export async function listRecords(
   tx: Tx,
   seq: number,
   covered: { readonly from: bigint; readonly to: bigint; readonly histories: readonly HistoryRange[] },
 ): Promise<{ readonly records: number; readonly records_hash: string }> {
   const range = { xact_from: String(covered.from), xact_to: String(covered.to) }
-  const each = covered.histories.map(
-    ({ history, era }) =>
-      `select '${history.table}' as history, t.${history.id}::bigint as id, t.xact, sha256(convert_to(${history.text}, 'UTF8')) as hash from ${history.table} t where ${coveredBy(range, era, history.id)}`,
-  )
-  const boundaries = covered.histories.map(({ history, restoredTo }) => `('${history.table}', ${restoredTo ?? 'null'}::bigint)`)
-  await tx.execute(
-    sql.raw(`
-    insert into audit_checkpoint_records (checkpoint_seq, history, part, restored_to, ids, hashes)
-    with records as (${each.join(' union all ')}),
-    placed as (select *, (row_number() over (partition by history order by xact, id) - 1) / ${PART} as part from records),
-    parts as (select history, part, array_agg(id order by xact, id) as ids, string_agg(hash, ''::bytea order by xact, id) as hashes from placed group by history, part)
-    select ${seq}, b.history, coalesce(p.part, 0), case when coalesce(p.part, 0) = 0 then b.restored_to end, coalesce(p.ids, '{}'), coalesce(p.hashes, '')
-    from (values ${boundaries.join(', ')}) b (history, restored_to) left join parts p on p.history = b.history
-    where p.part is not null or b.restored_to is not null`),
-  )
-  const { rows } = await tx.execute<{ records: number; records_hash: string }>(
-    sql.raw(`select coalesce(sum(cardinality(ids)), 0)::int as records,
-      encode(sha256(convert_to(coalesce(string_agg(${LINE}, '' order by history collate "C", part), ''), 'UTF8')), 'hex') as records_hash
-      from audit_checkpoint_records where checkpoint_seq = ${seq}`),
-  )
-  if (rows[0] === undefined) throw new Error('a count is missing')
-  return rows[0]
+  const written = await writtenIn(tx, covered.histories, range)
+  const hash = new ListsHash()
+  let records = 0
+  for (const { history, era, restoredTo } of covered.histories) {
+    if (restoredTo === null && !written.has(history.table)) continue
+    const { table, id, text } = history
+    // The hashes are taken after the sort, so that each fetch is short.
+    await tx.execute(
+      sql.raw(`declare listed no scroll cursor for select t.${id}::text as id, encode(sha256(convert_to(${text}, 'UTF8')), 'hex') as hash
+      from (select t.* from ${table} t where ${coveredBy(range, era, id)} order by t.${id} offset 0) t`),
+    )
+    for (let part = 0; ; part += 1) {
+      const { rows } = await tx.execute<{ id: string; hash: string }>(sql.raw(`fetch ${PART} from listed`))
+      if (rows.length === 0 && (part > 0 || restoredTo === null)) break
+      const ids = rows.map((row) => row.id).join(',')
+      const hashes = Buffer.from(rows.map((row) => row.hash).join(''), 'hex')
+      const restored = part === 0 && restoredTo !== null ? String(restoredTo) : null
+      await tx.execute(sql`insert into audit_checkpoint_records (checkpoint_seq, history, part, restored_to, ids, hashes)
+        values (${seq}, ${table}, ${part}, ${restored}::bigint, ${`{${ids}}`}::bigint[], ${hashes})`)
+      hash.add({ checkpoint_seq: seq, history: table, part, restored_to: restored, ids, hashes })
+      records += rows.length
+      if (rows.length < PART) break
+    }
+    await tx.execute(sql`close listed`)
+  }
+  return { records, records_hash: hash.digest() }
+}
+
+/** The tables that have rows in a range: most have none in a minute. */
+async function writtenIn(tx: Tx, ranges: readonly HistoryRange[], range: Parameters<typeof coveredBy>[0]): Promise<ReadonlySet<string>> {
+  const each = ranges.map(({ history, era }) => `select '${history.table}' as history where exists (select from ${history.table} t where ${coveredBy(range, era, history.id)})`)
+  const { rows } = await tx.execute<{ history: string }>(sql.raw(each.join(' union all ')))
+  return new Set(rows.map(({ history }) => history))
 }
 
 /** A part of a list as it is read. */
@@ -125,7 +136,7 @@ export interface ListedPart {
 /** Selects each {@link ListedPart}; in the order that their hash is taken in when ordered by checkpoint, history (as bytes) and part. */
 export const LISTED_PARTS = `select checkpoint_seq, history, part, restored_to::text, array_to_string(ids, ',') as ids, hashes from audit_checkpoint_records`
 
-/** The hash over the lists of a checkpoint, computed outside of the database. */
+/** The hash over the lists of a checkpoint, each part a line, by history and part. Computed outside of the database. */
 export class ListsHash {
   readonly #hash = createHash('sha256')
 
@@ -144,11 +155,14 @@ export function* rowsOfPart({ ids, hashes }: ListedPart): Generator<{ readonly i
   for (const [at, id] of ids.split(',').entries()) yield { id, hash: hashes.toString('hex', at * 32, at * 32 + 32) }
 }
 
+/** The first number that no transaction of this cluster has had: a row that bears one from there on was restored. */
+export const NOT_GIVEN_OUT = '(pg_snapshot_xmax(pg_current_snapshot())::text)::bigint'
+
 /** Each history as a restore finds it: the boundary up to which its rows were restored. */
 export async function restoredHistories(tx: Tx, eras: HistoryEras, at: { readonly seq: number; readonly covered: bigint }): Promise<HistoryRange[]> {
   const each = HISTORIES.map(({ table, id }) => {
     const era = eras.of(table, { seq: at.seq, restored_to: null })
-    return `select '${table}' as history, greatest((select max(t.${id})::bigint from ${table} t where ${XACT} >= ${at.covered} and ${inEra(era, id)}),
+    return `select '${table}' as history, greatest((select max(t.${id})::bigint from ${table} t where (${XACT} >= ${at.covered} or ${XACT} >= ${NOT_GIVEN_OUT}) and ${inEra(era, id)}),
       (select last_id from listed where history = '${table}'), ${era.after})::text as restored_to`
   })
   const listed = 'select history, max(l.id) as last_id from audit_checkpoint_records cross join unnest(ids) l (id) group by history'

@@ -1,12 +1,12 @@
 import { sql } from 'drizzle-orm'
 import { ADVISORY } from '../advisory-locks.js'
-import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
+import { inTransaction, type Db, type Tx } from '../database.js'
 import { NOTHING_BEFORE, XACT, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt, inEra, type Era, type Eras } from './eras.js'
 import { HISTORIES } from './histories.js'
-import { restoredHistories } from './record-lists.js'
+import { restoredHistories, type HistoryRange } from './record-lists.js'
 import type { Signer } from './signing.js'
-import { endedBelow, endOfEra, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint } from './write-checkpoint.js'
+import { endedBelow, endOfEra, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, wasTaken, writeCheckpoint } from './write-checkpoint.js'
 
 /**
  * What came of it. `rows_in_the_past`: there are rows which no checkpoint knows though it should, and which were not written
@@ -42,18 +42,19 @@ export async function recordRestore(db: Db, options: { readonly signer: Signer |
       return endEra(tx, options.signer, BigInt(options.mostTransactions ?? MOST_TRANSACTIONS))
     })
   } catch (error) {
-    if (constraintOf(error) === 'audit_checkpoints_pkey') return { kind: 'busy' }
+    if (wasTaken(error)) return { kind: 'busy' }
     throw error
   }
 }
 
 async function endEra(tx: Tx, signer: Signer | undefined, most: bigint): Promise<RecordedRestore> {
-  let { last, eras, historyEras } = await lastCheckpoint(tx)
+  const known = await lastCheckpoint(tx)
+  let { last, eras } = known
   const boundary = await boundaryOf(tx, last, eras)
   if ('kind' in boundary) return boundary
   const { restoredTo, writtenSince } = boundary
-  const histories = await restoredHistories(tx, historyEras, { seq: (last?.seq ?? 0) + 1, covered: BigInt(beginsAt(last, null)) })
-  await raiseIds(tx, restoredTo)
+  const histories = await restoredHistories(tx, known.historyEras, { seq: (last?.seq ?? 0) + 1, covered: BigInt(beginsAt(last, null)) })
+  await raiseIds(tx, restoredTo, histories)
   const checkpoints: Checkpoint[] = []
   for (;;) {
     const seq = (last?.seq ?? 0) + 1
@@ -88,23 +89,28 @@ async function boundaryOf(
   )
   const found = rows[0]
   if (found === undefined || (found.restored_to === null && last === undefined)) return { kind: 'nothing' }
-  const restoredTo = nameOf(eras, BigInt(found.restored_to ?? era.after), found.first_new)
+  const restoredTo = nameOf(eras, BigInt(found.restored_to ?? 0))
   const isNewEra = found.first_new === null || ((await endedBelow(tx)) < covered && BigInt(found.first_new) > restoredTo)
   if (isNewEra) return { restoredTo, writtenSince: found.written }
   const first = await tx.execute<{ job_id: string; seq: number }>(sql`select job_id, seq from job_transitions where id = ${found.first_new}::bigint`)
   return { kind: 'rows_in_the_past', jobId: first.rows[0]?.job_id ?? '', seq: first.rows[0]?.seq ?? 0 }
 }
 
+/** Ids that are left out after a restore, for the names of restores between which no job moves. */
+const LEFT_OUT = 1_000n
+
 /** Each restore has a boundary of its own, also when no job moved since the last one: what else was written in between has its own era. */
-function nameOf(eras: Eras, restoredTo: bigint, firstNew: string | null): bigint {
-  const isFree = firstNew === null || BigInt(firstNew) > restoredTo + 1n
-  return eras.newest === restoredTo && isFree ? restoredTo + 1n : restoredTo
+function nameOf({ newest }: Eras, restoredTo: bigint): bigint {
+  return newest !== undefined && restoredTo <= newest ? newest + 1n : restoredTo
 }
 
 /** New rows must get ids above all that were restored. A dump says so itself; a copy of the tables does not. */
-async function raiseIds(tx: Tx, restoredTo: bigint): Promise<void> {
-  const tables = [{ table: 'job_transitions', id: 'id' }, ...HISTORIES]
-  const highest = tables.map(({ table, id }) => `select '${table}' as relation, '${id}' as id, ${table === 'job_transitions' ? `greatest(max(t.${id}), ${restoredTo})` : `max(t.${id})::bigint`} as highest from ${table} t`)
+async function raiseIds(tx: Tx, restoredTo: bigint, histories: readonly HistoryRange[]): Promise<void> {
+  const reached = [
+    { table: 'job_transitions', id: 'id', to: restoredTo + LEFT_OUT },
+    ...histories.map(({ history, restoredTo: to }) => ({ table: history.table, id: history.id, to: to ?? 0n })),
+  ]
+  const highest = reached.map(({ table, id, to }) => `select '${table}' as relation, '${id}' as id, greatest(max(t.${id})::bigint, ${to}) as highest from ${table} t`)
   await tx.execute(
     sql.raw(`
     select setval(s.name::regclass, h.highest) from (${highest.join(' union all ')}) h, lateral (select pg_get_serial_sequence(h.relation, h.id) as name) s

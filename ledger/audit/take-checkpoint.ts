@@ -1,11 +1,11 @@
 import { sql } from 'drizzle-orm'
 import { ADVISORY } from '../advisory-locks.js'
-import { constraintOf, inTransaction, type Db, type Tx } from '../database.js'
+import { inTransaction, type Db, type Tx } from '../database.js'
 import { NOTHING_BEFORE, type Checkpoint } from './checkpoint-text.js'
 import { beginsAt } from './eras.js'
 import { HISTORIES } from './histories.js'
 import type { Signer } from './signing.js'
-import { endedBelow, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, writeCheckpoint, type CheckpointRange } from './write-checkpoint.js'
+import { endedBelow, firstTransaction, lastCheckpoint, lesserOf, MOST_TRANSACTIONS, wasTaken, writeCheckpoint, type CheckpointRange } from './write-checkpoint.js'
 
 /**
  * What came of it. `behind`: this cluster's transaction numbers are below those of the last checkpoint, as after a dump was
@@ -29,7 +29,7 @@ export async function takeCheckpoint(db: Db, options: { readonly signer: Signer 
     })
   } catch (error) {
     // Another process took it between the snapshot and the lock.
-    if (constraintOf(error) === 'audit_checkpoints_pkey') return { kind: 'busy' }
+    if (wasTaken(error)) return { kind: 'busy' }
     throw error
   }
 }

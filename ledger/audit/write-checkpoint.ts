@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import type { Tx } from '../database.js'
+import { constraintOf, type Tx } from '../database.js'
 import { CHECKPOINT_COLUMNS, checkpointHash, XACT, type Checkpoint } from './checkpoint-text.js'
 import { coveredBy, Eras, inEra, RESTORES, type Era, type Restore } from './eras.js'
 import { MerkleRoot } from './merkle.js'
@@ -20,6 +20,13 @@ export interface CheckpointRange {
   /** Set when it records a restore. */
   readonly restoredTo: bigint | null
   readonly histories: readonly HistoryRange[]
+}
+
+const BY_ANOTHER = new Set(['audit_checkpoints_pkey', 'audit_checkpoint_records_checkpoint_seq_history_part_pk'])
+
+/** Whether a checkpoint could not be written because another process has written the same one. */
+export function wasTaken(error: unknown): boolean {
+  return BY_ANOTHER.has(constraintOf(error) ?? '')
 }
 
 export const lesserOf = (a: bigint, b: bigint): bigint => (a < b ? a : b)

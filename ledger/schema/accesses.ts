@@ -29,5 +29,7 @@ export const accesses = pgTable(
     index('accesses_job_idx')
       .on(t.job_id, t.at)
       .where(sql`job_id is not null`),
-    index('accesses_at_idx').on(t.at), byTransaction('accesses')],
+    index('accesses_at_idx').on(t.at),
+    byTransaction('accesses'),
+  ],
 )

@@ -70,7 +70,9 @@ export const control_changes = pgTable(
   (t) => [
     primaryKey({ columns: [t.control_id, t.seq] }),
     uniqueIndex('control_changes_id_idx').on(t.id),
-    check('control_changes_change_check', sql`${t.change} in ('set', 'running_cancelled', 'drained', 'resumed', 'expired', 'replaced') and (${t.change} = 'set') = (${t.seq} = 1)`), byTransaction('control_changes')],
+    check('control_changes_change_check', sql`${t.change} in ('set', 'running_cancelled', 'drained', 'resumed', 'expired', 'replaced') and (${t.change} = 'set') = (${t.seq} = 1)`),
+    byTransaction('control_changes'),
+  ],
 )
 
 /** What callers may still send within the rates of `limits`: a bucket per caller and limit. Unlogged: a crash fills them again. */

@@ -93,7 +93,11 @@ export const fleet_versions = pgTable(
     record_id: recordId(),
     xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.kind, t.id, t.version] }), check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox', 'subscription', 'policy')`), byTransaction('fleet_versions')],
+  (t) => [
+    primaryKey({ columns: [t.kind, t.id, t.version] }),
+    check('fleet_versions_kind_check', sql`${t.kind} in ('gateway', 'agent', 'inbox', 'subscription', 'policy')`),
+    byTransaction('fleet_versions'),
+  ],
 )
 
 /** One row per worker process, renewed while it lives. */

@@ -134,7 +134,9 @@ export const project_log = pgTable(
     index('project_log_project_idx').on(t.namespace, t.project, t.id.desc()),
     index('project_log_agent_idx')
       .on(t.agent_id, t.at)
-      .where(sql`agent_id is not null`), byTransaction('project_log')],
+      .where(sql`agent_id is not null`),
+    byTransaction('project_log'),
+  ],
 )
 
 /** Every status of a project; the newest version holds. One role writes it. Append-only. */
@@ -158,5 +160,7 @@ export const project_statuses = pgTable(
   },
   (t) => [
     primaryKey({ columns: [t.namespace, t.project, t.version] }),
-    check('project_statuses_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$' and ${t.version} >= 1`), byTransaction('project_statuses')],
+    check('project_statuses_project_check', sql`${t.project} ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$' and ${t.version} >= 1`),
+    byTransaction('project_statuses'),
+  ],
 )

@@ -105,7 +105,9 @@ export const events = pgTable(
       .where(sql`correlation_key is not null`),
     index('events_source_job_idx')
       .on(t.source_job_id, t.id)
-      .where(sql`source_job_id is not null`), byTransaction('events')],
+      .where(sql`source_job_id is not null`),
+    byTransaction('events'),
+  ],
 )
 
 /** Rule seven: every refusal, late answer, mend, dropped queue entry, change from outside and operator action. Append-only. */
@@ -133,5 +135,7 @@ export const observations = pgTable(
       .on(t.job_id, t.id)
       .where(sql`job_id is not null`),
     index('observations_kind_idx').on(t.kind, t.id),
-    index('observations_at_idx').on(t.at), byTransaction('observations')],
+    index('observations_at_idx').on(t.at),
+    byTransaction('observations'),
+  ],
 )

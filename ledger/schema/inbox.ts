@@ -140,5 +140,7 @@ export const finding_history = pgTable(
       .where(sql`attempt_id is not null`),
     index('finding_history_at_idx').on(t.at),
     check('finding_history_seq_check', sql`${t.seq} >= 1 and (${t.seq} > 1 or ${t.kind} = 'filed')`),
-    check('finding_history_message_check', sql`${t.kind} in ('filed', 'settled') or ${t.message_id} is not null`), byTransaction('finding_history')],
+    check('finding_history_message_check', sql`${t.kind} in ('filed', 'settled') or ${t.message_id} is not null`),
+    byTransaction('finding_history'),
+  ],
 )

@@ -133,10 +133,7 @@ export const standing_order_run_transitions = pgTable(
     xact: writtenIn(),
     record_id: recordId(),
   },
-  (t) => [
-    primaryKey({ columns: [t.run_id, t.seq] }),
-    byTransaction('standing_order_run_transitions'),
-  ],
+  (t) => [primaryKey({ columns: [t.run_id, t.seq] }), byTransaction('standing_order_run_transitions')],
 )
 
 /** When a part of the bus was seen alive: `workers`, `queue_store`, `gateway:<id>`. One row per uninterrupted stretch. */

@@ -23,7 +23,11 @@ export const workflows = pgTable(
     record_id: recordId(),
     xact: writtenIn(),
   },
-  (t) => [primaryKey({ columns: [t.namespace, t.name, t.version] }), check('workflows_name_check', sql`${t.name} ~ '^[a-z0-9][a-z0-9._-]{0,99}$' and ${t.version} >= 1`), byTransaction('workflows')],
+  (t) => [
+    primaryKey({ columns: [t.namespace, t.name, t.version] }),
+    check('workflows_name_check', sql`${t.name} ~ '^[a-z0-9][a-z0-9._-]{0,99}$' and ${t.version} >= 1`),
+    byTransaction('workflows'),
+  ],
 )
 
 /** One run of a workflow. Its version of the definition never changes under it. */

@@ -188,10 +188,15 @@ test('rows of other histories are in it with what they say, and what a prune too
   await audit('c')
   await edit('c', 'prunes.jsonl', () => [{ kind: 'accesses', last_key: last }])
   await audit('d')
+  await tamper(t.url, `insert into events (topic, created_by, xact) select 'put in', 'x', xact from events`)
+  await audit('e')
+  // A list of its own, for a checkpoint that nobody has taken.
+  await edit('e', 'checkpoint-records.jsonl', (lines) => [...lines, { checkpoint_seq: 999, history: 'events', part: 0, restored_to: null, ids: '2', hashes: '00'.repeat(32) }])
 
   expect(before.code).toBe(0)
   expect((await check('b')).said).toMatch(/^[0-9]+ rows of other histories$/m)
   expect(await check('c')).toMatchObject({ code: 0, said: expect.stringContaining('; 1 more are gone by prunes') as string })
+  expect(await check('e')).toMatchObject({ code: 1, said: expect.stringContaining('FAULT a list names checkpoint 999') as string })
   expect(await check('d')).toMatchObject({ code: 1, said: expect.stringContaining(`FAULT row ${last} of accesses is missing`) as string })
 })
 

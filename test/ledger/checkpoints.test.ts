@@ -66,7 +66,7 @@ describe('a checkpoint', () => {
       await createJob(tx, CreateJobBody.parse({ target_agent: 'devops', subject: 'slow' }), { actor: { kind: 'operator', id: 'test' }, nowMs: Date.now() })
       await aJob(t.ledger, 'queued', { subject: 'quick' })
       for (let taken = await takeCheckpoint(t.database.db, { signer: undefined }); taken.kind === 'taken'; taken = await takeCheckpoint(t.database.db, { signer: undefined }));
-      seen.running = (await checkpoints()).length
+      seen.running = (await checkpoints()).reduce((sum, { rows }) => sum + rows, 0)
     })
     await coverAll(t)
 
@@ -102,7 +102,9 @@ describe('a checkpoint', () => {
     await expect(pool.query('update audit_checkpoints set rows = 7')).rejects.toThrow('append-only')
     await expect(pool.query('delete from audit_checkpoint_jobs')).rejects.toThrow('append-only')
     await expect(pool.query('truncate audit_checkpoints cascade')).rejects.toThrow('append-only')
-    const copy = `insert into audit_checkpoints select seq + 1, xact_to, $1::xid8, rows, jobs, first_id, last_id, root, jobs_hash, key_id, created_at, hash, hash, signature from audit_checkpoints order by seq desc limit 1`
+    const same = 'rows, jobs, first_id, last_id, root, jobs_hash, key_id, created_at, records, records_hash, signature'
+    const copy = `insert into audit_checkpoints (seq, xact_from, xact_to, prev_hash, hash, ${same})
+      select seq + 1, xact_to, $1::xid8, hash, hash, ${same} from audit_checkpoints order by seq desc limit 1`
     await expect(pool.query(copy, ['9999999999'])).rejects.toThrow('have not ended')
     await expect(pool.query(`${copy.replace('$1::xid8', `(xact_to::text::bigint + 1)::text::xid8`)}`)).rejects.toThrow(/does not have the hash|have not ended/)
   })
@@ -224,14 +226,18 @@ describe('a checkpoint that was tampered with', () => {
   })
 
   test('is found when it was removed, with its jobs', async () => {
-    await tamper(t.url, 'delete from audit_checkpoint_jobs where checkpoint_seq = 2', 'delete from audit_checkpoints where seq = 2')
+    await tamper(t.url, ...['jobs', 'records'].map((of) => `delete from audit_checkpoint_${of} where checkpoint_seq = 2`), 'delete from audit_checkpoints where seq = 2')
 
     expect(found(await verifyNow(t.url, { keys }), 'checkpoint_missing')).toMatchObject({ row: { checkpoint: 3 } })
   })
 
   test('is found by a copy that was kept, when it was cut off at the end', async () => {
     const last = (await checkpoints()).at(-1)
-    await tamper(t.url, ['delete from audit_checkpoint_jobs where checkpoint_seq = $1', [last?.seq]], ['delete from audit_checkpoints where seq = $1', [last?.seq]])
+    await tamper(
+      t.url,
+      ...['jobs', 'records'].map((of) => `delete from audit_checkpoint_${of} where checkpoint_seq = ${last?.seq ?? 0}`),
+      `delete from audit_checkpoints where seq = ${last?.seq ?? 0}`,
+    )
     const anchors = [{ seq: last?.seq ?? 0, hash: last?.hash ?? '' }]
 
     expect(kindsOf(await verifyNow(t.url, { keys }))).toEqual([])
@@ -255,7 +261,7 @@ describe('a checkpoint that was tampered with', () => {
   })
 
   test('is found by whoever has the key when all were taken away, once there is history that one would cover', async () => {
-    await tamper(t.url, 'delete from audit_checkpoint_jobs', 'delete from audit_checkpoints')
+    await tamper(t.url, 'delete from audit_checkpoint_jobs', 'delete from audit_checkpoint_records', 'delete from audit_checkpoints')
     expect(kindsOf(await verifyNow(t.url, { keys }))).toEqual([])
     await tamper(t.url, `update job_transitions set at = at - interval '2 hours'`, REHASH)
 

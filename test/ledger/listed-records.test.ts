@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { HISTORIES } from '../../ledger/audit/histories.js'
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
-import type { CheckResult, Violation } from '../../ledger/verify/report.js'
-import type { VerifyState } from '../../ledger/verify/verify-state.js'
+import { openReader } from '../../ledger/verify/reader.js'
+import { walkRecords, type RecordPosition } from '../../ledger/verify/records.js'
+import { Findings, type CheckResult, type Violation } from '../../ledger/verify/report.js'
 import { aJob, freshLedger, type TestLedger } from '../support/ledger.js'
 import { coverAll, tamper, verifyNow } from '../support/verify.js'
 
@@ -18,10 +19,18 @@ const ROWS: Readonly<Record<string, { readonly columns: string; readonly values:
   agent_state_changes: { columns: 'agent_id, to_state', values: (n) => `'a${n}', 'idle'`, change: `to_state = 'offline'` },
   alert_attempts: { columns: 'delivery_id, try_no, ok, ms, worker', values: (n) => `gen_random_uuid(), ${n}, true, 3, 'w'`, change: `ok = false, error = 'x'` },
   alert_history: { columns: 'alert_id, seq, move, actor_kind, actor, at', values: (n) => `gen_random_uuid(), ${n}, 'opened', 'system', 'x', now()`, change: `note = 'x'` },
-  approval_transitions: { columns: 'approval_id, seq, to_status, actor_kind, actor', values: (n) => `gen_random_uuid(), ${n}, 'pending', 'agent', 'x'`, change: `to_status = 'approved'` },
+  approval_transitions: {
+    columns: 'approval_id, seq, to_status, actor_kind, actor',
+    values: (n) => `gen_random_uuid(), ${n}, 'pending', 'agent', 'x'`,
+    change: `to_status = 'approved'`,
+  },
   control_changes: { columns: 'control_id, seq, change, reason, actor_kind, actor', values: (n) => `${n}, 1, 'set', 'why', 'operator', 'x'`, change: `reason = 'another'` },
   events: { columns: 'topic, payload, created_by', values: (n) => `'t${n}', '{"n":${n}}', 'x'`, change: `payload = '{"n":0}'` },
-  finding_history: { columns: 'finding_id, seq, kind, actor_kind, actor, at', values: (n) => `gen_random_uuid(), ${n}, 'filed', 'agent', 'x', now()`, change: `at = at - interval '1 day'` },
+  finding_history: {
+    columns: 'finding_id, seq, kind, actor_kind, actor, at',
+    values: (n) => `gen_random_uuid(), ${n}, 'filed', 'agent', 'x', now()`,
+    change: `at = at - interval '1 day'`,
+  },
   fleet_versions: { columns: 'kind, id, version, spec, actor_kind, actor', values: (n) => `'agent', 'other', ${n}, '{}', 'operator', 'x'`, change: `spec = '{"a":1}'` },
   observations: { columns: 'kind, code, actor_kind, actor, detail', values: (n) => `'refusal', 'c${n}', 'system', 'x', 'x'`, change: `detail = 'another'` },
   project_log: { columns: 'project, entry, actor_kind, actor', values: (n) => `'p', 'e${n}', 'agent', 'x'`, change: `entry = 'another'` },
@@ -34,14 +43,18 @@ const ROWS: Readonly<Record<string, { readonly columns: string; readonly values:
   standing_order_run_transitions: {
     columns: 'run_id, seq, from_status, to_status, actor_kind, actor',
     values: (n) => `gen_random_uuid(), ${n}, 'expected', 'missed', 'system', 'x'`,
-    change: `to_status = 'no_work'`,
+    change: `to_status = 'skipped'`,
   },
   standing_order_versions: {
     columns: 'order_id, version, definition, enabled, in_force_from, actor_kind, actor',
     values: (n) => `gen_random_uuid(), ${n}, '{}', true, now(), 'operator', 'x'`,
     change: 'enabled = false',
   },
-  workflow_transitions: { columns: 'run_id, seq, to_status, actor_kind, actor', values: (n) => `gen_random_uuid(), ${n}, 'running', 'system', 'x'`, change: `to_status = 'failed'` },
+  workflow_transitions: {
+    columns: 'run_id, seq, to_status, actor_kind, actor',
+    values: (n) => `gen_random_uuid(), ${n}, 'running', 'system', 'x'`,
+    change: `to_status = 'failed'`,
+  },
   workflows: { columns: 'name, version, definition, hash, created_by', values: (n) => `'w', ${n}, '{}', 'h', 'x'`, change: `definition = '{"a":1}'` },
 }
 
@@ -78,11 +91,18 @@ describe('the list of histories', () => {
   })
 
   test.each(HISTORIES)('has every column of $table', async ({ table, text }) => {
-    const { rows } = await t.database.pool.query<{ name: string }>(`select column_name as name from information_schema.columns where table_schema = 'public' and table_name = $1`, [table])
+    const { rows } = await t.database.pool.query<{ name: string }>(`select column_name as name from information_schema.columns where table_schema = 'public' and table_name = $1`, [
+      table,
+    ])
 
     const named = new Set([...text.matchAll(/\bt\.(\w+)/g)].map(([, name]) => name ?? ''))
     // Which checkpoint lists a row is said by the number of its transaction.
-    expect([...named].toSorted()).toEqual(rows.map(({ name }) => name).filter((name) => name !== 'xact').toSorted())
+    expect([...named].toSorted()).toEqual(
+      rows
+        .map(({ name }) => name)
+        .filter((name) => name !== 'xact')
+        .toSorted(),
+    )
   })
 })
 
@@ -123,7 +143,7 @@ describe('behind the back of a checkpoint', () => {
     await put('events', 1)
     await put('events', 2)
     await coverAll(t)
-    await tamper(t.url, `update audit_checkpoint_records set ids = ids[1:1], hashes = substring(hashes for 32) where history = 'events' and cardinality(ids) > 1`)
+    await tamper(t.url, `update audit_checkpoint_records set ids = ids[2:], hashes = substring(hashes from 33) where history = 'events'`)
     const short = await recordsOf()
     await tamper(t.url, `delete from audit_checkpoint_records where history = 'events'`)
 
@@ -156,27 +176,90 @@ test('a time in which no job moved has a checkpoint when something else was writ
 })
 
 test('a long list comes in parts, and a check that was stopped goes on', async () => {
-  await t.database.pool.query(`insert into observations (kind, code, actor_kind, actor, detail) select 'refusal', 'x', 'system', 'x', 'row ' || n from generate_series(1, 2500) n`)
+  await manyObservations()
   await coverAll(t)
   for (const n of [1, 2]) {
     await put('events', n)
     await coverAll(t)
   }
-  const states: VerifyState[] = []
 
-  const whole = await recordsOf({ save: async (state) => void states.push(JSON.parse(JSON.stringify(state)) as VerifyState) })
-
-  const { rows } = await t.database.pool.query<{ part: number; n: number }>(`select part, cardinality(ids) as n from audit_checkpoint_records where history = 'observations' order by part`)
+  const { rows } = await t.database.pool.query<{ part: number; n: number }>(
+    `select part, cardinality(ids) as n from audit_checkpoint_records where history = 'observations' order by part`,
+  )
   expect(rows).toEqual([
     { part: 0, n: 1000 },
     { part: 1, n: 1000 },
     { part: 2, n: 500 },
   ])
-  expect(whole.examined).toBeGreaterThanOrEqual(2_502)
-  expect(kinds(whole)).toEqual([])
-  const stops = states.filter(({ open }) => open?.check === 'records')
-  expect(stops.length).toBeGreaterThan(0)
-  for (const resume of stops) expect(await recordsOf({ resume })).toMatchObject({ verdict: 'ok', examined: whole.examined })
+  const whole = await walk()
+  expect(whole.rows).toBeGreaterThanOrEqual(2_502)
+  expect(whole.kinds).toEqual([])
+  expect(whole.stops.length).toBeGreaterThan(1)
+  for (const [at, from] of whole.stops.entries()) expect(await walk({ from })).toMatchObject({ kinds: [], stops: whole.stops.slice(at + 1) })
+})
+
+test('a list that is longer than what is compared at once is compared in windows, and each fault in it is named', async () => {
+  await manyObservations()
+  await put('workflows', 1)
+  await coverAll(t)
+  const fits = await walk()
+  await tamper(
+    t.url,
+    `delete from observations where detail in ('row 1', 'row 1000', 'row 2500')`,
+    `update observations set code = 'y' where detail in ('row 1001', 'row 2499')`,
+    `insert into observations (kind, code, actor_kind, actor, detail, xact) select kind, code, actor_kind, actor, 'put in', xact from observations where detail = 'row 7'`,
+    `insert into agent_state_changes (agent_id, to_state, xact) select 'devops', 'idle', xact from observations where detail = 'row 7'`,
+  )
+
+  expect(fits).toMatchObject({ kinds: [] })
+  expect((await walk()).kinds).toEqual(['record_added 2', 'record_changed 2', 'record_deleted 3'])
+})
+
+/** More than two parts of a list, written by one transaction. */
+async function manyObservations(): Promise<void> {
+  await t.database.pool.query(`insert into observations (kind, code, actor_kind, actor, detail) select 'refusal', 'x', 'system', 'x', 'row ' || n from generate_series(1, 2500) n`)
+}
+
+/** The check by itself, with a small page: what it finds with how many of each, how many rows it looks at, and where it could be stopped. */
+async function walk(options: { readonly from?: RecordPosition } = {}): Promise<{ kinds: string[]; rows: number; stops: RecordPosition[] }> {
+  const reader = await openReader(t.url)
+  const findings = new Findings()
+  const stops: RecordPosition[] = []
+  let rows = 0
+  const onPage = async (position: RecordPosition, looked: number): Promise<void> => {
+    stops.push(position)
+    rows += looked
+  }
+  try {
+    await walkRecords(reader.client, { from: options.from, since: undefined, findings, onPage, pageRows: 1_000 })
+  } finally {
+    await reader.close()
+  }
+  return {
+    kinds: findings
+      .list()
+      .map(({ kind, count }) => `${kind} ${count}`)
+      .sort(),
+    rows,
+    stops,
+  }
+}
+
+test('lists of a checkpoint that is gone, and a checkpoint that has none any more, are found', async () => {
+  await put('events', 1)
+  await coverAll(t)
+  const { rows } = await t.database.pool.query<{ seq: number }>('select max(seq) as seq from audit_checkpoints')
+  const seq = rows[0]?.seq ?? 0
+  await tamper(
+    t.url,
+    `insert into audit_checkpoints (seq, xact_from, xact_to, rows, jobs, first_id, last_id, root, jobs_hash, created_at, prev_hash, hash)
+     select seq + 1, xact_to, (xact_to::text::bigint + 1)::text::xid8, 1, 1, 1, 1, root, jobs_hash, created_at, hash, hash from audit_checkpoints where seq = ${seq}`,
+  )
+  const without = await recordsOf()
+  await tamper(t.url, `delete from audit_checkpoints where seq >= ${seq}`)
+
+  expect(one(without, 'record_list_missing')).toMatchObject({ row: { checkpoint: seq + 1 } })
+  expect(one(await recordsOf(), 'record_list_without_checkpoint')).toMatchObject({ row: { checkpoint: seq } })
 })
 
 test('a check since a time takes what is older as given', async () => {

@@ -135,14 +135,35 @@ describe('after the restore was recorded', () => {
     expect(found(changed, 'record_changed')).toMatchObject({ count: 3 })
   })
 
+  test('three restores between which no job moved are on record, also when a job is there before the last is recorded', async () => {
+    await recordRestore(restored.database.db, unsigned)
+    const ledgers: TestLedger[] = []
+    let dump = await dumpLedger(cluster.url)
+    for (const n of [2, 3]) {
+      const again = await freshLedger()
+      ledgers.push(again)
+      await restoreLedger(again.url, dump)
+      if (n === 3) await aJob(again.ledger, 'cancelled')
+      await anEvent(again, `written before restore ${n} was recorded`)
+      expect(await recordRestore(again.database.db, unsigned)).toMatchObject({ kind: 'recorded' })
+      await anEvent(again, `after restore ${n}`)
+      await coverAll(again)
+      expect(kindsOf(await verifyNow(again.url))).toEqual([])
+      dump = await dumpLedger(again.url)
+    }
+    const last = ledgers.at(-1)
+    await tamper(last?.url ?? '', `update events set created_by = 'x'`)
+    const changed = await verifyNow(last?.url ?? '')
+    for (const one of ledgers) await one.close()
+
+    // Two in the dump of the first cluster, and two of each restore.
+    expect(found(changed, 'record_changed')).toMatchObject({ count: 6 })
+  })
+
   test('a row that is put among what was restored is found', async () => {
     await recordRestore(restored.database.db, unsigned)
     await coverAll(restored)
-    await tamper(
-      cluster.url,
-      `update events set id = id + 1000 where topic = 'newer'`,
-      `insert into events (id, topic, created_by) overriding system value select id - 1000, 'put in', 'x' from events where topic = 'newer'`,
-    )
+    await tamper(cluster.url, `delete from events where topic = 'newer'`, `insert into events (id, topic, created_by) overriding system value values (0, 'put in', 'x')`)
 
     expect(kindsOf(await verifyNow(cluster.url))).toEqual(expect.arrayContaining(['records/record_added', 'records/record_deleted']))
   })
@@ -313,7 +334,7 @@ describe('agentbus checkpoint --after-restore', () => {
     expect(before[0]?.stderr).toContain('agentbus checkpoint --after-restore')
     expect(before[1]?.stdout).toContain('agentbus checkpoint --after-restore')
     expect(recorded).toMatchObject({ code: 0, stderr: '' })
-    expect(recorded.stdout).toMatch(/^[0-9]+:[0-9a-f]{64} {2}2 rows of 1 jobs, after a restore, not signed\nThe restore is on record/)
+    expect(recorded.stdout).toMatch(/^[0-9]+:[0-9a-f]{64} {2}2 rows of 1 jobs, after a restore, not signed; [0-9]+ rows of other histories\nThe restore is on record/)
     expect(await cli('verify', '--no-queues', '--anchor', kept)).toMatchObject({ code: 0, stderr: '' })
   })
 
