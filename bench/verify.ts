@@ -101,7 +101,16 @@ try {
   await reader.close()
   const total = [...seconds.values()].reduce((sum, one) => sum + one, 0)
 
-  const { rows: sizes } = await client.query<{ history: number; rows: number; brin: number; marks: number; mark_rows: number; checkpoints: number; lists: number; listed: number }>(`
+  const { rows: sizes } = await client.query<{
+    history: number
+    rows: number
+    brin: number
+    marks: number
+    mark_rows: number
+    checkpoints: number
+    lists: number
+    listed: number
+  }>(`
     select pg_total_relation_size('job_transitions')::float8 as history, (select count(*) from job_transitions)::int as rows, pg_relation_size('job_transitions_xact_idx')::float8 as brin,
       pg_total_relation_size('audit_checkpoint_jobs')::float8 as marks, (select count(*) from audit_checkpoint_jobs)::int as mark_rows, (select count(*) from audit_checkpoints)::int as checkpoints,
       pg_total_relation_size('audit_checkpoint_records')::float8 as lists, (select sum(records) from audit_checkpoints)::int as listed`)

@@ -227,7 +227,8 @@ function lineage(job: JobView, around: JobSurroundings): Html {
     jobBadge(one.status),
     agentLink(one.target_agent),
   ])
-  const cut = around.more_relatives && html`<p class="dim">The first ${SURROUNDINGS_SHOWN} of each kind. <a href="${link('/console/jobs', { parent: job.id })}">All that it led to</a></p>`
+  const cut =
+    around.more_relatives && html`<p class="dim">The first ${SURROUNDINGS_SHOWN} of each kind. <a href="${link('/console/jobs', { parent: job.id })}">All that it led to</a></p>`
   return html`${event}${table('Related jobs', [{ name: 'This job' }, { name: 'Job' }, { name: 'Status' }, { name: 'Agent' }], rows)}${cut}`
 }
 
