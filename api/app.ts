@@ -162,8 +162,9 @@ function requestContext(metrics: HttpMetrics, log: Logger): RequestHandler {
 function idsOf(request: Request, response: Response): Record<string, string> {
   const caller = response.locals['caller'] as Caller | undefined
   if (caller?.role === 'attempt') return { job_id: caller.jobId, attempt_id: caller.attemptId }
-  const [, kind, id] = /^\/v1\/(jobs|attempts)\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\/|$)/.exec(request.path) ?? []
-  return id === undefined ? {} : kind === 'jobs' ? { job_id: id } : { attempt_id: id }
+  const [, kind, id] = /^\/v1\/(jobs|attempts)\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\/|$)/i.exec(request.path) ?? []
+  if (id === undefined) return {}
+  return kind?.toLowerCase() === 'jobs' ? { job_id: id.toLowerCase() } : { attempt_id: id.toLowerCase() }
 }
 
 function answerError(log: Logger) {

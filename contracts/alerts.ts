@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ActorKind } from './actor.js'
-import { AgentId, JobId } from './ids.js'
+import { AgentId, JobId, uuid } from './ids.js'
 import { HttpUrl, SecretRef } from './references.js'
 import { reasonText, storableText, Time } from './text.js'
 
@@ -121,9 +121,9 @@ export const AlertsConfig = z
   .meta({ id: 'AlertsConfig' })
 export type AlertsConfig = z.infer<typeof AlertsConfig>
 
-export const AlertId = z.uuid().brand<'AlertId'>()
+export const AlertId = uuid().brand<'AlertId'>()
 export type AlertId = z.infer<typeof AlertId>
-export const SilenceId = z.uuid().brand<'SilenceId'>()
+export const SilenceId = uuid().brand<'SilenceId'>()
 export type SilenceId = z.infer<typeof SilenceId>
 
 const reason = reasonText(4_000)

@@ -1,13 +1,13 @@
 import { z } from 'zod'
 import { ActorKind } from './actor.js'
-import { AgentId, JobId, Namespace } from './ids.js'
+import { AgentId, JobId, Namespace, uuid } from './ids.js'
 import { JsonObject, storableText } from './text.js'
 
 export const APPROVAL_STATUSES = ['pending', 'approved', 'rejected', 'expired', 'withdrawn'] as const
 export const ApprovalStatus = z.enum(APPROVAL_STATUSES)
 export type ApprovalStatus = z.infer<typeof ApprovalStatus>
 
-export const ApprovalId = z.uuid().brand<'ApprovalId'>()
+export const ApprovalId = uuid().brand<'ApprovalId'>()
 export type ApprovalId = z.infer<typeof ApprovalId>
 
 /** What is asked, in a blocked job's `waits_for` and in a step of a workflow. */

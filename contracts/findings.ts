@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { AgentId, AttemptId, JobId, Namespace } from './ids.js'
+import { AgentId, AttemptId, JobId, Namespace, uuid } from './ids.js'
 import { JsonObject, storableText, Time } from './text.js'
 
 /** How bad a finding is, mildest first. */
@@ -20,9 +20,9 @@ export type HeldBecause = (typeof HELD_BECAUSE)[number]
 export const FINDING_MOVES = ['filed', 'raised', 'read', 'returned', 'acknowledged', 'withdrawn', 'settled'] as const
 export type FindingMove = (typeof FINDING_MOVES)[number]
 
-export const FindingId = z.uuid().brand<'FindingId'>()
+export const FindingId = uuid().brand<'FindingId'>()
 export type FindingId = z.infer<typeof FindingId>
-export const MessageId = z.uuid().brand<'MessageId'>()
+export const MessageId = uuid().brand<'MessageId'>()
 export type MessageId = z.infer<typeof MessageId>
 
 const Topic = z

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 
 /** In capitals it is the same id (RFC 9562 section 4); here, as in the ledger, it is spelled small, so that ids can be compared as text. */
-const uuid = () => z.uuid().toLowerCase()
+export const uuid = () => z.uuid().toLowerCase()
 
 /** Ids are branded so that a job id cannot be passed where an attempt id is meant. */
 export const JobId = uuid().brand<'JobId'>()

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { AgentId, JobId, Namespace } from './ids.js'
+import { AgentId, JobId, Namespace, uuid } from './ids.js'
 import { Lane } from './job-states.js'
 import { inTheSameTransaction } from './closings.js'
 import { JsonObject, storableText, Time } from './text.js'
@@ -114,9 +114,9 @@ export function orderKey(order: { readonly agent: string; readonly name: string 
   return `${order.agent}/${order.name}`
 }
 
-export const SlotId = z.uuid().brand<'SlotId'>()
+export const SlotId = uuid().brand<'SlotId'>()
 export type SlotId = z.infer<typeof SlotId>
-export const OrderId = z.uuid().brand<'OrderId'>()
+export const OrderId = uuid().brand<'OrderId'>()
 export type OrderId = z.infer<typeof OrderId>
 
 /** What an agent says of a run: the claim, and what it rests on. */

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ActorKind } from './actor.js'
 import { askedApproval, ApprovalId } from './approvals.js'
 import { Filter } from './filters.js'
-import { AgentId, JobId, Namespace } from './ids.js'
+import { AgentId, JobId, Namespace, uuid } from './ids.js'
 import { Lane, OnLost } from './job-states.js'
 import { pathsOf } from './templates.js'
 import { JsonObject, reasonText, storableText } from './text.js'
@@ -14,7 +14,7 @@ export const WorkflowStepStatus = z.enum(WORKFLOW_STEP_STATUSES)
 export type WorkflowStepStatus = z.infer<typeof WorkflowStepStatus>
 
 export const WorkflowName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,99}$/, 'lower-case letters, digits, dot, underscore and hyphen; at most 100')
-export const WorkflowRunId = z.uuid().brand<'WorkflowRunId'>()
+export const WorkflowRunId = uuid().brand<'WorkflowRunId'>()
 export type WorkflowRunId = z.infer<typeof WorkflowRunId>
 const StepId = z.string().regex(/^[a-z0-9][a-z0-9_-]{0,49}$/, 'lower-case letters, digits, underscore and hyphen; at most 50')
 const InputName = z.string().regex(/^[a-z0-9][a-z0-9_-]{0,49}$/i, 'letters, digits, underscore and hyphen; at most 50')

@@ -60,8 +60,11 @@ export class AlertWatch {
    * Begins nothing after the end: each post would fail, and a try be used up.
    */
   async send(): Promise<void> {
-    await this.#begin()
-    await Promise.all(this.#posts.keys())
+    do {
+      await this.#begin()
+      if (this.#posts.size === 0) return
+      await Promise.all(this.#posts.keys())
+    } while (!this.#rounds.isStopped)
   }
 
   /** Begins all that is due. Waits for no receiver: one that takes long to answer holds back what is for itself, and nothing else. */

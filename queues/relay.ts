@@ -208,6 +208,7 @@ export class Relay {
     this.#stopped = true
     this.#detach()
     clearTimeout(this.#timer)
+    this.#timer = undefined
     await this.#running
     await this.#told.stop()
     await this.#handBack()

@@ -152,9 +152,10 @@ describe('pages', () => {
   test('that break inside at the sign-in are answered 500, and the log says why, with the request id that the answer names', async () => {
     await api.t.database.pool.query('alter table api_tokens rename to hidden_for_a_test')
 
-    const answer = await api.call('GET', '/page', { headers: basic(`abt_${'x'.repeat(43)}`) })
+    const answer = await api
+      .call('GET', '/page', { headers: basic(`abt_${'x'.repeat(43)}`) })
+      .finally(() => api.t.database.pool.query('alter table hidden_for_a_test rename to api_tokens'))
 
-    await api.t.database.pool.query('alter table hidden_for_a_test rename to api_tokens')
     expect([answer.status, answer.body['code']]).toEqual([500, 'AGENTBUS_INTERNAL'])
     const lines = api.logged.filter((line) => line.includes('"event":"http.failed"') && line.includes(`"request_id":"${String(answer.body['instance'])}"`))
     expect(lines).toEqual([expect.stringContaining('api_tokens')])

@@ -26,8 +26,7 @@ test('every line is in its file once it is closed, and a file without lines is t
 
   const lengths = await Promise.all(BUNDLE_FILES.map(async (name) => (await readFile(path.join(folder, name), 'utf8')).split('\n').length - 1))
   expect(Object.fromEntries(BUNDLE_FILES.map((name, at) => [name, lengths[at]]))).toEqual({
-    'checkpoints.jsonl': 0,
-    'checkpoint-jobs.jsonl': 0,
+    ...Object.fromEntries(BUNDLE_FILES.map((name) => [name, 0])),
     'transitions.jsonl': 500,
     'jobs.jsonl': 1,
   })
@@ -37,6 +36,7 @@ test('a folder that takes no files is told, and does not end the process', async
   const files = new BundleWriter(path.join(folder, 'gone'))
 
   const failure = await files.close().catch((error: unknown) => error)
+  files.abandon()
 
   expect(failure).toBeInstanceOf(CliError)
   expect(failure).toMatchObject({ exitCode: 1, message: expect.stringMatching(/^checkpoints\.jsonl cannot be written: ENOENT/) as string })
@@ -50,6 +50,7 @@ describe.runIf(existsSync('/dev/full'))('on a disk that is full', () => {
     await files.write('jobs.jsonl', '{}')
 
     await expect(files.close()).rejects.toThrow(/^jobs\.jsonl cannot be written: ENOSPC.*The bundle is not whole/)
+    files.abandon()
   })
 
   test('writing ends soon, and not after all lines', async () => {

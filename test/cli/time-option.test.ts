@@ -11,7 +11,7 @@ test.each([
   expect(timeOption('--since', text)).toBe(utc)
 })
 
-test.each(['', 'yesterday', '5', '30m', '2026', '11/12/2026', 'Nov 12 2026', '2026-13-01', '2026-11-20T25:00Z', '+012026-11-20T00:00:00Z', 'Fri, 20 Nov 2026 00:00:00 GMT'])(
+test.each(['', 'yesterday', '5', '30m', '2026', '11/12/2026', 'Nov 12 2026', '2026-13-01', '2026-02-30', '2026-11-31T00:00Z', '2026-11-20T25:00Z', '+012026-11-20T00:00:00Z', 'Fri, 20 Nov 2026 00:00:00 GMT'])(
   '%j is none, and is not read as some other time',
   (text) => {
     const refused = attempt(() => timeOption('--since', text))

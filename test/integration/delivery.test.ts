@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { readOrder } from '../../openclaw/simulator/scripted-agent.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
@@ -124,6 +124,7 @@ test.each([
   ['0.0.0.0', 'http://127.0.0.1:7717'],
 ])('a worker whose settings have the API listen on %s tells agents an address that can be called', async (host, url) => {
   const other = await startTestBus({ env: { AGENTBUS_HOST: host, AGENTBUS_PORT: '7717' } })
+  onTestFinished(() => other.stop())
   const told: (string | undefined)[] = []
   other.behave(async (hands) => {
     told.push(readOrder(hands.run.message)?.apiUrl)
@@ -133,6 +134,5 @@ test.each([
   const job = await other.enqueue()
   await other.until(job.id, (j) => j.status === 'succeeded')
 
-  await other.stop()
   expect(told).toEqual([url])
 })

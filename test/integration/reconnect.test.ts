@@ -54,8 +54,8 @@ test('what the store has lost with its last second is published again four secon
   undo.push(() => reconciler.stop())
   const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job' }))
   const queue = await queues.get('devops')
-  await expect.poll(() => queue.getJob(`${job.id}-g1`)).toBeDefined()
-  await expect.poll(async () => (await t.ledger.outboxLag()).rows).toBe(0)
+  await expect.poll(() => queue.getJob(`${job.id}-g1`), { timeout: 10_000 }).toBeDefined()
+  await expect.poll(async () => (await t.ledger.outboxLag()).rows, { timeout: 10_000 }).toBe(0)
   await queue.remove(`${job.id}-g1`)
   await t.database.pool.query(`update jobs set updated_at = updated_at - interval '1 minute' where id = $1`, [job.id])
   const lookAfter = async (ms: number): Promise<number> => {
@@ -68,6 +68,6 @@ test('what the store has lost with its last second is published again four secon
   const seen = [await lookAfter(0), await lookAfter(3_999), await lookAfter(1), await lookAfter(60_000)]
 
   expect(seen).toEqual([1, 1, 2, 2])
-  await expect.poll(() => queue.getJob(`${job.id}-g2`)).toBeDefined()
+  await expect.poll(() => queue.getJob(`${job.id}-g2`), { timeout: 10_000 }).toBeDefined()
   expect((await t.ledger.jobHistory(job.id)).observations).toMatchObject([{ kind: 'mend', code: 'entry_missing' }])
 })

@@ -163,7 +163,7 @@ describe('a webhook', () => {
   test('gets more messages than are posted at once, each once', async () => {
     const agents = Array.from({ length: 25 }, (_none, n) => `agent-${n}`)
     for (const id of agents) await t.addAgent(id)
-    await toWebhook({}, { figure: 'queue_depth' })
+    await toWebhook({ timeout_seconds: 30 }, { figure: 'queue_depth' })
     for (const id of agents) await aJob(t.ledger, 'queued', { target_agent: id })
     await t.ledger.alerts.evaluate()
 

@@ -48,6 +48,7 @@ beforeEach(async () => {
   }
 })
 afterEach(async () => {
+  vi.restoreAllMocks()
   watches.stop()
   await gateway.close()
   await t.close()
@@ -85,7 +86,6 @@ test.each(Object.keys(CLOSES))('a worker that runs on keeps nothing of its deliv
   }
 
   const calls = any.mock.calls.length
-  any.mockRestore()
   expect(ends).toEqual(Array(10).fill({ kind: 'done', outcome: 'succeeded' }))
   expect(getEventListeners(signal, 'abort')).toEqual([])
   expect([watches.size, calls]).toEqual([0, 0])
