@@ -1148,8 +1148,8 @@ begin
   if new.restored_to is null and new.xact_to > pg_snapshot_xmin(pg_current_snapshot()) then
     raise exception 'checkpoint % reaches into transactions that have not ended', new.seq using errcode = 'integrity_constraint_violation';
   end if;
-  -- One more than the highest row is there: two restores between which no job moved have two boundaries all the same.
-  if new.restored_to > coalesce((select max(id) from job_transitions), 0) + 1 or new.restored_to < (select max(restored_to) from audit_checkpoints) then
+  -- One more than what is there: restores between which no job moved have boundaries of their own all the same.
+  if new.restored_to > greatest((select max(id) from job_transitions), (select max(restored_to) from audit_checkpoints), 0) + 1 or new.restored_to < (select max(restored_to) from audit_checkpoints) then
     raise exception 'checkpoint % records a restore of rows that are not there', new.seq using errcode = 'integrity_constraint_violation';
   end if;
   if new.records is null then

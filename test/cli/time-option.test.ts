@@ -11,15 +11,26 @@ test.each([
   expect(timeOption('--since', text)).toBe(utc)
 })
 
-test.each(['', 'yesterday', '5', '30m', '2026', '11/12/2026', 'Nov 12 2026', '2026-13-01', '2026-02-30', '2026-11-31T00:00Z', '2026-11-20T25:00Z', '+012026-11-20T00:00:00Z', 'Fri, 20 Nov 2026 00:00:00 GMT'])(
-  '%j is none, and is not read as some other time',
-  (text) => {
-    const refused = attempt(() => timeOption('--since', text))
+test.each([
+  '',
+  'yesterday',
+  '5',
+  '30m',
+  '2026',
+  '11/12/2026',
+  'Nov 12 2026',
+  '2026-13-01',
+  '2026-02-30',
+  '2026-11-31T00:00Z',
+  '2026-11-20T25:00Z',
+  '+012026-11-20T00:00:00Z',
+  'Fri, 20 Nov 2026 00:00:00 GMT',
+])('%j is none, and is not read as some other time', (text) => {
+  const refused = attempt(() => timeOption('--since', text))
 
-    expect(refused).toBeInstanceOf(CliError)
-    expect(refused).toMatchObject({ exitCode: 2, message: `--since ${text} is not a time; give it as 2026-11-20T00:00:00Z.` })
-  },
-)
+  expect(refused).toBeInstanceOf(CliError)
+  expect(refused).toMatchObject({ exitCode: 2, message: `--since ${text} is not a time; give it as 2026-11-20T00:00:00Z.` })
+})
 
 function attempt(work: () => unknown): unknown {
   try {
