@@ -11,7 +11,6 @@ import { applyFirstFleet, needsSimulator, operatorToken, simulatorToken } from '
 import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import { startBus, type Bus } from './bus.js'
-import { keepHeapSteady } from './steady-heap.js'
 import { attachStores, startStores, type Stores } from './stores.js'
 import { untilStopped } from './until-stopped.js'
 import { welcome } from './welcome.js'
@@ -71,7 +70,6 @@ async function up(io: ServerIo): Promise<void> {
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, true)
   tellOfUnknown(io, log)
-  keepHeapSteady()
   const stopping = untilStopped()
   const stores = await startStores(settings, log)
   let bus: Bus | undefined
@@ -115,7 +113,6 @@ async function serve(io: ServerIo, roles: { readonly api: boolean; readonly work
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, false)
   tellOfUnknown(io, log)
-  keepHeapSteady()
   const stopping = untilStopped()
   const stores = await attachStores(settings, log)
   const bus = await startBus({
