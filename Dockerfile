@@ -26,5 +26,5 @@ COPY scripts/verify-bundle.mjs scripts/
 RUN mkdir -p .agentbus && chown node:node .agentbus
 USER node
 EXPOSE 7717
-ENTRYPOINT ["node", "bin/agentbus.mjs"]
+ENTRYPOINT ["node", "--no-memory-reducer", "bin/agentbus.mjs"]
 CMD ["api"]

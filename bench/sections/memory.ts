@@ -154,9 +154,9 @@ async function storeProcesses(where: Where): Promise<number[]> {
   return [...postgres, Number(pid)]
 }
 
-/** Starts a role from the build, and adds it to `all` at once; resolves when it says that it works. */
+/** Starts a role from the build, with the flag that the units of `deploy/` have, and adds it to `all` at once; resolves when it says that it works. */
 async function startRole(role: 'api' | 'worker', env: Record<string, string>, all: ChildProcess[]): Promise<ChildProcess> {
-  const started = spawn(process.execPath, [MAIN, role], { env, stdio: ['ignore', 'ignore', 'pipe'] })
+  const started = spawn(process.execPath, ['--no-memory-reducer', MAIN, role], { env, stdio: ['ignore', 'ignore', 'pipe'] })
   all.push(started)
   let said = ''
   await new Promise<void>((resolve, reject) => {

@@ -73,9 +73,14 @@ export function unitFaults(unit: string, root: string): string[] {
   return [...faults, ...commandFaults((values.get('Service.ExecStart')?.[0] ?? '').split(' '), root)]
 }
 
-/** Of a command line such as `/usr/bin/node bin/agentbus.mjs api`, with paths relative to the project. */
-function commandFaults([program = '', script = '', command = '', ...more]: readonly string[], root: string): string[] {
+/** What every long-running process is started with; docs/decisions/0035-no-memory-reducer.md says why. */
+export const NODE_FLAG = '--no-memory-reducer'
+
+/** Of a command line such as `/usr/bin/node --no-memory-reducer bin/agentbus.mjs api`, with paths relative to the project. */
+function commandFaults([program = '', ...words]: readonly string[], root: string): string[] {
   const faults: string[] = []
+  if (words[0] !== NODE_FLAG) faults.push(`node runs without ${NODE_FLAG}`)
+  const [script = '', command = '', ...more] = words.filter((word) => word !== NODE_FLAG)
   if (path.basename(program) !== 'node') faults.push(`${program || 'nothing'} is run where node is expected`)
   if (script === '' || !existsSync(path.join(root, script))) faults.push(`${script || 'the script'} does not exist`)
   if (!SERVER_COMMANDS.has(command)) faults.push(`${command || 'no word'} is no server command`)

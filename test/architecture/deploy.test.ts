@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { dockerfileFaults, SERVER_COMMANDS, unitFaults } from './deploy-faults.js'
+import { NODE_FLAG, dockerfileFaults, SERVER_COMMANDS, unitFaults } from './deploy-faults.js'
 
 const ROOT = process.cwd()
 const UNITS = 'deploy/systemd'
@@ -30,6 +30,7 @@ describe('the systemd units', () => {
     ['[Install]', '[Instal]', 'unknown section [Instal]'],
     ['agentbus.mjs api', 'agentbus.mjs serve', 'serve is no server command'],
     ['bin/agentbus.mjs', 'bin/agentbus.js', 'bin/agentbus.js does not exist'],
+    ['--no-memory-reducer ', '', 'node runs without --no-memory-reducer'],
     ['User=agentbus', 'User=root', 'Service.User must be a user of its own'],
     ['EnvironmentFile=/etc', 'EnvironmentFile=-/etc', 'Service.EnvironmentFile must be /etc/agentbus/agentbus.env'],
     ['AGENTBUS_DATA_DIR', 'AGENTBUS_DATADIR', 'Environment sets AGENTBUS_DATADIR, which is no setting'],
@@ -114,4 +115,13 @@ test('docker-compose.yml leaves what it builds the time that a stop may take', a
 
   expect(graces.length).toBeGreaterThan(1)
   for (const grace of graces) expect(grace).toBeGreaterThan(Number(longest))
+})
+
+test('what is started by hand runs as units and image do, with a flag that this Node knows', async () => {
+  const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as { scripts: Record<string, string> }
+  const options = spawnSync(process.execPath, ['--v8-options'], { encoding: 'utf8', maxBuffer: 10 * 1_024 * 1_024 }).stdout
+
+  for (const name of ['start', 'demo']) expect(scripts[name]).toContain(`node ${NODE_FLAG} bin/agentbus.mjs`)
+  expect(await readFile('bin/agentbus.mjs', 'utf8')).toMatch(new RegExp(`^#!/usr/bin/env -S node ${NODE_FLAG}\n`))
+  expect(options).toContain('--memory-reducer ')
 })
