@@ -4,7 +4,7 @@ import { instantOf } from '../presence.js'
 import { idAt } from './search-jobs.js'
 
 /** So many jobs are counted at most, the newest ones of the window. */
-export const FLOW_BUDGET = 200_000
+export const FLOW_BUDGET = 150_000
 /** Pairs of sender and receiver that are told, the heaviest. A fleet of a hundred agents may have thousands. */
 export const MOST_EDGES = 500
 
