@@ -145,7 +145,7 @@ test('a flow in which nothing is found says when it has not looked at all jobs o
   const part = await pageAt('/console/flow')
 
   expect(whole).toContain('Nobody handed anything to anybody in this window.')
-  expect(part).toContain('Nobody handed anything to anybody among the newest 200,000 jobs of this window.')
+  expect(part).toContain('Nobody handed anything to anybody among the newest 150,000 jobs of this window.')
 })
 
 test('the page of a job that led to more than it shows says so, and leads to all of it', async () => {
