@@ -51,14 +51,14 @@ export class ConsoleReads {
   grid = (query: GridQuery) => this.#page((tx) => slotGrid(tx, query))
   flow = (window: Parameters<typeof handOffFlow>[1]) => this.#page((tx) => handOffFlow(tx, window))
   deadLetters = (only: Parameters<typeof deadLetters>[1]) => this.#page((tx) => deadLetters(tx, only))
-  health = (window: Window) =>
-    this.#page(async (tx) => ({
-      alerts: await alertBoard(tx),
-      namespaces: await systemHealth(tx),
-      now: await snapshot(tx),
-      ...(await historyBoard(tx, window)),
-      latency: await latencyOverTime(tx, window),
-    }))
+  /** Two snapshots, read at the same time: what the history tells, and how long things took, would together take too long one after the other. */
+  health = async (window: Window) => {
+    const [page, latency] = await Promise.all([
+      this.#page(async (tx) => ({ alerts: await alertBoard(tx), namespaces: await systemHealth(tx), now: await snapshot(tx), ...(await historyBoard(tx, window)) })),
+      this.#page((tx) => latencyOverTime(tx, window)),
+    ])
+    return { ...page, latency }
+  }
   /** Outside the queue of pages: what tells them that something has changed must not wait for them. */
   pulse = () => this.#read(pulse)
   eventsAfter = (floor: string, limit: number) => this.#read((db) => eventsAfter(db, floor, limit))
