@@ -9,7 +9,7 @@ import { iso } from '../rows.js'
 /** So many of the jobs of a lane that ended last in a window stand for its latencies. */
 export const LATENCY_SAMPLE = 500
 /** So many rows of history are read at most; a window with more is shown by its end. */
-export const HISTORY_BUDGET = 30_000
+export const HISTORY_BUDGET = 40_000
 
 export interface Snapshot {
   readonly by_status: Readonly<Record<string, number>>
