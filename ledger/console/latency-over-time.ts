@@ -4,7 +4,7 @@ import { instantOf } from '../presence.js'
 import type { Window } from './health-board.js'
 
 /** A step of a window that holds so many rows of history, or fewer, is read whole. */
-export const STEP_ROWS = 100
+export const STEP_ROWS = 250
 /** A step with more is read in so many parts of equal length, the newest rows of each, {@link STEP_ROWS} together. */
 export const STEP_PARTS = 10
 
