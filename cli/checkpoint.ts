@@ -5,12 +5,11 @@ import { recordRestore } from '../ledger/audit/record-restore.js'
 import { signerOf, type Signer } from '../ledger/audit/signing.js'
 import { takeCheckpoint } from '../ledger/audit/take-checkpoint.js'
 import { openDatabase, type Database } from '../ledger/database.js'
+import { LONGEST_MS } from './end-era.js'
 import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import type { ServerIo } from './server-commands.js'
 import { lookAtStores, requireMigrated } from './stores.js'
-
-const LONGEST_MS = 24 * 3_600_000
 
 /**
  * `agentbus checkpoint`: takes what is due and prints a line `seq:hash` with what it covers for each. `--after-restore` records

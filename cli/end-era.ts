@@ -7,8 +7,8 @@ import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import type { ServerIo } from './server-commands.js'
 
-/** A restore is recorded over everything, which may take long. */
-const LONGEST_MS = 24 * 3_600_000
+/** A restore is recorded over everything, which may take long: milliseconds after which a silent ledger is given up. */
+export const LONGEST_MS = 24 * 3_600_000
 
 /**
  * This cluster numbers transactions below those of the restored rows: puts the restore on record as a checkpoint, so that

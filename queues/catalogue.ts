@@ -68,3 +68,11 @@ export function deliveryOptions(of: {
  * How often a run may be lost is the ledger's decision (`max_attempts`).
  */
 export const MAX_STALLED_COUNT = 1_000_000
+
+/** States of entries that a worker has or could still get. */
+export const LIVE = ['waiting', 'prioritized', 'delayed', 'active', 'waiting-children'] as const
+
+/** Whether an entry in that state, as BullMQ says it, is one of them. */
+export function isLive(state: string): boolean {
+  return (LIVE as readonly string[]).includes(state)
+}

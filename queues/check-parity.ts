@@ -2,16 +2,13 @@ import type { Db } from '../ledger/database.js'
 import { expectedEntries, isExpected, unwantedEntries } from '../ledger/queue-parity.js'
 import { Findings, resultOf, type CheckResult } from '../ledger/verify/report.js'
 import type { BusQueue } from './backend.js'
-import { entryId, parseEntryId } from './catalogue.js'
+import { entryId, isLive, LIVE, parseEntryId } from './catalogue.js'
 import type { QueueRegistry } from './queue-registry.js'
 
 const PAGE = 1_000
 /** The sweep mends what differs; what it has not mended in this time, it does not see. */
 const QUIET_MS = 60_000
-const LIVE = ['waiting', 'prioritized', 'delayed', 'active', 'waiting-children'] as const
 const NIL = '00000000-0000-0000-0000-000000000000'
-
-const isLive = (state: string): boolean => (LIVE as readonly string[]).includes(state)
 
 /**
  * Compares ledger and queues without mending anything. The ledger's side is read first: an entry that is published meanwhile

@@ -4,7 +4,7 @@ import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
 import { agentsWithEntries, expectedEntries, republish, unwantedEntries } from '../ledger/queue-parity.js'
 import type { BusQueue } from './backend.js'
-import { entryId, parseEntryId, queueNameOf } from './catalogue.js'
+import { entryId, isLive, LIVE, parseEntryId, queueNameOf } from './catalogue.js'
 import type { QueueRegistry } from './queue-registry.js'
 
 export interface SweepOptions {
@@ -19,9 +19,6 @@ const PAGE = 1_000
 const QUIET_MS = 3_000
 const NIL = '00000000-0000-0000-0000-000000000000'
 
-/** Entries that a worker could still get. */
-const LIVE = ['waiting', 'prioritized', 'delayed', 'active', 'waiting-children'] as const
-const isLive = (state: string): boolean => (LIVE as readonly string[]).includes(state)
 /** Entries that nobody holds, so that they can be taken out. */
 const IDLE = ['waiting', 'prioritized', 'delayed'] as const
 

@@ -68,7 +68,7 @@ export const audit_checkpoint_jobs = pgTable(
 )
 
 /**
- * The rows of the other histories that a checkpoint covers, by table: their ids in the order of their transactions, and the SHA-256 of what
+ * The rows of the other histories that a checkpoint covers, by table: their ids as they rise, and the SHA-256 of what
  * each says. Long lists come in parts. Append-only; see docs/decisions/0034-listed-records.md.
  */
 export const audit_checkpoint_records = pgTable(
