@@ -8,6 +8,8 @@ export const AuthorityConfig = z
   .strictObject({
     /** Decide approvals. */
     approve: agents,
+    /** Review ideas, triage opportunities. */
+    triage: agents,
     /** Turn an opportunity into a job. */
     convert: agents,
     /** Promote an idea or a memory. */

@@ -33,6 +33,8 @@ export const ERRORS = {
     next: 'List them with `agentbus alerts` and `agentbus alert-silences`; rules stand in the fleet file.',
   },
   AGENTBUS_ALERT_OVER: { status: 409, title: 'The alert is over or acknowledged already', next: 'Read it with `agentbus alert`; nothing was changed.' },
+  AGENTBUS_REVIEW_OVER: { status: 409, title: 'It is decided already', next: 'Read it; nothing was changed.' },
+  AGENTBUS_MEMORY_EXISTS: { status: 409, title: 'A memory with that key is in force', next: 'Name it in supersedes_memory_id, or leave the key out; nothing was changed.' },
   AGENTBUS_WORKFLOW_NOT_FOUND: { status: 404, title: 'No workflow or run has that name or id', next: 'List them with `agentbus workflows` and `agentbus workflow-runs`.' },
   AGENTBUS_WORKFLOW_OVER: { status: 409, title: 'The workflow run is over', next: 'Read it; start another run if the work is still wanted.' },
   AGENTBUS_AGENT_EXISTS: { status: 409, title: 'The agent changed in the meantime', next: 'Read it again and repeat the change on the newest version.' },
@@ -61,6 +63,11 @@ export const ERRORS = {
     status: 409,
     title: 'Another control is in force there',
     next: 'Read it with `agentbus controls`; resume it first, or send this one with `replace`. Nothing was changed.',
+  },
+  AGENTBUS_FROZEN: {
+    status: 409,
+    title: 'Promotions or conversions are frozen',
+    next: 'Wait until an operator has unfrozen them (`agentbus controls` says who froze them and why); nothing was changed.',
   },
   AGENTBUS_LIMIT_REACHED: {
     status: 429,

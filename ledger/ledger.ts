@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { AgentbusError } from '../contracts/errors.js'
 import type { FleetChange, Fleet } from '../contracts/fleet.js'
 import type { FindingId, ListFindingsQuery, ListInboxQuery } from '../contracts/findings.js'
+import type { IdeaId, ListIdeasQuery } from '../contracts/ideas.js'
 import type { AgentId, AttemptId, JobId } from '../contracts/ids.js'
 import { isTerminal } from '../contracts/job-states.js'
 import type { AlertId, ListAlertsQuery } from '../contracts/alerts.js'
@@ -9,6 +10,8 @@ import type { ApprovalId, ListApprovalsQuery } from '../contracts/approvals.js'
 import type { ClaimedJob, ClaimJobsBody } from '../contracts/attempts.js'
 import type { ListEventsQuery } from '../contracts/events.js'
 import type { JobView, ListBlockedQuery, ListJobsQuery } from '../contracts/jobs.js'
+import type { ListMemoriesQuery, ListMemoryCandidatesQuery, MemoryCandidateId, MemoryId } from '../contracts/memories.js'
+import type { ListOpportunitiesQuery, OpportunityId } from '../contracts/opportunities.js'
 import type { TraceQuery } from '../contracts/trace.js'
 import type { ListReactionsQuery } from '../contracts/subscriptions.js'
 import type { ListWorkflowRunsQuery, WorkflowRunId } from '../contracts/workflows.js'
@@ -66,6 +69,12 @@ import {
 import { Rates } from './rate-limits.js'
 import { attemptView, jobView, type JobRow } from './rows.js'
 import { listOrders, listSlots, slotHistory } from './slot-queries.js'
+import { IdeaCommands } from './thoughts/idea-commands.js'
+import { ideaHistory, listIdeas } from './thoughts/idea-queries.js'
+import { MemoryCommands } from './thoughts/memory-commands.js'
+import { listMemories, listMemoryCandidates, memoryCandidateHistory, memoryHistory } from './thoughts/memory-queries.js'
+import { OpportunityCommands } from './thoughts/opportunity-commands.js'
+import { listOpportunities, opportunityHistory } from './thoughts/opportunity-queries.js'
 import { isAttemptOpen } from './tokens.js'
 import { TokenCommands } from './token-commands.js'
 import { trace } from './trace.js'
@@ -96,6 +105,9 @@ export class Ledger {
   readonly jobs: JobCommands
   readonly inbox: InboxCommands
   readonly projects: ProjectCommands
+  readonly ideas: IdeaCommands
+  readonly opportunities: OpportunityCommands
+  readonly memories: MemoryCommands
   readonly waits: JobWaits
   readonly limits: Limits
   readonly accesses: AccessLog
@@ -169,6 +181,9 @@ export class Ledger {
     const asCaller: CallerDeps = { run: (work) => this.run(work), refused: (caller, error, about) => this.recordRefusal(caller, error, about), rates, nowMs: options.nowMs }
     this.inbox = new InboxCommands(asCaller)
     this.projects = new ProjectCommands(asCaller)
+    this.ideas = new IdeaCommands(asCaller)
+    this.opportunities = new OpportunityCommands(asCaller)
+    this.memories = new MemoryCommands(asCaller)
     this.workflows = new WorkflowCommands(asCaller)
     this.controls = new ControlCommands({
       ...asCaller,
@@ -269,6 +284,15 @@ export class Ledger {
   listProjectLog = (project: ProjectName, query: ListProjectLogQuery) => this.#read((db) => listProjectLog(db, project, query))
   projectStatus = (project: ProjectName, namespace: string) => this.#read((db) => projectStatus(db, project, namespace))
   listProjectStatuses = (project: ProjectName, query: ListProjectStatusesQuery) => this.#read((db) => listProjectStatuses(db, project, query))
+  listIdeas = (query: ListIdeasQuery) => this.#read((db) => listIdeas(db, query))
+  ideaHistory = (id: IdeaId) => this.#read((db) => ideaHistory(db, id))
+  listOpportunities = (query: ListOpportunitiesQuery) => this.#read((db) => listOpportunities(db, query))
+  opportunityHistory = (id: OpportunityId) => this.#read((db) => opportunityHistory(db, id))
+  /** Of memories and their candidates each caller reads what their visibility lets it. */
+  listMemoryCandidates = (query: ListMemoryCandidatesQuery, caller: Caller) => this.#read((db) => listMemoryCandidates(db, query, caller))
+  memoryCandidateHistory = (id: MemoryCandidateId, caller: Caller) => this.#read((db) => memoryCandidateHistory(db, id, caller))
+  listMemories = (query: ListMemoriesQuery, caller: Caller) => this.#read((db) => listMemories(db, query, caller))
+  memoryHistory = (id: MemoryId, caller: Caller) => this.#read((db) => memoryHistory(db, id, caller))
   accountability = (query: AccountabilityQuery) => this.#read((db) => accountability(db, query, this.nowMs()))
   listSubscriptions = (only: { readonly agent?: string | undefined; readonly namespace?: string | undefined } = {}) => this.#read((db) => listSubscriptions(db, only))
   listReactions = (query: ListReactionsQuery) => this.#read((db) => listReactions(db, query))

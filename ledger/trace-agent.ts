@@ -55,6 +55,21 @@ export async function traceAgent(db: Db | Tx, window: AgentWindow): Promise<Trac
       select t.at, 'wrote', p.job_id, null, 'approval ' || t.to_status::text || ': ' || p.subject, t.actor_kind::text, t.actor, t.note, jsonb_build_object('approval_id', p.id), t.seq
       from approval_transitions t join approvals p on p.id = t.approval_id where t.actor = ${agent} and t.actor_kind in ('agent', 'attempt') and ${within('t.at')}
       union all
+      select r.at, 'wrote', r.job_id, r.attempt_id, 'idea ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes, jsonb_build_object('idea_id', x.id), r.seq
+      from idea_reviews r join ideas x on x.id = r.idea_id where r.reviewer = ${agent} and ${within('r.at')}
+      union all
+      select r.at, 'wrote', r.job_id, r.attempt_id, 'opportunity ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes,
+        jsonb_build_object('opportunity_id', x.id), r.seq
+      from opportunity_reviews r join opportunities x on x.id = r.opportunity_id where r.reviewer = ${agent} and ${within('r.at')}
+      union all
+      select r.at, 'wrote', r.job_id, r.attempt_id, 'memory candidate ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes,
+        jsonb_build_object('memory_candidate_id', x.id), r.seq
+      from memory_candidate_reviews r join memory_candidates x on x.id = r.memory_candidate_id where r.reviewer = ${agent} and ${within('r.at')}
+      union all
+      select r.at, 'wrote', r.job_id, r.attempt_id, 'memory ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes,
+        r.details || jsonb_build_object('memory_id', x.id), r.seq
+      from memory_reviews r join memories x on x.id = r.memory_id where r.reviewer = ${agent} and ${within('r.at')}
+      union all
       select o.at, 'refused', o.job_id, o.attempt_id, o.code, o.actor_kind::text, o.actor, o.detail, o.details, o.id
       from observations o where o.agent_id = ${agent} and o.kind in ('refusal', 'late_answer') and ${within('o.at')}
       union all

@@ -17,6 +17,7 @@ import { RESULTS_ANSWERED, settleAnswered, watchPendingResults, WORK_HANDED_OVER
 import { plansDue } from './plan-slots.js'
 import { REACTIONS_OWED } from './react.js'
 import { jobView } from './rows.js'
+import { expireMemories, MEMORIES_EXPIRED } from './thoughts/expire-memories.js'
 import { CONDITIONS_MET, resumeMet } from './wake.js'
 import { changedAgents, watchAgents } from './watch-agents.js'
 
@@ -39,6 +40,7 @@ const DUE = {
   probes: PROBES_DUE,
   controls: CONTROLS_DUE,
   hand_offs: sql`(${REACTIONS_OWED} or ${ROUTED_WORK})`,
+  memories: MEMORIES_EXPIRED,
 }
 export type DueWork = keyof typeof DUE
 
@@ -85,6 +87,16 @@ export class Upkeep {
     })
     const escalated = await this.#deps.run((tx) => escalateBlocked(tx, { nowMs, limit }))
     return { resumed, expired, escalated }
+  }
+
+  /** Puts down that the time of memories has passed, `limit` of them in a transaction. @returns how many */
+  async expireMemories(limit: number): Promise<number> {
+    let expired = 0
+    for (;;) {
+      const page = await this.#deps.run((tx) => expireMemories(tx, limit))
+      expired += page
+      if (page < limit) return expired
+    }
   }
 
   /** What controls ask for after they were set, and when they end. */

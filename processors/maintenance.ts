@@ -68,6 +68,7 @@ export class Maintenance {
       probes: this.#rounds.alone('prober', () => this.#probe()),
       controls: () => void this.#controlsSoon(),
       hand_offs: options.handOffsSoon,
+      memories: this.#rounds.alone('memories', () => this.#expireMemories()),
     }
   }
 
@@ -112,6 +113,11 @@ export class Maintenance {
   async #keepBlocked(): Promise<void> {
     const { escalated } = await this.#options.ledger.upkeep.keepBlocked(BATCH)
     if (escalated > 0) this.#options.log.warn({ event: 'blocked.escalated', jobs: escalated }, 'work is blocked beyond its patience')
+  }
+
+  /** Nobody is told them since their time has passed; here it is put down. */
+  async #expireMemories(): Promise<void> {
+    await this.#options.ledger.upkeep.expireMemories(BATCH)
   }
 
   /** When there is something to do for controls, and when a hint says that controls have changed: what they held is to start at once. One look at a time. */

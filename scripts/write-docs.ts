@@ -72,10 +72,10 @@ function api(): string {
 
 Made from the route table. The full description with all schemas is served at \`/v1/openapi.json\` (OpenAPI 3.1).
 
-- **Sign-in**: \`Authorization: Bearer <token>\`. Roles are operator, agent and auditor; the token of an attempt opens its own job, and findings, inbox and projects in the name of its agent.
-  Without a token only \`/healthz\` and \`/readyz\` answer. \`/metrics\` needs an operator or auditor.
+- **Sign-in**: \`Authorization: Bearer <token>\`. Roles are operator, agent and auditor; the token of an attempt opens its own job, and findings, inbox, projects, ideas, opportunities and
+  memories in the name of its agent. Without a token only \`/healthz\` and \`/readyz\` answer. \`/metrics\` needs an operator or auditor.
 - **Repeats**: POST, PUT and DELETE take \`Idempotency-Key\`; the same key and request are carried out once and answered alike for 48 hours.
-- **Two writers**: the version of a job, a standing order or a project's status is its \`ETag\`; \`If-Match\` makes cancel, retry, bury and promote, and what sets or disables an order or writes a status, conditional.
+- **Two writers**: the version of a job, a standing order, a project's status, an idea, an opportunity, a memory candidate or a memory is its \`ETag\`; \`If-Match\` makes conditional what lists it as a parameter: cancel, retry, bury and promote, what sets or disables an order or writes a status, and every decision about an idea, an opportunity, a candidate or a memory.
 - **Pages**: lists answer \`items\` and \`next_cursor\`; give it back as \`cursor\`.
 - **Errors**: problem documents, see [errors.md](errors.md).
 - **Limits**: a body has at most 256 KiB (a fleet 16 MiB), a JSON object 128 KiB, 32 levels and 5,000 keys. Text with U+0000 or a lone surrogate is refused.

@@ -3,9 +3,12 @@ import { controlRoutes } from './controls.js'
 import { alertRoutes } from './alerts.js'
 import { fleetRoutes } from './fleet.js'
 import { handOffRoutes } from './hand-offs.js'
+import { ideaRoutes } from './ideas.js'
 import { inboxRoutes } from './inbox.js'
 import { jobRoutes } from './jobs.js'
 import { laneRoutes } from './lanes.js'
+import { memoryRoutes } from './memories.js'
+import { opportunityRoutes } from './opportunities.js'
 import { projectRoutes } from './projects.js'
 import { standingOrderRoutes } from './standing-orders.js'
 import { workflowRoutes } from './workflows.js'
@@ -21,5 +24,8 @@ export const routes: readonly Route[] = [
   ...handOffRoutes,
   ...workflowRoutes,
   ...projectRoutes,
+  ...ideaRoutes,
+  ...opportunityRoutes,
+  ...memoryRoutes,
   ...alertRoutes,
 ]

@@ -1,5 +1,5 @@
-/** How an option's value becomes a field of the request. */
-export type OptionType = 'text' | 'int' | 'json' | 'list'
+/** How an option's value becomes a field of the request. `text-or-none` makes null of the word `none`: it takes away what is there. */
+export type OptionType = 'text' | 'text-or-none' | 'int' | 'json' | 'list'
 
 export interface OptionRow {
   readonly flag: string
@@ -53,6 +53,21 @@ export type ShowKind =
   | 'project-entry'
   | 'project-status'
   | 'project-statuses'
+  | 'idea'
+  | 'ideas'
+  | 'idea-history'
+  | 'promoted-idea'
+  | 'opportunity'
+  | 'opportunities'
+  | 'opportunity-history'
+  | 'converted-opportunity'
+  | 'memory-candidate'
+  | 'memory-candidates'
+  | 'memory-candidate-history'
+  | 'promoted-memory-candidate'
+  | 'memory'
+  | 'memories'
+  | 'memory-history'
   | 'control'
   | 'controls'
   | 'control-changes'

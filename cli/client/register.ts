@@ -3,7 +3,7 @@ import { EXIT } from '../exit-codes.js'
 import { CliError, type Io } from '../io.js'
 import type { ApiClient, ApiRequest } from './api-client.js'
 import { registerApply } from './apply-command.js'
-import type { CommandRow, OptionRow } from './command-row.js'
+import type { CommandRow, OptionRow, OptionType } from './command-row.js'
 import { COMMANDS } from './command-table.js'
 import { addConnection, addIdempotencyKey, addIfVersion, clientOf, idempotencyKeyOf, ifVersionOf, orderPath, pathId, type Values } from './connection.js'
 import { registerDelegate, waitMsOf } from './delegate-command.js'
@@ -45,9 +45,11 @@ function registerRow(program: Command, row: CommandRow, io: Io): void {
   })
 }
 
+/** What stands for the value in the help. */
+const PLACES: Readonly<Record<OptionType, string>> = { text: '<text>', 'text-or-none': '<text|none>', int: '<n>', json: '<json|@file|->', list: '<text>' }
+
 function addOption(command: Command, option: OptionRow): void {
-  const value = option.type === 'json' ? '<json|@file|->' : option.type === 'int' ? '<n>' : '<text>'
-  const made = new Option(`--${option.flag} ${value}`, option.help)
+  const made = new Option(`--${option.flag} ${PLACES[option.type]}`, option.help)
   if (option.required === true) made.makeOptionMandatory()
   if (option.type === 'list') made.argParser((next: string, soFar: string[] | undefined) => [...(soFar ?? []), next])
   command.addOption(made)
@@ -89,6 +91,7 @@ async function collect(options: readonly OptionRow[], values: Values, io: Io): P
 
 async function convert(option: OptionRow, value: unknown, json: JsonInput): Promise<unknown> {
   if (option.type === 'json') return json.read(`--${option.flag}`, String(value))
+  if (option.type === 'text-or-none' && value === 'none') return null
   if (option.type !== 'int') return value
   if (!/^-?\d{1,15}$/.test(String(value))) throw new CliError(`--${option.flag} must be a whole number.`, EXIT.usage)
   return Number(value)

@@ -1,8 +1,7 @@
 import { assertNever } from '../../contracts/errors.js'
-import { oneLine } from '../printable.js'
 import type { ShowKind } from './command-row.js'
 import { asObject, rowsOf, type Json } from './json.js'
-import { fields, table } from './tables.js'
+import { fields, page, table } from './tables.js'
 
 type AlertKind = Extract<ShowKind, 'alert' | 'alerts' | 'alert-history' | 'alert-deliveries' | 'silence' | 'silences'>
 
@@ -34,10 +33,8 @@ export function showAlerts(kind: AlertKind, body: Json): string {
   switch (kind) {
     case 'alert':
       return fields(body, ALERT)
-    case 'alerts': {
-      const shown = table(items, ['id', 'status', 'level', 'rule', 'subject', 'value', 'threshold', 'opened_at', 'acknowledged_by', 'silenced_until'])
-      return typeof body['next_cursor'] === 'string' ? `${shown}more: --cursor ${oneLine(body['next_cursor'])}\n` : shown
-    }
+    case 'alerts':
+      return page(body, table(items, ['id', 'status', 'level', 'rule', 'subject', 'value', 'threshold', 'opened_at', 'acknowledged_by', 'silenced_until']))
     case 'alert-history':
       return [
         fields(asObject(body['alert']), ALERT),

@@ -6,7 +6,8 @@ import { difference } from './difference.js'
 import { asObject, rowsOf, type Json } from './json.js'
 import { blockedRow, runLines, traceLines, workflowLines } from './show-hand-offs.js'
 import { showAlerts } from './show-alerts.js'
-import { fields, table, text } from './tables.js'
+import { showThoughts } from './show-thoughts.js'
+import { fields, indented, page, table, text } from './tables.js'
 
 /** An answer as text for people. `--json` does not come here. */
 export function show(kind: ShowKind, body: Json): string {
@@ -121,6 +122,22 @@ export function show(kind: ShowKind, body: Json): string {
       return statusLines(body)
     case 'project-statuses':
       return page(body, table(items, ['version', 'at', 'actor', 'status', 'job_id']))
+    case 'idea':
+    case 'ideas':
+    case 'idea-history':
+    case 'promoted-idea':
+    case 'opportunity':
+    case 'opportunities':
+    case 'opportunity-history':
+    case 'converted-opportunity':
+    case 'memory-candidate':
+    case 'memory-candidates':
+    case 'memory-candidate-history':
+    case 'promoted-memory-candidate':
+    case 'memory':
+    case 'memories':
+    case 'memory-history':
+      return showThoughts(kind, body)
     case 'alert':
     case 'alerts':
     case 'alert-history':
@@ -131,10 +148,6 @@ export function show(kind: ShowKind, body: Json): string {
     default:
       return assertNever(kind)
   }
-}
-
-function page(body: Json, shown: string): string {
-  return typeof body['next_cursor'] === 'string' ? `${shown}more: --cursor ${oneLine(body['next_cursor'])}\n` : shown
 }
 
 const FINDING = [
@@ -224,10 +237,6 @@ function entryLines(entry: Json): string {
 function statusLines(status: Json): string {
   const head = fields(status, ['project', 'status', 'version', 'at', 'actor', 'job_id'])
   return typeof status['body'] === 'string' && status['body'] !== '' ? `${head}\n${indented(status['body'])}\n` : head
-}
-
-function indented(lines: string): string {
-  return printable(lines).replace(/^/gm, '    ')
 }
 
 const COUNTS = ['expected', 'no_work', 'completed', 'unstated', 'blocked', 'failed', 'skipped', 'missed', 'running', 'pending', 'unaccounted']

@@ -22,7 +22,7 @@ export function registerStops(program: Command, io: Io): void {
   const drain = lasting(command(program, 'drain', 'start nothing new for an agent, and be told when nothing of it runs any more').argument('<agent>'))
   finish(drain, io, (values, agent) => ({ path: '/v1/controls', body: { action: 'drain', scope: 'agent', target: agent, ...endOf(values) } }))
 
-  const freeze = lasting(command(program, 'freeze', 'put down that promotions or conversions are to wait; whatever makes them asks first').argument('<promotions|conversions>'))
+  const freeze = lasting(command(program, 'freeze', 'refuse promotions of ideas and candidates, or conversions of opportunities, for a while').argument('<promotions|conversions>'))
   finish(freeze, io, (values, what) => ({ path: '/v1/controls', body: { action: 'freeze', scope: freezable(what), ...endOf(values) } }))
 
   const unfreeze = command(program, 'unfreeze', 'let promotions or conversions go on').argument('<promotions|conversions>')

@@ -1,4 +1,4 @@
-import { oneLine } from '../printable.js'
+import { oneLine, printable } from '../printable.js'
 import type { Json } from './json.js'
 
 /** A value as one piece of text. */
@@ -24,4 +24,14 @@ export function fields(body: Json, names: readonly string[]): string {
   const present = names.filter((name) => body[name] !== null && body[name] !== undefined)
   const width = Math.max(...present.map((name) => name.length), 0)
   return `${present.map((name) => `${name.padEnd(width)}  ${oneLine(text(body[name]), 500)}`).join('\n')}\n`
+}
+
+/** A page of a list, and how to get the next one if there is any. */
+export function page(body: Json, shown: string): string {
+  return typeof body['next_cursor'] === 'string' ? `${shown}more: --cursor ${oneLine(body['next_cursor'])}\n` : shown
+}
+
+/** Text of several lines, whole, and set in so that no line of it can pass for one of ours. */
+export function indented(lines: string): string {
+  return printable(lines).replace(/^/gm, '    ')
 }

@@ -38,6 +38,9 @@ function history(table: string, columns: Columns): History {
   return { table, id, text: `jsonb_build_array(${parts.join(', ')})::text` }
 }
 
+/** What a review of an idea, an opportunity, a candidate or a memory says beside which one it is of. */
+const REVIEW = ['seq', 'from_status', 'decision', 'notes', 'reviewer', 'job_id', 'attempt_id', 'actor_kind', 'actor'] as const
+
 /**
  * Every append-only table whose rows no chain of their own holds together, by name, and the prunes. Their columns are written out: a
  * column that a later migration adds must not change what earlier rows say. A test compares them with the schema, both ways.
@@ -57,7 +60,11 @@ export const HISTORIES: readonly History[] = [
   }),
   history('finding_history', { plain: ['finding_id', 'seq', 'kind', 'message_id', 'job_id', 'attempt_id', 'actor_kind', 'actor'], closed: ['details'] }),
   history('fleet_versions', { plain: ['kind', 'id', 'version', 'actor_kind', 'actor'], times: ['valid_from'], closed: ['spec'] }),
+  history('idea_reviews', { plain: ['idea_id', ...REVIEW] }),
+  history('memory_candidate_reviews', { plain: ['memory_candidate_id', ...REVIEW] }),
+  history('memory_reviews', { plain: ['memory_id', ...REVIEW, 'details'] }),
   history('observations', { id: 'id', plain: ['kind', 'code', 'job_id', 'attempt_id', 'agent_id', 'gateway_id', 'actor_kind', 'actor', 'detail', 'details'] }),
+  history('opportunity_reviews', { plain: ['opportunity_id', ...REVIEW] }),
   history('project_log', { id: 'id', plain: ['namespace', 'project', 'entry', 'details', 'agent_id', 'job_id', 'attempt_id', 'actor_kind', 'actor'] }),
   history('project_statuses', { plain: ['namespace', 'project', 'version', 'status', 'agent_id', 'job_id', 'actor_kind', 'actor'], closed: ['body'] }),
   history('prunes', {

@@ -5,7 +5,10 @@ import { AGENT_STATES } from '../../contracts/agents.js'
 import { CONTROL_SCOPES } from '../../contracts/controls.js'
 import { ALERT_DELIVERY_STATUSES, ALERT_LEVELS, ALERT_MOVES, ALERT_NOTICES, ALERT_RECEIVERS, ALERT_STATUSES } from '../../contracts/alerts.js'
 import { FINDING_LEVELS, FINDING_MOVES, FINDING_STATUSES, MESSAGE_STATUSES } from '../../contracts/findings.js'
+import { IDEA_STATUSES } from '../../contracts/ideas.js'
 import { ATTEMPT_STATUSES, JOB_STATUSES, LANES, TRANSITION_REASONS } from '../../contracts/job-states.js'
+import { CANDIDATE_STATUSES, MEMORY_KINDS, MEMORY_SCOPES, MEMORY_STABILITIES, MEMORY_STATUSES, MEMORY_VISIBILITIES } from '../../contracts/memories.js'
+import { OPPORTUNITY_STATUSES, REVERSIBILITIES } from '../../contracts/opportunities.js'
 import { REACTION_STATUSES } from '../../contracts/subscriptions.js'
 import { WORKFLOW_RUN_STATUSES, WORKFLOW_STEP_STATUSES } from '../../contracts/workflow-states.js'
 import { SLOT_STATUSES } from '../../contracts/standing-orders.js'
@@ -40,3 +43,12 @@ export const alertMove = pgEnum('alert_move', ALERT_MOVES)
 export const alertNotice = pgEnum('alert_notice', ALERT_NOTICES)
 export const alertReceiver = pgEnum('alert_receiver', ALERT_RECEIVERS)
 export const alertDeliveryStatus = pgEnum('alert_delivery_status', ALERT_DELIVERY_STATUSES)
+export const ideaStatus = pgEnum('idea_status', IDEA_STATUSES)
+export const opportunityStatus = pgEnum('opportunity_status', OPPORTUNITY_STATUSES)
+export const opportunityReversibility = pgEnum('opportunity_reversibility', REVERSIBILITIES)
+export const memoryKind = pgEnum('memory_kind', MEMORY_KINDS)
+export const memoryScope = pgEnum('memory_scope', MEMORY_SCOPES)
+export const memoryVisibility = pgEnum('memory_visibility', MEMORY_VISIBILITIES)
+export const memoryStability = pgEnum('memory_stability', MEMORY_STABILITIES)
+export const candidateStatus = pgEnum('memory_candidate_status', CANDIDATE_STATUSES)
+export const memoryStatus = pgEnum('memory_status', MEMORY_STATUSES)

@@ -44,6 +44,23 @@ export const REFERENCES: readonly Reference[] = [
   ['alert_attempts', 'delivery_id', 'delivery_id', 'alert_deliveries', 'id'],
   ['project_log', 'id', 'job_id', 'jobs', 'id'],
   ['project_statuses', 'project', 'job_id', 'jobs', 'id'],
+  ['ideas', 'id', 'promoted_opportunity_id', 'opportunities', 'id'],
+  ['idea_reviews', 'idea_id', 'idea_id', 'ideas', 'id'],
+  ['idea_reviews', 'idea_id', 'job_id', 'jobs', 'id'],
+  ['idea_reviews', 'idea_id', 'attempt_id', 'job_attempts', 'id'],
+  ['opportunities', 'id', 'converted_job_id', 'jobs', 'id'],
+  ['opportunity_reviews', 'opportunity_id', 'opportunity_id', 'opportunities', 'id'],
+  ['opportunity_reviews', 'opportunity_id', 'job_id', 'jobs', 'id'],
+  ['opportunity_reviews', 'opportunity_id', 'attempt_id', 'job_attempts', 'id'],
+  ['memory_candidates', 'id', 'promoted_memory_id', 'memories', 'id'],
+  ['memory_candidate_reviews', 'memory_candidate_id', 'memory_candidate_id', 'memory_candidates', 'id'],
+  ['memory_candidate_reviews', 'memory_candidate_id', 'job_id', 'jobs', 'id'],
+  ['memory_candidate_reviews', 'memory_candidate_id', 'attempt_id', 'job_attempts', 'id'],
+  ['memories', 'id', 'source_candidate_id', 'memory_candidates', 'id'],
+  ['memories', 'id', 'supersedes_memory_id', 'memories', 'id'],
+  ['memory_reviews', 'memory_id', 'memory_id', 'memories', 'id'],
+  ['memory_reviews', 'memory_id', 'job_id', 'jobs', 'id'],
+  ['memory_reviews', 'memory_id', 'attempt_id', 'job_attempts', 'id'],
 ]
 
 /** Rows that point nowhere. */

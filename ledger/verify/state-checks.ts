@@ -74,7 +74,7 @@ const waits: SqlCheck = {
 }
 
 /** A table whose state is what the last row of its history says, and whose history is numbered without a gap. */
-function agrees(kind: string, table: string, history: { readonly table: string; readonly key: string; readonly status: string; readonly only?: string }, skip = 'false') {
+export function agrees(kind: string, table: string, history: { readonly table: string; readonly key: string; readonly status: string; readonly only?: string }, skip = 'false') {
   return {
     sql: () => `select '${kind}' as kind, r.id, r.status::text as status, r.last_seq, t.seq as history_ends_at, t.rows as history_rows, s.says as history_says
       from ${table} r

@@ -5,7 +5,7 @@ import type { Anchor } from './checkpoints.js'
 import type { CheckResult, Violation } from './report.js'
 
 /** Raised when the positions or the checks become others than those that an older build wrote down. */
-export const STATE_VERSION = 5
+export const STATE_VERSION = 6
 
 /** What a run was given beside the ledger. Whoever goes on from it needs the same, or parts of the verdict would be of another run. */
 export interface VerifyInputs {

@@ -17,6 +17,7 @@ import { Findings, resultOf, type CheckResult } from './report.js'
 import { walkSlots, type SlotPosition } from './slots.js'
 import { STATE_CHECKS } from './state-checks.js'
 import { runStatements, type Bounds } from './statements.js'
+import { THOUGHTS } from './thought-checks.js'
 import { inputsOf, STATE_VERSION, type VerifyState } from './verify-state.js'
 
 export interface VerifyOptions extends Bounds {
@@ -133,7 +134,7 @@ function stepsOf(options: VerifyOptions): Step[] {
         return resultOf('payloads', walk.examined(), walk.findings)
       },
     },
-    ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, CONTROLS, ALERTS, ORPHANS].map((check) => ({
+    ...[...STATE_CHECKS, ...HAND_OFF_CHECKS, ...RECORD_CHECKS, CONTROLS, ALERTS, THOUGHTS, ORPHANS].map((check) => ({
       name: check.name,
       run: () => runStatements(reader.client, check, options),
     })),

@@ -4,6 +4,7 @@ import { openApiOf } from '../../api/openapi.js'
 import { routes } from '../../api/routes/index.js'
 import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot } from '../support/ledger.js'
+import { CANDIDATE, CONVERSION, IDEA, OPPORTUNITY, SCORED } from '../support/thoughts.js'
 import { aBody, startApi, type Answer, type TestApi } from './support.js'
 
 type Json = Record<string, unknown>
@@ -213,6 +214,37 @@ test('every route has been answered with success and matches the schema of its d
       await api.operate('GET', `/v1/alerts/${id}`),
     ]
   }
+  const aboutThoughts = async (): Promise<Answer[]> => {
+    const send = (path: string, body: Json) => api.operate('POST', path, { body })
+    const idOf = ({ body }: Answer, of?: string): string => String(of === undefined ? body['id'] : (body[of] as Json)['id'])
+    const idea = await send('/v1/ideas', { ...IDEA, source_agent: 'devops', tags: ['ux'], evidence: { seen: 1 }, dedupe_key: 'pairs' })
+    const opportunity = await send('/v1/opportunities', { ...OPPORTUNITY, owner_candidate: 'devops', evidence: { seen: 1 } })
+    const candidate = await send('/v1/memory-candidates', { ...CANDIDATE, source_refs: { events: [1] }, visibility: 'role_limited', visible_to: ['devops'] })
+    const old = await send(`/v1/memory-candidates/${idOf(await send('/v1/memory-candidates', CANDIDATE))}/promote`, { expires_at: '2099-01-01T00:00:00Z' })
+    const place = { supersedes_memory_id: idOf(old, 'memory'), next_review_at: '2099-01-01T00:00:00+02:00', dedupe_key: 'db-move' }
+    const reviewed = await send(`/v1/memory-candidates/${idOf(candidate)}/review`, { decision: 'reviewed', notes: 'once more' })
+    const promoted = await send(`/v1/memory-candidates/${idOf(candidate)}/promote`, place)
+    const memory = `/v1/memories/${idOf(promoted, 'memory')}`
+    return [
+      ...[idea, opportunity, candidate, old, reviewed, promoted],
+      await send(`/v1/ideas/${idOf(idea)}/review`, { notes: 'nice' }),
+      await send(`/v1/ideas/${idOf(idea)}/promote`, { ...SCORED, notes: 'it has matured' }),
+      await send(`/v1/ideas/${idOf(await send('/v1/ideas', IDEA))}/archive`, {}),
+      await api.operate('GET', `/v1/ideas/${idOf(idea)}`),
+      await api.operate('GET', '/v1/ideas?tag=ux'),
+      await send(`/v1/opportunities/${idOf(opportunity)}/triage`, { decision: 'accepted', notes: 'strong' }),
+      await send(`/v1/opportunities/${idOf(opportunity)}/convert`, { ...CONVERSION, payload: { kind: 'experiment' } }),
+      await api.operate('GET', `/v1/opportunities/${idOf(opportunity)}`),
+      await api.operate('GET', '/v1/opportunities?open=true'),
+      await api.operate('GET', `/v1/memory-candidates/${idOf(candidate)}`),
+      await api.operate('GET', '/v1/memory-candidates?scope=service'),
+      await send(`${memory}/refresh`, { notes: 'it holds', expires_at: '2099-06-01T00:00:00Z', confidence_score: 5 }),
+      await send(`${memory}/mark-stale`, { notes: 'look' }),
+      await send(`${memory}/retire`, { notes: 'it is over' }),
+      await api.operate('GET', memory),
+      await api.operate('GET', '/v1/memories?status=superseded'),
+    ]
+  }
   const anApproval = async (status?: string): Promise<string> =>
     String(((await api.operate('GET', `/v1/approvals${status === undefined ? '' : `?status=${status}`}`)).body['items'] as Json[])[0]?.['id'])
   const decide = async (how: string, body: Json): Promise<Answer> => api.operate('POST', `/v1/approvals/${await anApproval()}/${how}`, { body })
@@ -324,6 +356,7 @@ test('every route has been answered with success and matches the schema of its d
     await api.operate('GET', '/v1/projects/shop/status'),
     await api.operate('GET', '/v1/projects/shop/statuses'),
     await api.operate('GET', '/v1/projects'),
+    ...(await aboutThoughts()),
     ...(await aboutAlerts()),
   ]
 

@@ -1,3 +1,4 @@
+import { CANDIDATE, CONVERSION, IDEA, OPPORTUNITY, SCORED } from '../support/thoughts.js'
 import { aBody } from './support.js'
 
 /** The status each role is answered with. A write that is let in may still fail on its input, which is then named here. */
@@ -6,6 +7,12 @@ const readers: Expected = { operator: 200, auditor: 200, agent: 200, attempt: 40
 const overseers: Expected = { operator: 200, auditor: 200, agent: 403, attempt: 403, ended: 401 }
 const operators: Expected = { operator: 200, auditor: 403, agent: 403, attempt: 403, ended: 401 }
 const nobody: Expected = { operator: 403, auditor: 403, agent: 403, attempt: 403, ended: 403 }
+/** Also by an attempt for its agent, as long as it is open. */
+const everyone: Expected = { ...readers, attempt: 200 }
+const authors: Expected = { operator: 201, auditor: 403, agent: 201, attempt: 201, ended: 401 }
+/** Those who decide: operators, and agents to whom the fleet gives the right, which none of these has. */
+const deciders: Expected = { ...nobody, operator: 200, ended: 401 }
+const someoneElses: Expected = { operator: 200, auditor: 200, agent: 404, attempt: 404, ended: 401 }
 
 /** For each route: its id, method, path, body, and who is answered what. Words in capitals stand for ids. */
 export const cases: readonly (readonly [string, string, string, unknown, Expected])[] = [
@@ -110,6 +117,33 @@ export const cases: readonly (readonly [string, string, string, unknown, Expecte
   ['setProjectStatus', 'PUT', '/v1/projects/shop/status', { status: 'x' }, { ...nobody, operator: 201, ended: 401 }],
   ['getProjectStatus', 'GET', '/v1/projects/shop/status', undefined, { ...readers, attempt: 200 }],
   ['listProjectStatuses', 'GET', '/v1/projects/shop/statuses', undefined, { ...readers, attempt: 200 }],
+  ['createIdea', 'POST', '/v1/ideas', IDEA, authors],
+  ['createIdea', 'POST', '/v1/ideas', { ...IDEA, source_agent: 'security' }, { ...deciders, operator: 201 }],
+  ['listIdeas', 'GET', '/v1/ideas', undefined, everyone],
+  ['getIdea', 'GET', '/v1/ideas/IDEA_TO_REVIEW', undefined, everyone],
+  ['reviewIdea', 'POST', '/v1/ideas/IDEA_TO_REVIEW/review', {}, deciders],
+  ['archiveIdea', 'POST', '/v1/ideas/IDEA_TO_REVIEW/archive', {}, deciders],
+  ['archiveIdea', 'POST', '/v1/ideas/IDEA_OF_DEVOPS/archive', {}, { ...deciders, agent: 409, attempt: 409 }],
+  ['promoteIdea', 'POST', '/v1/ideas/IDEA_TO_PROMOTE/promote', SCORED, deciders],
+  ['createOpportunity', 'POST', '/v1/opportunities', OPPORTUNITY, authors],
+  ['createOpportunity', 'POST', '/v1/opportunities', { ...OPPORTUNITY, source_agent: 'security' }, { ...deciders, operator: 201 }],
+  ['listOpportunities', 'GET', '/v1/opportunities', undefined, everyone],
+  ['getOpportunity', 'GET', '/v1/opportunities/OPPORTUNITY_TO_DECIDE', undefined, everyone],
+  ['triageOpportunity', 'POST', '/v1/opportunities/OPPORTUNITY_TO_DECIDE/triage', { decision: 'accepted' }, deciders],
+  ['convertOpportunity', 'POST', '/v1/opportunities/OPPORTUNITY_TO_DECIDE/convert', CONVERSION, deciders],
+  ['createMemoryCandidate', 'POST', '/v1/memory-candidates', CANDIDATE, authors],
+  ['createMemoryCandidate', 'POST', '/v1/memory-candidates', { ...CANDIDATE, source_agent: 'security' }, { ...deciders, operator: 201 }],
+  ['listMemoryCandidates', 'GET', '/v1/memory-candidates', undefined, everyone],
+  ['getMemoryCandidate', 'GET', '/v1/memory-candidates/CANDIDATE_TO_REVIEW', undefined, everyone],
+  ['getMemoryCandidate', 'GET', '/v1/memory-candidates/CANDIDATE_OF_OTHERS', undefined, someoneElses],
+  ['reviewMemoryCandidate', 'POST', '/v1/memory-candidates/CANDIDATE_TO_REVIEW/review', { decision: 'reviewed' }, deciders],
+  ['promoteMemoryCandidate', 'POST', '/v1/memory-candidates/CANDIDATE_TO_REVIEW/promote', {}, deciders],
+  ['listMemories', 'GET', '/v1/memories', undefined, everyone],
+  ['getMemory', 'GET', '/v1/memories/MEMORY_TO_KEEP', undefined, everyone],
+  ['getMemory', 'GET', '/v1/memories/MEMORY_OF_OTHERS', undefined, someoneElses],
+  ['refreshMemory', 'POST', '/v1/memories/MEMORY_TO_KEEP/refresh', { notes: 'x' }, deciders],
+  ['markMemoryStale', 'POST', '/v1/memories/MEMORY_TO_KEEP/mark-stale', { notes: 'x' }, deciders],
+  ['retireMemory', 'POST', '/v1/memories/MEMORY_TO_KEEP/retire', { notes: 'x' }, deciders],
   ['listAlerts', 'GET', '/v1/alerts', undefined, overseers],
   ['getAlert', 'GET', '/v1/alerts/ALERT_ID', undefined, overseers],
   ['acknowledgeAlert', 'POST', '/v1/alerts/ALERT_ID/acknowledge', { reason: 'x' }, operators],

@@ -6,6 +6,7 @@ import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows
 import { FileFindingBody } from '../../contracts/findings.js'
 import { alertRules } from '../support/alerts.js'
 import { aJob, aSlot, OPERATOR, type TestJob } from '../support/ledger.js'
+import { aCandidate, agent, aMemory, anIdea, anOpportunity, keeping, note, suggest } from '../support/thoughts.js'
 import { cases, type Expected } from './role-cases.js'
 import { aBody, startApi, type TestApi } from './support.js'
 
@@ -15,6 +16,7 @@ let findingId = ''
 let approvalId = ''
 let runId = ''
 let alertId = ''
+let thoughts: Readonly<Record<string, string>> = {}
 let tokens: Record<keyof Expected, string>
 let mine: TestJob
 let foreign: TestJob
@@ -44,13 +46,31 @@ beforeAll(async () => {
   alertId = String((await api.t.ledger.listAlerts(ListAlertsQuery.parse({}))).items[0]?.id)
   slotId = (await aSlot(api.t.ledger, { name: 'nightly' })).slotId
   findingId = (await api.t.ledger.inbox.file(OPERATOR, FileFindingBody.parse({ topic: 'a.b', subject_key: 'x', body: 'x', to: 'security' }))).finding.id
+  thoughts = await someThoughts()
 })
 afterAll(() => api.close())
+
+/** One of each for every word that stands for it in a path. What is of others is private to security. */
+async function someThoughts(): Promise<Record<string, string>> {
+  const { ledger } = api.t
+  const ofOthers = (await suggest(ledger, agent('security'), { visibility: 'agent_private' })).candidate.id
+  return {
+    IDEA_TO_REVIEW: (await note(ledger, agent('security'))).idea.id,
+    IDEA_TO_PROMOTE: (await note(ledger, agent('security'))).idea.id,
+    IDEA_OF_DEVOPS: (await anIdea(ledger)).id,
+    OPPORTUNITY_TO_DECIDE: (await anOpportunity(ledger)).id,
+    CANDIDATE_TO_REVIEW: (await aCandidate(ledger)).id,
+    CANDIDATE_OF_OTHERS: ofOthers,
+    MEMORY_TO_KEEP: (await aMemory(ledger)).id,
+    MEMORY_OF_OTHERS: (await ledger.memories.promote(OPERATOR, ofOthers, keeping())).memory.id,
+  }
+}
 
 function pathOf(path: string): string {
   const isAttempt = path.startsWith('/v1/attempts/')
   const idOf = (job: TestJob): string => String(isAttempt ? job.attemptId : job.id)
   return path
+    .replace(/\b[A-Z_]+\b/, (word) => thoughts[word] ?? word)
     .replace('MINE', idOf(mine))
     .replace('FOREIGN', idOf(foreign))
     .replace('CLOSED', idOf(closed))

@@ -143,6 +143,98 @@ describe('controls, from the shell', () => {
   })
 })
 
+describe('ideas, opportunities and memories, from the shell', () => {
+  const SCORES = ['--impact-score', '4', '--confidence-score', '3', '--urgency-score', '2', '--reversibility', 'high', '--suggested-next-step', 'Draft it.']
+  const idOf = (of: Record<string, unknown>, name?: string): string => String((name === undefined ? of : (of[name] as Record<string, unknown>))['id'])
+
+  test('an idea is noted once, found by others, looked at, and becomes an opportunity, or is laid aside', async () => {
+    const said = ['--theme', 'setup', '--title', 'Set up in pairs', '--body', 'A guided one.', '--tags', '["ux"]', '--evidence', '{"seen":3}']
+    const note = ['create-idea', '--source-agent', 'devops', ...said]
+    const idea = await answer([...note, '--dedupe-key', 'pairs'])
+    const again = await answer([...note, '--dedupe-key', 'pairs'])
+    const other = idOf(await answer(note))
+    const listed = await cli(['ideas', '--theme', 'setup', '--tag', 'ux'])
+
+    const reviewed = await answer(['review-idea', idOf(idea), '--notes', 'nice', '--if-version', '1'])
+    const late = await cli(['archive-idea', idOf(idea), '--if-version', '1'])
+    const promoted = await answer(['promote-idea-to-opportunity', idOf(idea), '--why-now', 'Five gave up.', ...SCORES, '--notes', 'it has matured'])
+    const over = await cli(['archive-idea', idOf(idea)])
+    const archived = await answer(['archive-idea', other, '--notes', 'tried last year'])
+    const shown = await cli(['idea', idOf(idea)])
+    const unknown = await cli(['idea', NOBODY])
+
+    expect([idOf(again), idea['tags'], idea['evidence'], reviewed['status'], archived['status']]).toEqual([idOf(idea), ['ux'], { seen: 3 }, 'reviewed', 'archived'])
+    expect(listed.stdout).toMatch(new RegExp(`${idOf(idea)} +new +devops +setup +Set up in pairs`))
+    expect(promoted).toMatchObject({ idea: { status: 'promoted_to_opportunity', version: 3 }, opportunity: { status: 'new', title: 'Set up in pairs', source_agent: 'devops' } })
+    expect([late.code, over.code, unknown.code]).toEqual([5, 5, 3])
+    expect(shown.stdout).toMatch(/promoted_to_opportunity +operator +test-operator[^\n]*it has matured/)
+    expect(shown.stdout).toContain('A guided one.')
+  })
+
+  test('an opportunity is proposed, decided about, and turned into one job', async () => {
+    const said = ['--theme', 'parser', '--title', 'Drop left-pad', '--why-now', 'Its owner changed.', '--owner-candidate', 'devops']
+    const id = idOf(await answer(['create-opportunity', ...said, ...SCORES]))
+    const convert = ['convert-opportunity', id, '--target-agent', 'devops', '--subject', 'replace left-pad', '--priority', '120', '--payload', '{"kind":"cleanup","origin":"me"}']
+
+    const silent = await cli(['triage-opportunity', id, '--decision', 'rejected'])
+    const accepted = await answer(['triage-opportunity', id, '--decision', 'accepted', '--notes', 'small step'])
+    const open = await cli(['opportunities', '--open', 'true', '--theme', 'parser'])
+    await cli(['freeze', 'conversions', '--reason', 'audit'])
+    const frozen = await cli(convert)
+    await cli(['unfreeze', 'conversions', '--reason', 'over'])
+    const converted = await answer(convert)
+    const again = await cli(convert)
+    const shown = await cli(['opportunity', id])
+
+    expect([silent.code, accepted['status'], frozen.code, again.code]).toEqual([2, 'accepted', 5, 5])
+    expect(frozen.stderr).toContain('audit')
+    expect(open.stdout).toMatch(new RegExp(`${id} +accepted +- +parser +Drop left-pad +4 +3 +2 +high +devops`))
+    expect(converted).toMatchObject({
+      opportunity: { status: 'converted_to_job', converted_job_id: idOf(converted, 'job') },
+      job: { lane: 'proactive', priority: 120, correlation_key: `opportunity:${id}`, payload: { origin: 'opportunity', kind: 'cleanup' } },
+    })
+    expect(shown.stdout).toMatch(/converted_to_job +operator +test-operator/)
+    expect(shown.stdout).toContain('Its owner changed.')
+  })
+
+  test('a memory is proposed, promoted from evidence, kept, superseded and ended', async () => {
+    const about = ['--candidate-kind', 'lesson', '--scope', 'service', '--subject-key', 'parser', '--confidence-score', '4']
+    const said = ['create-memory-candidate', '--source-agent', 'devops', ...about, '--title', 'It leaks', '--body', 'Restart it weekly.']
+    const guess = idOf(await answer(said))
+    const candidate = await answer([...said, '--evidence', '{"jobs":3}', '--visibility', 'role_limited', '--visible-to', 'devops', '--visible-to', 'security'])
+    const better = idOf(await answer([...said, '--source-refs', '{"events":[7]}']))
+
+    const refused = await cli(['promote-memory-candidate', guess])
+    const rejected = await answer(['review-memory-candidate', guess, '--decision', 'rejected', '--notes', 'a guess'])
+    const listed = await cli(['memory-candidates', '--subject-key', 'parser', '--status', 'new'])
+    const promoted = await answer(['promote-memory-candidate', idOf(candidate), '--expires-at', '2099-01-01T00:00:00Z', '--dedupe-key', 'leak', '--notes', 'three incidents'])
+    const id = idOf(promoted, 'memory')
+    const refreshed = await answer(['refresh-memory', id, '--notes', 'it holds', '--expires-at', 'none', '--next-review-at', '2099-01-01T00:00:00Z', '--confidence-score', '5'])
+    const stale = await answer(['mark-memory-stale', id, '--notes', 'a new version is out'])
+    const due = await cli(['memories', '--due', 'true', '--scope', 'service'])
+    const taken = await cli(['promote-memory-candidate', better, '--dedupe-key', 'leak'])
+    const next = await answer(['promote-memory-candidate', better, '--dedupe-key', 'leak', '--supersedes-memory-id', id])
+    const expired = await answer(['expire-memory', idOf(next, 'memory'), '--notes', 'the leak is fixed'])
+    const over = await cli(['archive-memory', id, '--notes', 'x'])
+    const other = idOf(await answer([...said, '--evidence', '{"jobs":1}']))
+    const unneeded = idOf(await answer(['promote-memory-candidate', other]), 'memory')
+    const archived = await answer(['archive-memory', unneeded, '--notes', 'nobody needs it'])
+    const shown = [await cli(['memory', id]), await cli(['memory-candidate', idOf(candidate)])]
+
+    expect([refused.code, rejected['status'], taken.code, over.code]).toEqual([2, 'rejected', 5, 5])
+    expect(refused.stderr).toContain('evidence')
+    expect(listed.stdout).toMatch(new RegExp(`${idOf(candidate)} +new +devops +lesson +service +parser +It leaks +4 +role_limited`))
+    expect(listed.stdout).not.toContain(guess)
+    expect(promoted).toMatchObject({ candidate: { status: 'promoted' }, memory: { status: 'active', visible_to: ['devops', 'security'], owner_agent: 'devops' } })
+    expect(refreshed).toMatchObject({ status: 'active', expires_at: null, next_review_at: '2099-01-01T00:00:00.000Z', confidence_score: 5, version: 2 })
+    expect([stale['status'], stale['in_force'], due.stdout.includes(id)]).toEqual(['active', true, true])
+    expect([expired['status'], archived['status']]).toEqual(['expired', 'archived'])
+    expect(shown[0]?.stdout).toMatch(/superseded +operator +test-operator/)
+    expect(shown[1]?.stdout).toMatch(/promoted +operator +test-operator[^\n]*three incidents/)
+    for (const { stdout } of shown) expect(stdout).toContain('Restart it weekly.')
+  })
+})
+
 describe('hand-offs, from the shell', () => {
   test('a subscription is set from a file, reacts, and is disabled', async () => {
     await writeFile(path.join(folder, 'on-alert.yaml'), 'agent: devops\ntopic: alert.*\nfilter: { level: high }\nsubject: "Alert on {{payload.host}}"\n')

@@ -24,6 +24,7 @@ const denied = (text: string): Promise<unknown> => expect(auditor.query(text), t
 
 /** What an auditor must not see: tokens, prompts, payloads, answers, messages to agents, and where tokens are found. */
 const CLOSED: Readonly<Record<string, readonly string[]>> = {
+  active_memories_v: ['title', 'body', 'source_refs'],
   alert_deliveries: ['body'],
   alert_watches: ['rule', 'subject', 'since'],
   api_tokens: ['hash'],
@@ -33,11 +34,16 @@ const CLOSED: Readonly<Record<string, readonly string[]>> = {
   findings: ['body', 'data'],
   fleet_versions: ['spec'],
   gateways: ['token_ref'],
+  ideas: ['title', 'body', 'evidence'],
   idempotency_keys: ['caller', 'key', 'request_hash', 'response', 'created_at'],
   inbox_messages: ['text'],
   job_attempts: ['hook_response', 'openclaw_meta'],
   jobs: ['payload', 'state', 'result', 'answer'],
   ledger_meta: ['key', 'value', 'set_at'],
+  memories: ['title', 'body', 'source_refs'],
+  memory_candidates: ['title', 'body', 'evidence', 'source_refs'],
+  open_opportunities_v: ['title', 'why_now', 'evidence', 'suggested_next_step'],
+  opportunities: ['title', 'why_now', 'evidence', 'suggested_next_step'],
   project_statuses: ['body'],
   prompts: ['body'],
   rate_buckets: ['caller', 'limit_name', 'tokens', 'filled_at'],

@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest'
 import { freshLedger, ledgerAt, type TestLedger } from '../support/ledger.js'
 
 /** Tables of which nearly all is over. */
-const GROWING = ['jobs', 'job_attempts', 'approvals', 'standing_order_runs', 'alert_deliveries']
+const GROWING = ['jobs', 'job_attempts', 'approvals', 'standing_order_runs', 'alert_deliveries', 'memories']
 
 /** Rows that were read by going through whole tables, by table; told by a session when it ends, so that all others are waited for. */
 async function readAsAWhole(url: string): Promise<Record<string, number>> {
@@ -59,6 +59,11 @@ async function fill(t: TestLedger): Promise<void> {
     insert into alert_deliveries (id, rule, notice, receiver_kind, receiver, body, status, next_try_at, created_at, done_at)
     select gen_random_uuid(), 'r', 'test', 'webhook', 'ops', '{}', (case when open then 'pending' else 'delivered' end)::alert_delivery_status,
       now() + case when open then interval '1 day' else interval '-1 hour' end, now(), case when not open then now() end
+    from (select n % 50 = 0 as open from generate_series(1, 20000) n) made`)
+  await client.query(`
+    insert into memories (id, kind, scope, subject_key, title, body, source_candidate_id, confidence_score, status, last_seq, created_by, updated_by, expires_at)
+    select gen_random_uuid(), 'lesson', 'global', 's', 't', 'b', gen_random_uuid(), 3, (case when open then 'active' else 'expired' end)::memory_status, 2, 'test', 'test',
+      now() + case when open then interval '1 day' else interval '-1 hour' end
     from (select n % 50 = 0 as open from generate_series(1, 20000) n) made`)
   await client.query(`update gateways set probe_after = now() + interval '1 hour'`)
   await client.query('reset session_replication_role')

@@ -10,6 +10,7 @@ import type { DueWork } from '../../ledger/upkeep.js'
 import { AlertWatch } from '../../processors/alert-watch.js'
 import { SlotKeeper } from '../../processors/slot-keeper.js'
 import { aJob, freshLedger, leaseAs, OPERATOR, type TestJob, type TestLedger } from '../support/ledger.js'
+import { aMemory } from '../support/thoughts.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -101,6 +102,15 @@ test.each<[string, DueWork, () => Promise<TestJob>, (job: TestJob) => Promise<un
       return aJob(t.ledger, 'queued')
     },
     () => t.ledger.jobs.emit(OPERATOR, EmitEventBody.parse({ topic: 'storm.came' })),
+  ],
+  [
+    'a memory whose time runs out',
+    'memories',
+    async () => {
+      for (const status of ['active', 'expired'] as const) await aMemory(t.ledger, status, {}, { expires_at: soon() })
+      return aJob(t.ledger, 'queued')
+    },
+    () => query(`update memories set expires_at = clock_timestamp() - interval '1 second' where status = 'active'`),
   ],
 ])('%s is due as %s, and nothing else is', async (_what, work, prepare, becomes) => {
   const job = await prepare()

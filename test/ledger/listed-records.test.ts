@@ -32,7 +32,19 @@ const ROWS: Readonly<Record<string, { readonly columns: string; readonly values:
     change: `at = at - interval '1 day'`,
   },
   fleet_versions: { columns: 'kind, id, version, spec, actor_kind, actor', values: (n) => `'agent', 'other', ${n}, '{}', 'operator', 'x'`, change: `spec = '{"a":1}'` },
+  idea_reviews: { columns: 'idea_id, seq, decision, actor_kind, actor', values: () => `gen_random_uuid(), 1, 'new', 'agent', 'x'`, change: `notes = 'another'` },
+  memory_candidate_reviews: {
+    columns: 'memory_candidate_id, seq, decision, actor_kind, actor',
+    values: () => `gen_random_uuid(), 1, 'new', 'agent', 'x'`,
+    change: `reviewer = 'x'`,
+  },
+  memory_reviews: { columns: 'memory_id, seq, decision, actor_kind, actor', values: () => `gen_random_uuid(), 1, 'active', 'agent', 'x'`, change: `details = '{"stale": true}'` },
   observations: { columns: 'kind, code, actor_kind, actor, detail', values: (n) => `'refusal', 'c${n}', 'system', 'x', 'x'`, change: `detail = 'another'` },
+  opportunity_reviews: {
+    columns: 'opportunity_id, seq, decision, actor_kind, actor',
+    values: () => `gen_random_uuid(), 1, 'new', 'agent', 'x'`,
+    change: `at = at - interval '1 day'`,
+  },
   project_log: { columns: 'project, entry, actor_kind, actor', values: (n) => `'p', 'e${n}', 'agent', 'x'`, change: `entry = 'another'` },
   project_statuses: { columns: 'project, version, status, actor_kind, actor', values: (n) => `'p', ${n}, 'green', 'agent', 'x'`, change: `status = 'red'` },
   prunes: {

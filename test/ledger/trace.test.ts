@@ -11,6 +11,7 @@ import { TraceQuery, type TraceView } from '../../contracts/trace.js'
 import { CancelWorkflowBody, StartWorkflowBody, type WorkflowRunHistory } from '../../contracts/workflows.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { decision, keeping, note, promotion, suggest } from '../support/thoughts.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -161,4 +162,31 @@ test('an agent in a window wrote project statuses and moved workflows, and those
   ])
   expect(moves.every(({ details }) => details['workflow_run_id'] === run.run.id)).toBe(true)
   expect(moves.slice(1, 3).map(({ job_id: id }) => id)).toEqual(run.steps.map(({ job_id: id }) => id))
+})
+
+test('an agent in a window noted, proposed and decided; what others decided about its thoughts is not among that', async () => {
+  await apply({ authority: AuthorityConfig.parse({ triage: ['devops'], promote: ['devops'] }) })
+  const { idea } = await note(t.ledger, DEVOPS, { title: 'pairs' })
+  await t.ledger.ideas.review(OPERATOR, idea.id, {})
+  const { opportunity } = await t.ledger.ideas.promote(DEVOPS, idea.id, promotion({ notes: 'it has matured' }))
+  await t.ledger.opportunities.triage(DEVOPS, opportunity.id, decision('parked', 'later'))
+  const { candidate } = await suggest(t.ledger, DEVOPS, { title: 'vacuum' })
+  const { memory } = await t.ledger.memories.promote(DEVOPS, candidate.id, keeping())
+  await t.ledger.memories.markStale(DEVOPS, memory.id, { notes: 'look again' })
+
+  const { entries } = await t.ledger.trace(TraceQuery.parse({ agent: 'devops', ...WINDOW }))
+
+  const wrote = entries.filter(({ kind }) => kind === 'wrote')
+  expect(wrote.map(({ what, note: why }) => [what, why])).toEqual([
+    ['idea new: pairs', null],
+    ['opportunity new: pairs', null],
+    ['idea promoted_to_opportunity: pairs', 'it has matured'],
+    ['opportunity parked: pairs', 'later'],
+    ['memory candidate new: vacuum', null],
+    ['memory active: vacuum', null],
+    ['memory candidate promoted: vacuum', null],
+    ['memory active: vacuum', 'look again'],
+  ])
+  expect(wrote.at(-1)?.details).toEqual({ stale: true, memory_id: memory.id })
+  expect(wrote.every(({ by }) => by?.kind === 'agent' && by.id === 'devops')).toBe(true)
 })

@@ -6,6 +6,7 @@ import type { VerifyState } from '../../ledger/verify/verify-state.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { aMemory, anIdea, anOpportunity } from '../support/thoughts.js'
 import { found, kindsOf, REHASH, tamper, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
@@ -19,6 +20,9 @@ test('a ledger that has seen every state holds', async () => {
   await aJob(t.ledger, 'dead', { max_attempts: 1 })
   await aSlot(t.ledger)
   await t.ledger.inbox.file(OPERATOR, FileFindingBody.parse({ topic: 'disk.full', subject_key: 'h1', body: 'full', to: 'devops' }))
+  await anIdea(t.ledger, 'promoted_to_opportunity')
+  await anOpportunity(t.ledger, 'converted_to_job')
+  await aMemory(t.ledger, 'superseded')
 
   const results = await verifyNow(t.url)
 

@@ -1,4 +1,5 @@
 import { vi } from 'vitest'
+import { AuthorityConfig } from '../../contracts/authority.js'
 import { DelegationRule } from '../../contracts/fleet.js'
 import { AcknowledgeBody, FileFindingBody, ReadInboxBody } from '../../contracts/findings.js'
 import { BlockJobBody, CompleteJobBody, FailJobBody } from '../../contracts/closings.js'
@@ -9,6 +10,7 @@ import type { CommandContext } from '../../ledger/caller.js'
 import { reportAdmitted, reportEndedWithoutClose } from '../../ledger/deliver-attempt.js'
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
 import { attemptCaller, freshLedger, leaseAs, OPERATOR, type TestLedger } from './ledger.js'
+import { conversion, decision, keeping, note, promotion, propose, retirement, suggest } from './thoughts.js'
 import { REHASH, tamper } from './verify.js'
 
 /** The day that all of it happens on. */
@@ -23,8 +25,8 @@ interface Held {
 
 /**
  * One night of a small fleet, made by the ledger's own commands: a scan that hands a job on, a retry, a death, an approval, a
- * block, duplicates, refusals, standing orders that were missed. Times are moved afterwards to those of a list by hand, row by row, and
- * the histories are hashed anew, so that the ledger holds and every answer is known beforehand.
+ * block, duplicates, refusals, standing orders that were missed, ideas and what became of them, memories. Times are moved afterwards to
+ * those of a list by hand, row by row, and the histories are hashed anew, so that the ledger holds and every answer is known beforehand.
  */
 export async function aNight(): Promise<TestLedger> {
   const t = await freshLedger()
@@ -32,7 +34,8 @@ export async function aNight(): Promise<TestLedger> {
   for (const id of ['coordinator', 'publisher', 'security']) await t.addAgent(id, { concurrency: 5 })
   await t.addAgent('publisher', { concurrency: 2, delegation: [DelegationRule.parse({ to: ['coordinator'] })] })
   const subscription = SubscriptionConfig.parse({ name: 'tell-people', agent: 'publisher', topic: 'security.*', subject: 'tell people' })
-  await ledger.applyFleet(ANNA, { version: 1, gateways: [], agents: [], subscriptions: [subscription] }, { dryRun: false, prune: false })
+  const authority = AuthorityConfig.parse({ triage: ['coordinator'], promote: ['coordinator'] })
+  await ledger.applyFleet(ANNA, { version: 1, gateways: [], agents: [], subscriptions: [subscription], authority }, { dryRun: false, prune: false })
 
   const create = async (target: string, subject: string, more: Record<string, unknown> = {}, by: CommandContext = OPERATOR): Promise<JobView> =>
     (await ledger.jobs.create(by, CreateJobBody.parse({ target_agent: target, subject, ...more }))).job
@@ -113,6 +116,7 @@ export async function aNight(): Promise<TestLedger> {
   const closed = await found('close port 8080')
   await leaseAs(ledger, closed.id, closed.generation, 'w2')
 
+  await thoughts(t)
   await slots(t)
   await moveTimes(t)
   // A transaction of another test on the same server can hold the newest rows back for a moment.
@@ -165,6 +169,104 @@ async function slots(t: TestLedger): Promise<void> {
   }
 }
 
+/** Ideas of security and publisher, opportunities, and memories: one that took the place of another, one that ended the same night, one of the day before. */
+async function thoughts({ ledger }: TestLedger): Promise<void> {
+  const { ideas, opportunities, memories } = ledger
+  const [coordinator, security] = [agent('coordinator'), agent('security')]
+  const idea = async (as: CommandContext, theme: string) => (await note(ledger, as, { theme, title: `an idea about ${theme}` })).idea.id
+  const opportunity = async (as: CommandContext, theme: string) => (await propose(ledger, as, { theme, title: `a proposal about ${theme}` })).opportunity.id
+  const candidate = async (as: CommandContext, title: string, body: Record<string, unknown>) => (await suggest(ledger, as, { title, ...body })).candidate.id
+  const aboutDatabase = { candidate_kind: 'lesson', scope: 'service', subject_key: 'db-1' }
+
+  // One becomes an opportunity and then a job, one is given up by whose it is, one waits.
+  const login = await idea(security, 'login')
+  await ideas.review(coordinator, login, { notes: 'fits the complaints' })
+  const promoted = await ideas.promote(coordinator, login, promotion({ title: 'a proposal about login', notes: 'two complaints' }))
+  await ideas.archive(security, await idea(security, 'ports'), { notes: 'done already' })
+  await idea(security, 'logs')
+  await idea(agent('publisher'), 'notes')
+  await opportunities.triage(coordinator, promoted.opportunity.id, decision('triaged'))
+  await opportunities.triage(ANNA, promoted.opportunity.id, decision('accepted', 'worth a day'))
+  await opportunities.convert(ANNA, promoted.opportunity.id, conversion({ target_agent: 'coordinator', subject: 'plan fewer passwords' }))
+  await opportunities.triage(coordinator, await opportunity(agent('devops'), 'backups'), decision('rejected', 'not now'))
+  await opportunities.triage(coordinator, await opportunity(agent('publisher'), 'mirror'), decision('parked', 'after the release'))
+  await opportunity(agent('devops'), 'tests')
+  const first = await memories.promote(coordinator, await candidate(agent('devops'), 'vacuum first', aboutDatabase), keeping())
+  await memories.promote(coordinator, await candidate(agent('devops'), 'vacuum twice', aboutDatabase), keeping({ supersedes_memory_id: first.memory.id }))
+  for (const title of ['only in the morning', 'only in the evening']) {
+    const about = { candidate_kind: 'preference', scope: 'person', subject_key: 'anna' }
+    const { memory } = await memories.promote(ANNA, await candidate(security, title, about), keeping())
+    await memories.retire(ANNA, memory.id, retirement({ as: 'archived' }))
+  }
+}
+
+/** When each review of a thought was written, by its title; on the day itself unless a whole time stands there. */
+const THOUGHT_TIMES: Readonly<Record<string, { readonly reviews: string; readonly key: string; readonly times: Readonly<Record<string, readonly string[]>> }>> = {
+  ideas: {
+    reviews: 'idea_reviews',
+    key: 'idea_id',
+    times: {
+      'an idea about login': ['01:00:00', '01:30:00', '02:00:00'],
+      'an idea about ports': ['01:10:00', '01:40:00'],
+      'an idea about logs': ['01:20:00'],
+      'an idea about notes': ['01:25:00'],
+    },
+  },
+  opportunities: {
+    reviews: 'opportunity_reviews',
+    key: 'opportunity_id',
+    times: {
+      'a proposal about login': ['02:00:00', '02:30:00', '05:00:00', '05:10:00'],
+      'a proposal about backups': ['03:00:00', '03:10:00'],
+      'a proposal about tests': ['03:20:00'],
+      'a proposal about mirror': ['04:00:00', '04:45:00'],
+    },
+  },
+  memory_candidates: {
+    reviews: 'memory_candidate_reviews',
+    key: 'memory_candidate_id',
+    times: {
+      'vacuum first': ['03:30:00', '03:40:00'],
+      'vacuum twice': ['05:00:00', '05:20:00'],
+      'only in the morning': ['02:10:00', '02:20:00'],
+      'only in the evening': ['2026-11-09T01:00:00Z', '2026-11-09T01:10:00Z'],
+    },
+  },
+  memories: {
+    reviews: 'memory_reviews',
+    key: 'memory_id',
+    times: {
+      'vacuum first': ['03:40:00', '05:20:00'],
+      'vacuum twice': ['05:20:00'],
+      'only in the morning': ['02:20:00', '02:50:00'],
+      'only in the evening': ['2026-11-09T01:10:00Z', '2026-11-09T04:00:00Z'],
+    },
+  },
+}
+
+/** Puts the reviews of every thought at their times, and its own times with them. */
+async function thoughtTimes(t: TestLedger): Promise<(string | readonly [string, unknown[]])[]> {
+  const statements: (string | readonly [string, unknown[]])[] = []
+  for (const [table, { reviews, key, times }] of Object.entries(THOUGHT_TIMES)) {
+    const { rows } = await t.database.pool.query<{ id: string; title: string; n: number }>(`select id, title, last_seq as n from ${table}`)
+    const at: [string, number, string][] = []
+    for (const { id, title, n } of rows) {
+      const wanted = times[title]
+      if (wanted?.length !== n) throw new Error(`${table}: ${title} has ${n} reviews, ${wanted?.length ?? 0} times are written for it`)
+      for (const [index, time] of wanted.entries()) at.push([id, index + 1, time.includes('T') ? time : `${DAY}T${time}Z`])
+    }
+    statements.push(
+      [
+        `update ${reviews} r set at = w.at from unnest($1::uuid[], $2::int[], $3::timestamptz[]) as w (id, seq, at) where r.${key} = w.id and r.seq = w.seq`,
+        [at.map(([id]) => id), at.map(([, seq]) => seq), at.map(([, , time]) => time)],
+      ],
+      `update ${table} x set created_at = h.first, updated_at = h.last
+       from (select ${key} as id, min(at) as first, max(at) as last from ${reviews} group by 1) h where h.id = x.id`,
+    )
+  }
+  return [...statements, 'update memories set valid_from = created_at', 'update opportunities set triaged_at = updated_at where triaged_at is not null']
+}
+
 /** When each row of a job's history happened. */
 const TIMES: Readonly<Record<string, readonly string[]>> = {
   'scan the edge': ['02:10:00', '02:10:05', '02:10:06', '02:14:00'],
@@ -177,6 +279,7 @@ const TIMES: Readonly<Record<string, readonly string[]>> = {
   'restart the web server': ['05:40:00', '05:41:00', '05:41:01', '05:45:00'],
   'plan the week': ['06:00:00', '06:00:02', '06:00:03', '06:10:00'],
   'rebuild everything': ['06:20:00', '06:20:20', '06:20:21', '06:25:00'],
+  'plan fewer passwords': ['05:10:00'],
 }
 
 /** Puts every history at its hand-written times, and all that says when something was with it; then hashes anew. */
@@ -211,6 +314,7 @@ async function moveTimes(t: TestLedger): Promise<void> {
     `update api_tokens set created_at = '${DAY}T07:00:00Z', revoked_at = case when revoked_at is not null then timestamptz '${DAY}T07:30:00Z' end`,
     `update finding_history set at = timestamptz '${DAY}T03:30:00Z' + seq * interval '10 minutes'`,
     `update standing_order_versions set in_force_from = '${DAY}T00:30:00Z'`,
+    ...(await thoughtTimes(t)),
     REHASH,
   )
 }

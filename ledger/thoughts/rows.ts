@@ -1,0 +1,11 @@
+import type { InferSelectModel } from 'drizzle-orm'
+import type { ideas, memories, memory_candidates, opportunities } from '../schema/index.js'
+
+/** The rows of the four tables, by what they are called here. */
+export interface Rows {
+  readonly idea: InferSelectModel<typeof ideas>
+  readonly opportunity: InferSelectModel<typeof opportunities>
+  readonly candidate: InferSelectModel<typeof memory_candidates>
+  readonly memory: InferSelectModel<typeof memories>
+}
+export type Kind = keyof Rows
