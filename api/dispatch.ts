@@ -87,12 +87,20 @@ function saidInQuery(query: unknown): unknown[] {
   return Object.keys(said).length === 0 ? [] : [sorted(said)]
 }
 
+/** The value with the fields of each object in one order: as a list of pairs, so that a list that looks like one is wrapped. */
 function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted)
+  if (Array.isArray(value)) {
+    const items = value.map(sorted)
+    return items.every(isPair) ? { list: items } : items
+  }
   if (value === null || typeof value !== 'object') return value
   return Object.entries(value)
     .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     .map(([key, item]) => [key, sorted(item)])
+}
+
+function isPair(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 2 && typeof value[0] === 'string'
 }
 
 function versionOf(request: Request): number | undefined {

@@ -1,10 +1,10 @@
 import { z } from 'zod'
 
-export const SECTIONS = ['enqueue', 'rate', 'latency', 'hand-off', 'recovery', 'memory', 'bytes'] as const
+export const SECTIONS = ['enqueue', 'rate', 'latency', 'age', 'hand-off', 'recovery', 'memory', 'bytes'] as const
 export const Section = z.enum(SECTIONS)
 export type Section = z.infer<typeof Section>
 
-/** One figure of one system: a value for each run. `null`: the system could not keep up in the time it was given. */
+/** One figure of one system: a value for each run, or in `age` for each slice. `null`: the system could not keep up in the time it was given. */
 export const Figure = z.object({
   section: Section,
   figure: z.string(),

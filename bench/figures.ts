@@ -15,3 +15,23 @@ export function median(numbers: readonly number[]): number {
 export function spread(numbers: readonly number[], digits: number): string {
   return `${median(numbers).toFixed(digits)} (${Math.min(...numbers).toFixed(digits)}–${Math.max(...numbers).toFixed(digits)})`
 }
+
+/**
+ * Where the median of what the values are a sample of lies with at least 95 %, whatever their distribution: between two of
+ * them (the order statistics of the sign test). With fewer than six values, between the lowest and the highest.
+ */
+export function medianInterval(numbers: readonly number[]): readonly [number, number] {
+  const sorted = ascending(numbers)
+  const n = sorted.length
+  // As many as this may lie outside on each side: all but 2.5 % of the time, fewer do.
+  let cut = 0
+  let term = 0.5 ** n
+  let tail = term
+  for (let k = 1; k < n / 2; k += 1) {
+    term *= (n - k + 1) / k
+    tail += term
+    if (tail > 0.025) break
+    cut = k
+  }
+  return [sorted[cut] ?? Number.NaN, sorted[n - 1 - cut] ?? Number.NaN]
+}

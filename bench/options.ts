@@ -19,6 +19,8 @@ const Arguments = z.strictObject({
   seconds: z.coerce.number().min(0.1),
   'per-second': Count,
   old: z.coerce.number().int().min(0),
+  slices: Count,
+  'slice-jobs': Count,
   queued: Count,
   agents: Count,
   idle: Count,
@@ -37,6 +39,8 @@ const FULL = {
   seconds: '10',
   'per-second': '20',
   old: '1000000',
+  slices: '24',
+  'slice-jobs': '200',
   queued: '10000',
   agents: '1000',
   // Longer than anything that is done regularly: workers ask again after up to 90 s.
@@ -54,6 +58,8 @@ const SHORT = {
   seconds: '1',
   'per-second': '10',
   old: '500',
+  slices: '2',
+  'slice-jobs': '10',
   queued: '100',
   agents: '10',
   idle: '1',
@@ -74,6 +80,9 @@ export interface BenchOptions {
   readonly perSecond: number
   /** Finished jobs in the old ledger; 0 for none. */
   readonly old: number
+  /** Turns that the young and the old ledger take, and the jobs of one. */
+  readonly slices: number
+  readonly sliceJobs: number
   /** Jobs that are queued when the queue store is wiped. */
   readonly queued: number
   readonly agents: number
@@ -88,7 +97,7 @@ export interface BenchOptions {
 }
 
 export const USAGE = `npm run bench -- [--short] [--json] [--only ${SECTIONS.join(',')}] [--backend redis|postgres|both] [--runs N] [--jobs N] [--batch N]
-  [--concurrency N] [--callers N] [--warm-up N] [--seconds N] [--per-second N] [--old N] [--queued N] [--agents N] [--idle SECONDS] [--most-seconds N]
+  [--concurrency N] [--callers N] [--warm-up N] [--seconds N] [--per-second N] [--old N] [--slices N] [--slice-jobs N] [--queued N] [--agents N] [--idle SECONDS] [--most-seconds N]
 
 All sections: writes bench/results/peers.{json,md} and docs/performance.svg. With --short or --only: writes to stdout alone; --json in place of Markdown.`
 
@@ -118,6 +127,8 @@ export function readOptions(argv: readonly string[]): BenchOptions {
       latencyJobs: Math.ceil(parsed.seconds * parsed['per-second']),
       perSecond: parsed['per-second'],
       old: parsed.old,
+      slices: parsed.slices,
+      sliceJobs: parsed['slice-jobs'],
       queued: parsed.queued,
       agents: parsed.agents,
       idleSeconds: parsed.idle,

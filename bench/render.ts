@@ -1,11 +1,12 @@
 import { digitsOf, ENOUGH_RUNS, type Figure, type Results, type Section } from './figure.js'
-import { median } from './figures.js'
-import { verdicts } from './targets.js'
+import { median, medianInterval } from './figures.js'
+import { costsOfAge, verdicts } from './targets.js'
 
 const TITLES: Readonly<Record<Section, string>> = {
   enqueue: 'Enqueue rate, jobs/s',
   rate: 'End-to-end rate, jobs/s',
   latency: 'Enqueue to hook, ms',
+  age: 'What a full ledger costs',
   'hand-off': 'Hand-off: from a completion to the next agent’s hook, ms',
   recovery: 'Recovery: from the wipe of the queue store until every job is an entry again, s',
   memory: 'Memory and idle CPU',
@@ -18,6 +19,8 @@ const NOTES: Readonly<Record<Section, (given: Readonly<Record<string, string>>) 
   rate: (a) =>
     `${a['jobs']} jobs from the first call until the last has durably ended, workers there from the start, ${a['concurrency']} jobs at a time. What takes more than ${a['most-seconds']} s is measured by what ended in that time.`,
   latency: (a) => `${a['per-second']} jobs/s for ${a['seconds']} s.`,
+  age: (a) =>
+    `The same bus on an empty ledger and on one with ${Number(a['old']).toLocaleString('en')} finished jobs, in turn: ${a['slices']} pairs of ${a['slice-jobs']} jobs for a rate, and of a second with ${a['per-second']} jobs for a latency. The cost is the median of the pairs, with the interval that it lies in with 95 %.`,
   'hand-off': (a) => `${a['per-second']} hand-offs/s for ${a['seconds']} s.`,
   recovery: (a) => `${a['queued']} queued jobs; the store is emptied under a running bus, which has to notice it by itself.`,
   memory: (a) =>
@@ -46,7 +49,7 @@ export function render(results: Results): string {
   }
   for (const [section, title] of Object.entries(TITLES) as [Section, string][]) {
     const figures = results.figures.filter((one) => one.section === section)
-    if (figures.length > 0) lines.push(`## ${title}`, '', NOTES[section](given), '', ...table(figures), '')
+    if (figures.length > 0) lines.push(`## ${title}`, '', NOTES[section](given), '', ...(section === 'age' ? ageTable(figures) : table(figures)), '')
   }
   return lines.join('\n')
 }
@@ -55,6 +58,18 @@ const listed = (facts: Readonly<Record<string, string>>): string =>
   Object.entries(facts)
     .map(([name, value]) => `${name} ${value}`)
     .join(', ')
+
+function ageTable(figures: readonly Figure[]): string[] {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
+  return [
+    '| figure | way | queues | empty | full | cost |',
+    '|---|---|---|---|---|---|',
+    ...costsOfAge(figures).map(({ figure, way, young, old, costs }) => {
+      const cost = costs.length === 1 ? percent(median(costs)) : `${percent(median(costs))} (${medianInterval(costs).map(percent).join(' to ')})`
+      return `| ${figure} | ${way} | ${placeOf(young)} | ${cell(young, true)} | ${cell(old, true)} | ${cost} |`
+    }),
+  ]
+}
 
 /** A row for each system, a column for each figure; figures alone when there is but one system. */
 function table(figures: readonly Figure[]): string[] {

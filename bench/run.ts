@@ -13,6 +13,7 @@ import { watchCores } from './machine.js'
 import { growOld } from './old-ledger.js'
 import { readOptions, type BenchOptions } from './options.js'
 import { render } from './render.js'
+import { age, pairsOf } from './sections/age.js'
 import { bytes } from './sections/bytes.js'
 import { handOff } from './sections/hand-off.js'
 import { memory } from './sections/memory.js'
@@ -27,15 +28,16 @@ const ROOT = path.join(import.meta.dirname, '..')
 async function measure(stores: BenchStores, options: BenchOptions, book: Book): Promise<void> {
   const asked = (section: (typeof SECTIONS)[number]): boolean => options.only.includes(section)
   const isRace = PARTS.some(asked)
-  const old = options.old > 0 && (isRace || asked('hand-off') || asked('recovery')) ? await grow(stores, options) : []
-  if (isRace) {
+  const old = options.old > 0 && (asked('age') || asked('hand-off') || asked('recovery')) ? await grow(stores, options) : []
+  if (isRace || asked('age')) {
     let outside: Outside | undefined
     try {
       const http = await startOutside()
       outside = http
       const all = contestants({ young: stores.places, old, peers: stores.peers }, () => http, options.concurrency)
-      // The short form shows that everything runs; the old ledger over HTTP is the same code twice.
-      await race(options.short ? all.filter(({ old: isOld, way }) => !(isOld && way === 'HTTP')) : all, options, book)
+      const young = all.filter((one) => !one.old)
+      if (isRace) await race(young, options, book)
+      if (asked('age')) await age(pairsOf(all), options, book)
     } finally {
       outside?.stop()
     }

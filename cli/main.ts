@@ -1,9 +1,11 @@
 import { runCli } from './run.js'
+import { stopsInOrder } from './until-stopped.js'
 
-// A reader that has seen enough (`| head`) is no error.
+// A reader that has seen enough (`| head`) or a terminal that was closed is no error. What has stores to stop goes on without it.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit()
+    if (stopsInOrder()) return
+    if (error.code === 'EPIPE' || error.code === 'EIO') process.exit()
     throw error
   })
 }

@@ -4,6 +4,7 @@ import { createLogger, type Logger } from '../config/logger.js'
 import { loadSettings, type Settings } from '../config/settings.js'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import type { SignatureCheck } from '../ledger/audit/signing.js'
+import { openToAuditors } from '../ledger/auditor-role.js'
 import { checkBackup } from '../ledger/backup/check-backup.js'
 import type { Manifest } from '../ledger/backup/manifest.js'
 import { restoreBackup } from '../ledger/backup/restore-backup.js'
@@ -12,6 +13,7 @@ import { endEra } from './end-era.js'
 import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
 import { withLedgerServer } from './ledger-server.js'
+import { NO_AUDITORS } from './no-auditors.js'
 import { oneLine } from './printable.js'
 import { publicKeys } from './public-keys.js'
 import { rebuildScratch } from './rebuild-scratch.js'
@@ -57,7 +59,10 @@ export async function restore(io: ServerIo, flags: RestoreFlags): Promise<void> 
 
 async function restoreForGood(run: Run, replace: boolean): Promise<void> {
   const { io } = run
-  const checks = await restoreInto(run, run.stores.databaseUrl, replace)
+  const url = run.stores.databaseUrl
+  const checks = await restoreInto(run, url, replace)
+  // Roles belong to the server: a new one knows nothing of the auditors of the old.
+  if (!(await openToAuditors(url))) io.stdout.write(NO_AUDITORS)
   refuseFaults(checks)
   io.stdout.write('The ledger is restored and holds. Start the bus: it rebuilds every queue from the ledger, and entries that were made after the backup are not started.\n')
 }

@@ -10,6 +10,7 @@ import { createSimulator } from '../openclaw/simulator/simulator.js'
 import { applyFirstFleet, needsSimulator, operatorToken, simulatorToken } from './bootstrap.js'
 import { EXIT } from './exit-codes.js'
 import { CliError } from './io.js'
+import { NO_AUDITORS } from './no-auditors.js'
 import { startBus, type Bus } from './bus.js'
 import { attachStores, startStores, type Stores } from './stores.js'
 import { untilStopped } from './until-stopped.js'
@@ -154,10 +155,6 @@ async function makeOperatorToken(io: ServerIo, name: string): Promise<void> {
     await stores.stop()
   }
 }
-
-const NO_AUDITORS = `The role agentbus_auditor is not there, and this user may not create roles. For logins that can read and no more, have
-somebody who may run \`create role agentbus_auditor nologin\`, then run agentbus migrate again. Everything else works without it.
-`
 
 async function migrate(io: ServerIo): Promise<void> {
   const settings = loadSettings(io.env)

@@ -64,7 +64,7 @@ export async function startStores(settings: Settings, log: Logger): Promise<Stor
 }
 
 async function embeddedPostgres(dataDir: DataDir, log: Logger, undo: (() => Promise<void>)[], announcements: string[]): Promise<string> {
-  const postgres = await startEmbeddedPostgres({ dataDir: dataDir.path, log })
+  const postgres = await startEmbeddedPostgres({ dataDir: dataDir.path, log, keepUp: true })
   undo.push(() => postgres.stop())
   announcements.push('Ledger:  embedded PostgreSQL (DATABASE_URL is not set)')
   return postgres.url

@@ -14,7 +14,7 @@ const DEEPEST = 8
  * anywhere in the line, because drivers put them into their messages.
  */
 export function createLogger({ level, pretty = false, destination }: { level: Settings['logLevel']; pretty?: boolean; destination?: DestinationStream }): Logger {
-  const out = destination ?? pino.destination({ fd: 2, sync: true })
+  const out = destination ?? standardError()
   const logger = pino(
     {
       level,
@@ -35,6 +35,17 @@ export function createLogger({ level, pretty = false, destination }: { level: Se
     return makeChild.call(this, censored(bindings) as object, options)
   } as typeof logger.child
   return logger
+}
+
+/** pino goes on in silence when nobody reads the pipe. So it does here when the terminal was closed: the process has things to put in order still. */
+function standardError(): DestinationStream {
+  const out = pino.destination({ fd: 2, sync: true })
+  out.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return
+    if (error.code !== 'EIO') throw error
+    out.write = () => true
+  })
+  return out
 }
 
 /** Censors passwords in URLs, bearer tokens, and tokens of agentbus in any text. */

@@ -6,6 +6,7 @@ import { systemClock } from '../config/clock.js'
 import type { Logger } from '../config/logger.js'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { loadOrCreateSecret } from './data-dir.js'
+import { keepPostmaster } from './keep-postmaster.js'
 import { postgresBinaries } from './postgres-binaries.js'
 import { postgresHome } from './postgres-home.js'
 import { adoptPostmaster, OWNER, startPostmaster, stopPostmaster, type Cluster } from './postmaster.js'
@@ -24,10 +25,11 @@ export interface EmbeddedPostgres {
  * A real PostgreSQL from npm with its data below `dataDir`, which the caller holds (see `openDataDir`): made at
  * the first start, recovered after a crash, adopted when an earlier agentbus was killed and left it running.
  * It listens on 127.0.0.1 only, with scram-sha-256 and a random password kept beside the cluster.
+ * With `keepUp` it is started again whenever it ends without being asked to.
  *
  * @throws AgentbusError AGENTBUS_CONFIG, AGENTBUS_STORE_UNREACHABLE or AGENTBUS_STORE_UNFIT, with what to do.
  */
-export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string; log: Logger }): Promise<EmbeddedPostgres> {
+export async function startEmbeddedPostgres({ dataDir, log, keepUp = false }: { dataDir: string; log: Logger; keepUp?: boolean }): Promise<EmbeddedPostgres> {
   const home = await postgresHome({ dataDir, log })
   const binaries = await postgresBinaries({ home: home.path, user: home.user, log })
   const isNew = (await stat(join(home.cluster, 'PG_VERSION')).catch(() => undefined)) === undefined
@@ -39,9 +41,17 @@ export async function startEmbeddedPostgres({ dataDir, log }: { dataDir: string;
   const cluster: Cluster = { home, binaries, password, log, clock: systemClock }
   if (isNew) await initCluster(cluster)
 
-  const port = (await adoptPostmaster(cluster)) ?? (await startPostmaster(cluster))
-  await ensureDatabase(cluster, port)
-  return { url: urlOf(password, port), home: home.path, stop: () => stopPostmaster(cluster) }
+  const server = (await adoptPostmaster(cluster)) ?? (await startPostmaster(cluster))
+  await ensureDatabase(cluster, server.port)
+  const keeper = keepUp ? keepPostmaster(cluster, server) : undefined
+  return {
+    url: urlOf(password, server.port),
+    home: home.path,
+    async stop() {
+      await keeper?.stop()
+      await stopPostmaster(cluster)
+    },
+  }
 }
 
 /** Into a draft folder that is renamed when whole, so that a kill in the middle leaves no half cluster. */

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chown, open, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -23,6 +23,13 @@ export interface Cluster {
   readonly clock: Clock
 }
 
+/** A server that runs. */
+export interface Postmaster {
+  readonly port: number
+  /** Resolves when it has ended, whoever has ended it, or when `signal` is aborted. */
+  untilEnded(signal: AbortSignal): Promise<void>
+}
+
 interface PidFile {
   readonly pid: number
   readonly port: number
@@ -38,13 +45,15 @@ const PORTS_TO_TRY = 10
 const LOG_KEPT_BYTES = 10 * 1024 * 1024
 /** Above every pid there can be, so no live process has it. */
 const NO_PID = 2_147_483_647
+/** How often it is looked whether a server that another process has started still runs. */
+const ORPHAN_LOOK_MS = 2_000
 
 /**
- * The port of a server that runs on this cluster already: an orphan, whose agentbus was killed. Undefined when
+ * The server that runs on this cluster already: an orphan, whose agentbus was killed. Undefined when
  * none does. A stale pid file that names a live stranger is defused, not removed: the shared memory key
  * in it is how PostgreSQL notices backends of the killed server that still write.
  */
-export async function adoptPostmaster(cluster: Cluster): Promise<number | undefined> {
+export async function adoptPostmaster(cluster: Cluster): Promise<Postmaster | undefined> {
   const { home, clock, log } = cluster
   const until = clock.nowMs() + START_LIMIT_MS
   for (;;) {
@@ -57,7 +66,7 @@ export async function adoptPostmaster(cluster: Cluster): Promise<number | undefi
     if (file.status === 'ready') {
       await checkPassword(cluster, file.port)
       log.info({ event: 'embedded_postgres.adopted', pid: file.pid, port: file.port }, 'PostgreSQL was running already')
-      return file.port
+      return { port: file.port, untilEnded: (signal) => untilOrphanEnded(cluster, file.pid, signal) }
     }
     if (clock.nowMs() >= until)
       throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) is neither ready nor gone; see ${logPath(home)}`, { pid: file.pid })
@@ -65,21 +74,28 @@ export async function adoptPostmaster(cluster: Cluster): Promise<number | undefi
   }
 }
 
-/** Starts the server in a session of its own, so that it outlives Ctrl-C and the death of agentbus. */
-export async function startPostmaster(cluster: Cluster): Promise<number> {
+async function untilOrphanEnded({ home, clock }: Cluster, pid: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && (await isServerIn(pid, home.cluster, 'postgres'))) await clock.sleep(ORPHAN_LOOK_MS, signal).catch(() => undefined)
+}
+
+/**
+ * Starts the server in a session of its own, so that it outlives Ctrl-C and the death of agentbus.
+ * @param onlyPort where it has to listen; not given: at the port of the last start, or at any other when that is taken
+ */
+export async function startPostmaster(cluster: Cluster, onlyPort?: number): Promise<Postmaster> {
   const { home, clock, log } = cluster
   const orphansUntil = clock.nowMs() + ORPHANS_LIMIT_MS
   let preferred = await lastPort(home)
   for (let tried = 1; ;) {
-    const port = await freePort(preferred)
+    const port = onlyPort ?? (await freePort(preferred))
     await writeSettings(home, port)
-    const said = await launch(cluster)
+    const { server, said } = await launch(cluster)
     if (said === undefined) {
       await writeFile(portPath(home), `${port}\n`, { mode: 0o600 })
       log.info({ event: 'embedded_postgres.started', port, home: home.path }, 'PostgreSQL is up')
-      return port
+      return { port, untilEnded: (signal) => untilChildEnded(server, signal) }
     }
-    if (/could not bind|could not create any TCP\/IP sockets|Address already in use/.test(said) && tried < PORTS_TO_TRY) {
+    if (/could not bind|could not create any TCP\/IP sockets|Address already in use/.test(said) && onlyPort === undefined && tried < PORTS_TO_TRY) {
       tried += 1
       preferred = undefined
       continue
@@ -90,6 +106,10 @@ export async function startPostmaster(cluster: Cluster): Promise<number> {
     }
     throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL did not start: ${firstFatal(said)}; see ${logPath(home)}`, { log: logPath(home) })
   }
+}
+
+async function untilChildEnded(server: ChildProcess, signal: AbortSignal): Promise<void> {
+  if (server.exitCode === null && server.signalCode === null) await once(server, 'exit', { signal }).catch(() => undefined)
 }
 
 /** Stops the server in order (fast mode: open transactions are rolled back). Nothing happens when it is gone. */
@@ -103,8 +123,8 @@ export async function stopPostmaster({ home, binaries, clock }: Cluster): Promis
   throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) did not stop: ${lastLine(result)}`, { pid: file.pid })
 }
 
-/** Undefined once the server is ready, else what it wrote to its log before it gave up. */
-async function launch({ home, binaries, clock }: Cluster): Promise<string | undefined> {
+/** Starts the server. @returns it, once it is ready, or what it wrote to its log before it gave up */
+async function launch({ home, binaries, clock }: Cluster): Promise<{ readonly server: ChildProcess; readonly said?: string }> {
   const offset = await rotatedLogSize(home)
   const out = await open(logPath(home), 'a', 0o600)
   // Not by `pg_ctl start`, which goes through a shell with the paths half quoted.
@@ -125,10 +145,10 @@ async function launch({ home, binaries, clock }: Cluster): Promise<string | unde
   const until = clock.nowMs() + START_LIMIT_MS
   while (!hasEnded && clock.nowMs() < until) {
     const file = await readPidFile(home.cluster)
-    if (file?.pid === server.pid && file?.status === 'ready') return undefined
+    if (file?.pid === server.pid && file?.status === 'ready') return { server }
     await Promise.race([clock.sleep(20), ended])
   }
-  return (await readFile(logPath(home))).subarray(offset).toString('utf8') || 'no word in its log'
+  return { server, said: (await readFile(logPath(home))).subarray(offset).toString('utf8') || 'no word in its log' }
 }
 
 /** Lines of postmaster.pid: pid, data folder, start, port, socket folder, address, shared memory, status. */

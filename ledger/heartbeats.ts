@@ -49,3 +49,12 @@ export async function forgetSilent(tx: Tx, actor: Actor): Promise<readonly strin
   }
   return rows.map(({ dispatcher_id: id }) => id)
 }
+
+/** So long it can be seen that a process was stopped and when. */
+const STOPPED_STAYS = '7 days'
+
+/** Takes out the heartbeats of processes that said so long ago that they stop: each start of a process makes another row. @returns how many */
+export async function forgetStopped(tx: Tx): Promise<number> {
+  const { rows } = await tx.execute(sql`delete from dispatcher_heartbeats where stopped_at < now() - ${STOPPED_STAYS}::interval returning 1`)
+  return rows.length
+}

@@ -13,7 +13,7 @@ import { createGraph } from './create-graph.js'
 import { createMany, isPlain } from './create-many.js'
 import { createJob } from './create-job.js'
 import type { Db, Tx } from './database.js'
-import { renewLease } from './deliver-attempt.js'
+import { reapExpired, renewLease } from './deliver-attempt.js'
 import { emitEvent } from './emit-event.js'
 import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
@@ -245,6 +245,18 @@ export class JobCommands {
     return this.#operate(context, id, (tx, job) => promoteJob(tx, job, { actor: actorOf(context.caller), reason }))
   }
 
+  /** Queues again what nobody renewed, `limit` of it at most. The reaper does the same by itself, twice a second. @throws AGENTBUS_FORBIDDEN, AGENTBUS_IDEMPOTENCY_MISMATCH */
+  async requeueExpired(context: CommandContext, request: { readonly namespace?: string | undefined; readonly limit: number }): Promise<{ items: JobView[]; replayed?: boolean }> {
+    await this.#mustOperate(context.caller, {})
+    const { random, retryBaseSeconds } = this.#deps
+    return this.#deps.run((tx) =>
+      onceOnly(tx, context, async () => {
+        const reaped = await reapExpired(tx, { actor: actorOf(context.caller), ...request, random, retryBaseSeconds })
+        return { items: reaped.map(jobView) }
+      }),
+    )
+  }
+
   async #close(context: CommandContext, id: JobId, closing: Closing): Promise<JobView> {
     const request = await this.#closeRequest(context, id, closing.kind)
     const plain = context.idempotency === undefined ? plainEnding(request, closing) : undefined
@@ -286,7 +298,7 @@ export class JobCommands {
   }
 
   async #operate(context: CommandContext, id: JobId, work: (tx: Tx, job: LockedJob) => Promise<JobRow>): Promise<JobView> {
-    await this.#mustOperate(context.caller, id)
+    await this.#mustOperate(context.caller, { jobId: id })
     return this.#withRow(context.caller, { jobId: id }, () => this.#operateOnce(context, id, work))
   }
 
@@ -303,11 +315,11 @@ export class JobCommands {
     return outcome.job
   }
 
-  async #mustOperate(caller: Caller, jobId: JobId): Promise<void> {
+  async #mustOperate(caller: Caller, about: { jobId?: string }): Promise<void> {
     try {
       requireOperator(caller)
     } catch (error) {
-      if (error instanceof AgentbusError) await this.#deps.refused(caller, error, { jobId })
+      if (error instanceof AgentbusError) await this.#deps.refused(caller, error, about)
       throw error
     }
   }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import type { JobId } from '../contracts/ids.js'
@@ -14,6 +15,9 @@ import { lockJob } from './transition.js'
 /** Jobs of one page: each page is a transaction, so that no lock is held for long. */
 const PAGE = 500
 const CANCEL_PAGE = 20
+/** How often it is looked whether leases that were under way have committed, and how many times: they do so within milliseconds. */
+const WRITERS_EVERY_MS = 10
+const WRITERS_LOOKS = 25
 
 export interface KeptControls {
   readonly expired: number
@@ -22,11 +26,14 @@ export interface KeptControls {
   readonly woken: number
 }
 
+/** A control `c` that drains what nothing runs of any more. */
+const DRAINED = sql`c.lifted_at is null and c.action = 'drain' and c.drained_at is null and not exists (select from ${OPEN_IN_SCOPE})`
+
 /** The four pieces of work of {@link keepControls}, and when there are any. */
 const WORK = {
   expired: sql`exists (select from controls where lifted_at is null and until_at <= clock_timestamp())`,
   cancel: sql`exists (select from controls c where c.lifted_at is null and c.running = 'cancel' and exists (select from ${OPEN_IN_SCOPE}))`,
-  drain: sql`exists (select from controls c where c.lifted_at is null and c.action = 'drain' and c.drained_at is null and not exists (select from ${OPEN_IN_SCOPE}))`,
+  drain: sql`exists (select from controls c where ${DRAINED})`,
   parked: isFound(sql`jobs where status = 'queued' and held_by is not null order by held_by`),
 }
 
@@ -46,8 +53,9 @@ export async function keepControls(run: <T>(work: (tx: Tx) => Promise<T>) => Pro
     const { rows } = await db.execute<{ id: number }>(sql`select id from controls where lifted_at is null and running = 'cancel'`)
     for (const { id } of rows) cancelled += await cancelRunning(run, Number(id))
   }
-  const drained = work.has('drain') ? await run(markDrained) : []
   const woken = work.has('parked') ? await wakeParked(run, db) : 0
+  // The last, for it may wait.
+  const drained = work.has('drain') ? await drain(run, db) : []
   return { expired, cancelled, drained, woken }
 }
 
@@ -99,10 +107,37 @@ async function cancelPage(tx: Tx, controlId: number): Promise<{ seen: number; ca
   return { seen: rows.length, cancelled: ids.length }
 }
 
-/** @returns the agents that are drained now */
-async function markDrained(tx: Tx): Promise<string[]> {
+/**
+ * A lease that looked for controls before the drain was there shows no attempt until it commits. Its transaction has held the
+ * table of attempts since before that look: once all that hold it after the drain was seen have ended, the attempts that began
+ * in spite of it can be seen, and no other can begin. What takes longer is left to the next look.
+ * @returns the agents that are drained now
+ */
+async function drain(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, db: Db): Promise<string[]> {
+  const { rows } = await db.execute<{ id: number }>(sql`select c.id from controls c where ${DRAINED}`)
+  let writers = await attemptWriters(db)
+  for (let looks = 0; writers.length > 0; looks += 1) {
+    if (looks === WRITERS_LOOKS) return []
+    await delay(WRITERS_EVERY_MS)
+    const still = new Set(await attemptWriters(db))
+    writers = writers.filter((writer) => still.has(writer))
+  }
+  const ids = rows.map(({ id }) => Number(id))
+  return run((tx) => markDrained(tx, ids))
+}
+
+/** The transactions that hold the table of attempts for writing. A statement takes that lock before the snapshot that it reads with. */
+async function attemptWriters(db: Db): Promise<string[]> {
+  const { rows } = await db.execute<{ writer: string }>(sql`
+    select distinct l.virtualtransaction as writer from pg_locks l
+    where l.database = (select oid from pg_database where datname = current_database()) and l.relation = 'job_attempts'::regclass
+      and l.mode = 'RowExclusiveLock' and l.granted`)
+  return rows.map(({ writer }) => writer)
+}
+
+async function markDrained(tx: Tx, ids: readonly number[]): Promise<string[]> {
   const { rows } = await tx.execute(sql`
-    select * from controls c where c.lifted_at is null and c.action = 'drain' and c.drained_at is null and not exists (select from ${OPEN_IN_SCOPE})
+    select * from controls c where c.id = any(${sql.param([...ids])}::bigint[]) and ${DRAINED} and (c.until_at is null or c.until_at > clock_timestamp())
     order by c.id for update of c skip locked`)
   for (const row of rows as unknown as ControlRow[]) {
     await change(tx, row, { kind: 'drained', reason: 'Nothing of it runs any more.', actor: SYSTEM_ACTOR, set: sql`drained_at = clock_timestamp()` })

@@ -207,7 +207,9 @@ export class AgentWorkers {
     try {
       const end = await deliver(this.#deliver, entry.data, stop.signal).catch(awayIsNotYet)
       if (end.kind === 'busy') await this.#raise(agentId, end.heldBy)
-      return await settle(job, token, end, this.#options.clock.nowMs())
+      const onLeft = (error: unknown): void =>
+        this.#options.log.warn({ event: 'entries.not_put_off', agent: agentId, err: messageOf(error) }, 'an entry could not be put off; it comes again when its lock has run out')
+      return await settle(job, token, end, { nowMs: this.#options.clock.nowMs(), onLeft })
     } finally {
       stop.end()
     }

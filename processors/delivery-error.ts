@@ -33,23 +33,32 @@ export function ledgerBackoff(_attemptsMade: number, _type: string | undefined, 
   return error instanceof AttemptFailedError ? error.delayMs : 1_000
 }
 
+export interface Settling {
+  readonly nowMs: number
+  /** Called when the store would not put the entry off: it comes again when its lock has run out. */
+  readonly onLeft: (error: unknown) => void
+}
+
 /**
- * Ends the BullMQ job as the ledger decided. @returns the entry's return value
+ * Ends the BullMQ job as the ledger decided. One that is to wait, and that the store does not put off, stays as it is: its lock
+ * runs out, and it comes again like that of a dead worker. On PostgreSQL ledger and store are away together, and as a failure it
+ * would use up a try, though nothing has run.
+ * @returns the entry's return value
  * @throws DelayedError, WaitingError, UnrecoverableError, AttemptFailedError, which BullMQ understands
  */
-export async function settle(job: BusJob, token: string | undefined, end: DeliveryEnd, nowMs: number): Promise<{ outcome: string }> {
+export async function settle(job: BusJob, token: string | undefined, end: DeliveryEnd, { nowMs, onLeft }: Settling): Promise<{ outcome: string }> {
   switch (end.kind) {
     case 'done':
       return { outcome: end.outcome }
     case 'delay':
-      await job.moveToDelayed(nowMs + Math.max(1, Math.ceil(end.ms)), token)
+      await job.moveToDelayed(nowMs + Math.max(1, Math.ceil(end.ms)), token).catch(onLeft)
       throw new DelayedError(end.outcome)
     case 'busy':
       // Each look waits longer than the last, so that a long backlog does not keep a worker busy with looking.
-      await job.moveToDelayed(nowMs + Math.min(end.ms * Math.max(1, job.attemptsStarted), LONGEST_LOOK_MS), token)
+      await job.moveToDelayed(nowMs + Math.min(end.ms * Math.max(1, job.attemptsStarted), LONGEST_LOOK_MS), token).catch(onLeft)
       throw new DelayedError('agent_busy')
     case 'hand_back':
-      await job.moveToWait(token)
+      await job.moveToWait(token).catch(onLeft)
       throw new WaitingError('handed back at shutdown')
     case 'retry':
       throw new AttemptFailedError(end.error, Math.max(0, Math.ceil(end.ms)))

@@ -5,7 +5,7 @@ import type { Signer } from '../ledger/audit/signing.js'
 import { takeCheckpoint } from '../ledger/audit/take-checkpoint.js'
 import { resumeDue } from '../ledger/deliver-attempt.js'
 import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
-import { beat, forgetSilent, stopBeating } from '../ledger/heartbeats.js'
+import { beat, forgetSilent, forgetStopped, stopBeating } from '../ledger/heartbeats.js'
 import { forgetIdempotencyKeys } from '../ledger/idempotency.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { PRESENCE_EVERY_MS, seen } from '../ledger/presence.js'
@@ -84,7 +84,7 @@ export class Maintenance {
     this.#rounds.every(2_000, 'metrics', () => this.#countMetrics())
     this.#rounds.every(2_000, 'inbox', () => this.#keepInbox())
     this.#rounds.every(5_000, 'heartbeat', () => this.#beat())
-    this.#rounds.every(60_000, 'silent_workers', () => this.#forgetSilent())
+    this.#rounds.every(60_000, 'gone_workers', () => this.#forgetGone())
     const { checkpointSeconds } = this.#options
     if (checkpointSeconds > 0) this.#rounds.every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
     this.#rounds.every(600_000, 'idempotency', async () => {
@@ -211,10 +211,13 @@ export class Maintenance {
     })
   }
 
-  /** A process that was killed says no goodbye; another one has a name of its own, and would never take its row. */
-  async #forgetSilent(): Promise<void> {
+  /** A process that was killed says no goodbye. Whichever way one ended, the next has a name of its own unless it is given one, and takes no row over. */
+  async #forgetGone(): Promise<void> {
     const { ledger, log } = this.#options
-    const forgotten = await ledger.run((tx) => forgetSilent(tx, this.#actor('system')))
+    const forgotten = await ledger.run(async (tx) => {
+      await forgetStopped(tx)
+      return forgetSilent(tx, this.#actor('system'))
+    })
     for (const id of forgotten) log.warn({ event: 'worker.forgotten', dispatcher_id: id }, 'a worker process has been silent for an hour and counts as gone')
   }
 

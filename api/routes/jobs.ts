@@ -9,6 +9,7 @@ import { CreateBatchBody, CreateGraphBody, CreateJobBody, JobView, ListJobsQuery
 import { isTerminal } from '../../contracts/job-states.js'
 import { defineRoute, type Reply } from '../define-route.js'
 import { readJob, requireLiveAttempt, requireRole } from '../read-access.js'
+import { reply } from './reply.js'
 
 const ById = z.object({ id: JobId })
 const tag = 'jobs'
@@ -140,7 +141,8 @@ export const jobRoutes = [
       response: z.object({ items: z.array(JobView) }).meta({ id: 'RequeuedJobs' }),
     },
     async handle({ body, context }, { ledger }) {
-      return { status: 200, body: await ledger.requeueExpired(context, body) }
+      const { items, replayed } = await ledger.jobs.requeueExpired(context, body)
+      return reply(200, { items }, { replayed })
     },
   }),
   defineRoute({

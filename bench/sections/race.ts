@@ -23,7 +23,7 @@ async function measure(contestant: Contestant, parts: readonly Part[], options: 
   const { jobs, batch, callers } = options
   const mostMs = contestant.isSlow === true ? options.mostMs : undefined
   const tell = (section: Part, figure: string, unit: string, value: number | null): void => {
-    const key: Omit<Figure, 'values'> = { section, figure, unit, system, way, queues, finished: contestant.old ? options.old : 0 }
+    const key: Omit<Figure, 'values'> = { section, figure, unit, system, way, queues, finished: 0 }
     book.add(key, value)
   }
   const entry: Entry = await contestant.open()

@@ -109,6 +109,8 @@ async function overHttp(served: Served, { client, gateway }: Outside): Promise<E
       return (load.jobs * 1_000) / (postedMs - startedMs)
     },
     begin: async () => {
+      // Another system may have been measured with the same gateway meanwhile; of this one nothing has run yet.
+      await ask('reset')
       await served.setPaused(false)
       const { closed } = await settle(performance.now() + PATIENCE_MS)
       refuse(closed)

@@ -7,6 +7,8 @@ export interface OptionRow {
   readonly type: OptionType
   readonly help: string
   readonly required?: true
+  /** Part of the address, also where the request has a body. */
+  readonly inQuery?: true
 }
 
 /** How an answer is shown to people. */

@@ -17,6 +17,7 @@ export function registerDelegate(program: Command, io: Io): void {
     .helpGroup('Work:')
     .argument('<agent>')
     .argument('<instruction>')
+    .option('--namespace <text>', 'namespace (default: default)')
     .option('--wait <time>', 'how long to wait, such as 30s or 5m', '60s')
     .option('--job-type <text>', 'kind of work', 'delegation')
     .option('--payload <json|@file|->', 'more for the agent, as a JSON object')
@@ -35,6 +36,7 @@ async function delegate(agent: string, instruction: string, values: Values, io: 
   const client = clientOf(values, io, { waitMs: waitMsOf(wait) })
   const payload = values['payload'] === undefined ? {} : objectIn(await new JsonInput(io).read('--payload', String(values['payload'])))
   const given = {
+    namespace: values['namespace'],
     priority: wholeOf(values['priority']),
     parent_job_id: values['parentJobId'],
     correlation_key: values['correlationKey'],

@@ -61,11 +61,14 @@ async function run(row: CommandRow, id: string | undefined, values: Values, io: 
   const followSeconds = followSecondsOf(values)
   const path = id === undefined ? row.path : pathOf(row, id)
   const [idempotencyKey, ifVersion] = [idempotencyKeyOf(values), ifVersionOf(values)]
-  const input = await collect(row.options, values, io)
+  const hasBody = row.method === 'POST' || row.method === 'PUT'
+  const inQuery = row.options.filter((option) => !hasBody || option.inQuery === true)
+  const inBody = row.options.filter((option) => !inQuery.includes(option))
   const request: ApiRequest = {
     method: row.method,
     path,
-    ...(row.method === 'GET' ? { query: queryOf(input) } : row.method === 'DELETE' ? {} : { body: { ...row.fixed, ...input } }),
+    query: queryOf(await collect(inQuery, values, io)),
+    ...(hasBody ? { body: { ...row.fixed, ...(await collect(inBody, values, io)) } } : {}),
     idempotencyKey,
     ifVersion,
   }

@@ -49,6 +49,7 @@ export async function evaluateAlerts(tx: Tx, by: By): Promise<Evaluated> {
     }
   }
   count.resolved += await dropRemoved(tx, config, known, by)
+  if (known.open.size > 0) await keepReminders(tx, config)
   count.told = await tellDue(tx, config, by)
   return count
 }
@@ -143,6 +144,23 @@ async function dropRemoved(tx: Tx, config: AlertsConfig, known: Known, by: By): 
   for (const alert of removed) await resolve(tx, alert, 'rule_removed', by)
   await tx.execute(sql`delete from alert_watches where not (rule = any(${sql.param([...names])}::text[]))`)
   return removed.length
+}
+
+/**
+ * The fleet file may remind more or less often than when an alert was told: its next reminder is due so long after the last
+ * time as the rule says now, or never. Of what stands as it should nothing is written.
+ */
+async function keepReminders(tx: Tx, config: AlertsConfig): Promise<void> {
+  const rules = config.rules.map(({ name, remind_seconds }) => ({ name, remind_seconds }))
+  await tx.execute(sql`
+    update alerts a set tell_at = due.at
+    from (
+      select o.id, case when r.remind_seconds > 0 then t.at + make_interval(secs => r.remind_seconds) end as at
+      from jsonb_to_recordset(${JSON.stringify(rules)}::jsonb) as r (name text, remind_seconds int) join alerts o on o.rule = r.name
+        cross join lateral (select max(h.at) as at from alert_history h where h.alert_id = o.id and h.move = 'told') t
+      where o.status = 'open' and o.acknowledged_at is null and o.told > 0
+    ) due
+    where a.id = due.id and a.tell_at is distinct from due.at`)
 }
 
 /** Writes down who is to be told now: of what began, and again of what lasts. A silence holds it back until it ends. */

@@ -36,6 +36,22 @@ describe('Idempotency-Key', () => {
     expect([other.status, other.body['code']]).toEqual([422, 'AGENTBUS_IDEMPOTENCY_MISMATCH'])
   })
 
+  test.each([
+    ['{"a":1}', '[["a",1]]'],
+    ['{}', '[]'],
+    ['[{"a":1}]', '[[["a",1]]]'],
+    ['[]', '{"list":[]}'],
+  ])('%s and %s make two requests', async (one, another) => {
+    const headers = aKey()
+    const send = (value: string) => api.operate('POST', '/v1/jobs', { raw: `{"target_agent":"devops","subject":"x","payload":{"v":${value}}}`, headers })
+    const first = await send(one)
+
+    const [same, other] = [await send(one), await send(another)]
+
+    expect([first.status, same.status, same.body['id']]).toEqual([201, 201, first.body['id']])
+    expect([other.status, other.body['code']]).toEqual([422, 'AGENTBUS_IDEMPOTENCY_MISMATCH'])
+  })
+
   test('another path under the same key is another request', async () => {
     const headers = aKey()
     await api.operate('POST', '/v1/jobs', { body: aBody(), headers })
@@ -121,6 +137,25 @@ describe('Idempotency-Key', () => {
     expect(answers[0]?.text).toContain('aat_')
     const { rows } = await api.t.database.pool.query(`select response::text as text from idempotency_keys where key = $1`, [headers['idempotency-key']])
     expect(String(rows[0]?.['text'])).not.toContain('aat_')
+  })
+
+  test('what is queued again by hand is not queued again by a repeat, which is answered as the first was', async () => {
+    const expire = async () => {
+      const { id } = await aJob(api.t.ledger, 'running', { namespace: 'expired' })
+      await api.t.database.pool.query(`update job_attempts set leased_until = clock_timestamp() - interval '1 second' where job_id = $1`, [id])
+      return id
+    }
+    const headers = aKey()
+    const requeue = () => api.operate('POST', '/v1/jobs/requeue-expired', { body: { namespace: 'expired' }, headers })
+    const first = await expire()
+    const answers = [await requeue()]
+    const later = await expire()
+
+    answers.push(await requeue())
+
+    expect(answers.map((answer) => (answer.body['items'] as { id: string }[]).map(({ id }) => id))).toEqual([[first], [first]])
+    expect(answers[1]?.headers.get('idempotency-replayed')).toBe('true')
+    expect((await api.t.ledger.getJob(later)).status).toBe('running')
   })
 
   test.each(['', ' ', 'two words', 'x'.repeat(201), 'schl\u00fcssel'])('%j is no key', async (key) => {

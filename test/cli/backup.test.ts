@@ -363,6 +363,47 @@ test('a ledger restored into another cluster, whose transactions count from lowe
   }
 })
 
+test('a restore into a cluster without the role of auditors makes it and opens the ledger to it, or says what to do', async () => {
+  const cluster = await ownPostgres()
+  const at = (database: string, user?: string): string => {
+    const url = new URL(cluster.url)
+    url.pathname = `/${database}`
+    if (user !== undefined) [url.username, url.password] = [user, 'x']
+    return url.toString()
+  }
+  const dropAuditors = async (grantedIn: string): Promise<void> => {
+    await query(grantedIn, 'drop owned by agentbus_auditor')
+    await query(cluster.url, 'drop role agentbus_auditor')
+  }
+  const mayRead = async (): Promise<boolean | undefined> =>
+    (await query<{ may: boolean }>(target, `select has_table_privilege('agentbus_auditor', 'job_transitions', 'select') as may`))[0]?.may
+  try {
+    await aJob(t.ledger, 'succeeded')
+    await backUp()
+    await dropAuditors(cluster.url)
+    await query(cluster.url, 'create database ours')
+    target = at('ours')
+    const made = await restore()
+    const readable = [await mayRead()]
+
+    await dropAuditors(target)
+    await query(cluster.url, `create role plain login password 'x'`)
+    await query(cluster.url, 'create database theirs owner plain')
+    target = at('theirs', 'plain')
+    const without = await restore()
+    await query(cluster.url, 'create role agentbus_auditor nologin')
+    readable.push(await mayRead())
+    const migrated = await cli(['migrate'], { DATABASE_URL: target })
+    readable.push(await mayRead())
+
+    expect([made, without, migrated]).toMatchObject([{ code: 0 }, { code: 0 }, { code: 0 }])
+    expect([made, without, migrated].map(({ stdout }) => stdout.includes('create role agentbus_auditor nologin'))).toEqual([false, true, false])
+    expect(readable).toEqual([true, false, true])
+  } finally {
+    await cluster.stop()
+  }
+})
+
 describe('with the key that checkpoints are signed with,', () => {
   const aKey = (): string => generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
   const [ours, theirs] = [aKey(), aKey()]

@@ -257,6 +257,20 @@ describe('hand-offs, from the shell', () => {
     expect(off).toMatchObject({ change: { change: 'disabled' }, subscription: { enabled: false, version: 2 } })
   })
 
+  test('a subscription and a workflow of another namespace are meant when that is said, and not found when it is not', async () => {
+    await writeFile(path.join(folder, 'elsewhere.yaml'), 'namespace: elsewhere\nagent: devops\ntopic: alert.*\nsubject: Alert\n')
+    await writeFile(path.join(folder, 'elsewhere-flow.yaml'), 'name: elsewhere-flow\nnamespace: elsewhere\nsteps:\n  - { id: a, agent: devops, subject: Look }\n')
+    await answer(['set-subscription', 'on-elsewhere', '--file', 'elsewhere.yaml'])
+    await answer(['define-workflow', '--file', 'elsewhere-flow.yaml'])
+    const unsaid = [await cli(['disable-subscription', 'on-elsewhere']), await cli(['start-workflow', 'elsewhere-flow'])]
+    const off = await answer(['disable-subscription', 'on-elsewhere', '--namespace', 'elsewhere'])
+    const run = await answer(['start-workflow', 'elsewhere-flow', '--namespace', 'elsewhere'])
+
+    expect(unsaid.map(({ code }) => code)).toEqual([3, 3])
+    expect(off).toMatchObject({ change: { change: 'disabled' }, subscription: { namespace: 'elsewhere', enabled: false } })
+    expect(run).toMatchObject({ run: { namespace: 'elsewhere', status: 'running' } })
+  })
+
   test('what is blocked is listed, answered, approved or rejected, and its story told', async () => {
     const [asks, waits, person] = [await claimed('asks'), await claimed('waits'), await claimed('person')]
     for (const { id, token } of [asks, waits]) {
@@ -500,6 +514,7 @@ describe('delegating', () => {
     const [failed] = await Promise.all([cli(ask), close('fail')])
     const late = await cli(['delegate', 'security', 'Later.', '--wait', '50ms', '--json'])
     const { id } = JSON.parse(late.stdout) as { id: string }
+    const elsewhere = await cli(['delegate', 'security', 'Elsewhere.', '--namespace', 'elsewhere', '--wait', '50ms', '--json'])
     const result = await answer(['result', String(done['id']), '--wait', '5s'])
     const bad = await cli(['delegate', 'security', 'x', '--wait', 'long'])
     const orphan = await cli(['delegate', 'security', 'x', '--parent-job-id', NOBODY])
@@ -514,6 +529,7 @@ describe('delegating', () => {
       source_agent: 'devops',
       job_type: 'delegation',
     })
+    expect((JSON.parse(elsewhere.stdout) as { namespace: string }).namespace).toBe('elsewhere')
     expect(done['payload']).toEqual({ name: 'left-pad', instruction: 'Look at the new dependency.\nAll of it.' })
     expect([failed.code, late.code, bad.code, orphan.code]).toEqual([1, 1, 2, 3])
     expect(failed.stderr).toContain('The job is failed.')

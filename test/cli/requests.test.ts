@@ -202,7 +202,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   blocked: { argv: ['--namespace', 'ns', '--agent', 'devops', '--limit', '5', '--cursor', 'x'], method: 'GET', path: '/v1/blocked?namespace=ns&agent=devops&limit=5&cursor=x' },
   'unblock-job': { argv: [ID, '--reason', 'why', '--answer', '{"a":1}'], method: 'POST', path: `/v1/jobs/${ID}/unblock`, body: { reason: 'why', answer: { a: 1 } } },
   subscriptions: { argv: ['--agent', 'devops', '--namespace', 'ns'], method: 'GET', path: '/v1/subscriptions?agent=devops&namespace=ns' },
-  'disable-subscription': { argv: ['on-alert'], method: 'DELETE', path: '/v1/subscriptions/on-alert' },
+  'disable-subscription': { argv: ['on-alert', '--namespace', 'ns'], method: 'DELETE', path: '/v1/subscriptions/on-alert?namespace=ns' },
   reactions: {
     argv: ['--event-id', '7', '--job-id', ID, '--status', 'cut', '--limit', '5', '--cursor', 'x'],
     method: 'GET',
@@ -220,9 +220,9 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
   workflows: { argv: [], method: 'GET', path: '/v1/workflows' },
   workflow: { argv: ['release', '--version', '2', '--namespace', 'ns'], method: 'GET', path: '/v1/workflows/release?version=2&namespace=ns' },
   'start-workflow': {
-    argv: ['release', '--inputs', '{"v":1}', '--version', '2', '--dedupe-key', 'd', '--correlation-key', 'c', '--source-agent', 'auditor'],
+    argv: ['release', '--namespace', 'ns', '--inputs', '{"v":1}', '--version', '2', '--dedupe-key', 'd', '--correlation-key', 'c', '--source-agent', 'auditor'],
     method: 'POST',
-    path: '/v1/workflows/release/runs',
+    path: '/v1/workflows/release/runs?namespace=ns',
     body: { inputs: { v: 1 }, version: 2, dedupe_key: 'd', correlation_key: 'c', source_agent: 'auditor' },
   },
   'workflow-runs': {

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
+import { createLogger } from '../../config/logger.js'
 import { openDataDir } from '../../embedded/data-dir.js'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { postgresBinaries } from '../../embedded/postgres-binaries.js'
@@ -124,6 +125,33 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
 
     expect(await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))).not.toBe(before)
     expect(await ask(store.url, 'select n from kept')).toEqual([7])
+  })
+
+  test.each([
+    ['started', false],
+    ['adopted', true],
+  ])('one that is kept up and was %s is up again after it was killed, at the same address and with its rows, and says so', async (_how, isAdopted) => {
+    const path = join(await tempFolder(), 'data')
+    const pidFile = join(path, 'postgres', 'data', 'postmaster.pid')
+    if (isAdopted) await (await startChild(['postgres', path])).kill()
+    const dataDir = await openDataDir(path)
+    onCleanup(() => dataDir.release())
+    const said: string[] = []
+    const log = createLogger({ level: 'warn', destination: { write: (line) => void said.push(line) } })
+    const store = await startEmbeddedPostgres({ dataDir: dataDir.path, log, keepUp: true })
+    onCleanup(() => store.stop())
+    await ask(store.url, 'create table kept as select 7 as n')
+    const before = await serverPid(pidFile)
+
+    await killServer(before)
+    await expect.poll(() => said.join(''), { timeout: 30_000 }).toContain('embedded_postgres.restarted')
+    const kept = await ask(store.url, 'select n from kept')
+    const after = await serverPid(pidFile)
+    await store.stop()
+
+    expect(kept).toEqual([7])
+    expect([after === before, await isAlive(after)]).toEqual([false, false])
+    expect(said.join('')).toContain('embedded_postgres.died')
   })
 
   test('a busy backend of a killed server is waited for', async () => {

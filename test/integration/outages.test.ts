@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { Job } from 'bullmq'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { AgentbusError } from '../../contracts/errors.js'
 import { AgentWorkers } from '../../processors/agent-workers.js'
@@ -237,6 +238,19 @@ describe('a ledger that is away', () => {
     away.mockRestore()
 
     expect([asked, done.attempt_count]).toEqual([4, 1])
+  })
+
+  test('and the queue store with it, as where both are one PostgreSQL, uses up no try: the entry comes again when its lock has run out', async () => {
+    t = await startTestBus()
+    onTestFinished(() => void vi.restoreAllMocks())
+    vi.spyOn(t.ledger, 'lease').mockRejectedValueOnce(new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.'))
+    const putOff = vi.spyOn(Job.prototype, 'moveToDelayed').mockRejectedValueOnce(new Error('terminating connection due to administrator command'))
+
+    const job = await t.enqueue({ max_attempts: 1 })
+    const done = await t.until(job.id, ({ status }) => status === 'succeeded', 30_000)
+
+    expect(putOff).toHaveBeenCalled()
+    expect(done.attempt_count).toBe(1)
   })
 })
 

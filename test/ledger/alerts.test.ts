@@ -50,6 +50,23 @@ describe('an incident', () => {
     expect((await all())[0]).toMatchObject({ rule: RULE, subject: 'devops', status: 'resolved', resolved_as: 'cleared', peak: 1, value: 0, told: 2 })
   })
 
+  test('is told again as often as the fleet file says now, counted from the last time, and no more when it says never', async () => {
+    await alertRules(t.ledger, [{ remind_seconds: 0 }])
+    await aDeadJob()
+    const never = [await look(), await later(10 * MINUTE)]
+
+    await alertRules(t.ledger, [{ remind_seconds: 1_200 }])
+    const raised = [await later(5 * MINUTE), await later(6 * MINUTE), await look()]
+    await alertRules(t.ledger, [{ remind_seconds: 0 }])
+    const ended = await later(21 * MINUTE)
+    await alertRules(t.ledger, [{ remind_seconds: 600 }])
+    const again = await look()
+
+    expect([...never, ...raised, ended, again].map(({ told }) => told)).toEqual([1, 0, 0, 1, 0, 0, 1])
+    expect(await notices()).toEqual(['opened', 'reminder', 'reminder'])
+    expect(await moves()).toEqual(['opened', 'told', 'told', 'told'])
+  })
+
   test('of each subject is one of its own, and a second one begins only when the first is over', async () => {
     await t.addAgent('security', { concurrency: 100 })
     await alertRules(t.ledger, [{}])

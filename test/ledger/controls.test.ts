@@ -8,7 +8,7 @@ import { frozenBy } from '../../ledger/controls.js'
 import { expectedEntries, lostEntries } from '../../ledger/queue-parity.js'
 import { openAttempt } from '../../ledger/open-attempts.js'
 import type { JobRow } from '../../ledger/rows.js'
-import { aJob, freshLedger, leaseAs, leaseUnderLock, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { aJob, freshLedger, leaseAs, leaseIn, leaseUnderLock, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -330,5 +330,20 @@ describe('what runs when a pause begins', () => {
     expect([control?.still_running, before.drained, held.kind, after.drained]).toEqual([1, [], 'parked', ['devops']])
     expect((await t.ledger.listControls())[0]).toMatchObject({ action: 'drain', still_running: 0, drained_at: expect.any(String), in_force: true })
     expect((await t.ledger.upkeep.keepControls()).drained).toEqual([])
+  })
+
+  test('is waited for by a drain, also when its lease had not committed yet as the drain was set', async () => {
+    const { id, job } = await aJob(t.ledger, 'queued')
+
+    const during = await t.ledger.run(async (tx) => {
+      const decision = await leaseIn(tx, id, job.generation)
+      await set({ action: 'drain', scope: 'agent', target: 'devops' })
+      return [decision.kind, (await t.ledger.upkeep.keepControls()).drained]
+    })
+    const running = await t.ledger.upkeep.keepControls()
+    await t.ledger.jobs.cancel(OPERATOR, id, 'no longer wanted')
+    const after = await t.ledger.upkeep.keepControls()
+
+    expect([during, running.drained, after.drained]).toEqual([['start', []], [], ['devops']])
   })
 })

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { beat, forgetSilent } from '../../ledger/heartbeats.js'
+import { beat, forgetSilent, forgetStopped, stopBeating } from '../../ledger/heartbeats.js'
 import { freshLedger, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
@@ -37,4 +37,21 @@ test('one that lives after all beats again', async () => {
 
   const { rows } = await t.database.pool.query("select dispatcher_id from dispatcher_heartbeats where last_seen > now() - interval '1 minute'")
   expect(rows).toEqual([{ dispatcher_id: 'paused' }])
+})
+
+test('a process that was stopped is named as stopped for a week, and then no more', async () => {
+  for (const id of ['alive', 'stopped-long-ago', 'stopped-lately']) await heartbeat(id)
+  for (const id of ['stopped-long-ago', 'stopped-lately']) await stopBeating(t.ledger.db, id)
+  await t.database.pool.query(`
+    update dispatcher_heartbeats set last_seen = stopped_at - d.ago, stopped_at = stopped_at - d.ago
+    from (values ('stopped-long-ago', interval '8 days'), ('stopped-lately', interval '6 days')) d (id, ago) where dispatcher_id = d.id`)
+
+  const forgotten = [await t.ledger.run(forgetStopped), await t.ledger.run(forgetStopped)]
+
+  expect([forgotten, await forget()]).toEqual([[1, 0], []])
+  const { rows } = await t.database.pool.query('select dispatcher_id, health from dispatcher_health_summary_v order by 1')
+  expect(rows).toEqual([
+    { dispatcher_id: 'alive', health: 'alive' },
+    { dispatcher_id: 'stopped-lately', health: 'stopped' },
+  ])
 })

@@ -1,6 +1,8 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { DelayedError, WaitingError } from 'bullmq'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { systemClock } from '../../config/clock.js'
 import { createLogger } from '../../config/logger.js'
+import { AgentbusError } from '../../contracts/errors.js'
 import { HookClient } from '../../openclaw/hook-client.js'
 import { AgentWorkers } from '../../processors/agent-workers.js'
 import { AttemptWatches } from '../../processors/attempt-watches.js'
@@ -186,4 +188,30 @@ test('an entry that only waits for its busy agent uses up no try when those that
 
   await expect(ended).rejects.toThrow('agent_busy')
   expect(putOff).toHaveLength(1)
+})
+
+/** An entry whose store is away when it is to be put off or handed back. */
+function anEntryOf(jobId: string): BusJob {
+  const away = () => Promise.reject(new Error('the store is away'))
+  const entry = { id: `${jobId}-g1`, name: 'a job', data: { v: 1, job_id: jobId, generation: 1, subject: 'a job' }, attemptsStarted: 1, moveToDelayed: away, moveToWait: away }
+  return entry as unknown as BusJob
+}
+
+test('an entry that found the ledger away uses up no try when the store is away as well', async () => {
+  await workers.start()
+  const { id } = await aJob(t.ledger, 'queued')
+  vi.spyOn(t.ledger, 'lease').mockRejectedValueOnce(new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.'))
+
+  const ended = store.workers.get('agent-devops')?.processor(anEntryOf(id), 'token', new AbortController().signal)
+
+  await expect(ended).rejects.toBeInstanceOf(DelayedError)
+})
+
+test('an entry that is handed back uses up no try when the store is away', async () => {
+  await workers.start()
+  const { id } = await aJob(t.ledger, 'queued')
+
+  const ended = store.workers.get('agent-devops')?.processor(anEntryOf(id), 'token', AbortSignal.abort())
+
+  await expect(ended).rejects.toBeInstanceOf(WaitingError)
 })

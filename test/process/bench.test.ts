@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import { beforeAll, expect, test } from 'vitest'
 import { chart } from '../../bench/chart.js'
 import { Results, SECTIONS, type Figure } from '../../bench/figure.js'
+import { medianInterval } from '../../bench/figures.js'
 import { readOptions } from '../../bench/options.js'
 import { render } from '../../bench/render.js'
 import { verdicts } from '../../bench/targets.js'
@@ -21,9 +22,7 @@ const inSection = (section: Figure['section']): Figure[] => results.figures.filt
 const who = (figures: readonly Figure[]): string[] =>
   [...new Set(figures.map(({ system, way, queues, finished }) => `${system}, ${way}, ${queues}${finished === 0 ? '' : ', old'}`))].sort()
 
-const OURS = ['HTTP, postgres', 'HTTP, redis', 'in process, postgres', 'in process, postgres, old', 'in process, redis', 'in process, redis, old'].map(
-  (where) => `agentbus, ${where}`,
-)
+const OURS = ['HTTP, postgres', 'HTTP, redis', 'in process, postgres', 'in process, redis'].map((where) => `agentbus, ${where}`)
 const OTHERS = [
   'bare BullMQ, in process, postgres',
   'bare BullMQ, in process, redis',
@@ -35,13 +34,35 @@ const OTHERS = [
 ]
 const AS_THEY_COME = ['graphile-worker, as it comes, in process, own', 'pg-boss, as it comes, in process, own']
 
-test('everyone is measured: agentbus on both backends, young and old, without a ledger, bare BullMQ, and both peers as they come and tuned', () => {
+test('everyone is measured: agentbus on both backends, without a ledger, bare BullMQ, and both peers as they come and tuned', () => {
   expect(who(inSection('enqueue'))).toEqual([...OURS, ...OTHERS].sort())
   expect(who(inSection('rate'))).toEqual([...OURS, ...OTHERS, ...AS_THEY_COME].sort())
   expect(who(inSection('latency'))).toEqual([...OURS, ...OTHERS, ...AS_THEY_COME].sort())
 })
 
-test.each(SECTIONS)('the section %s has a figure of each run for both backends', (section) => {
+test('agentbus on an empty and on a full ledger takes turns, and each figure has as many of the one as of the other', () => {
+  const figures = ['enqueue rate', 'end-to-end rate', 'latency p50', 'latency p99, of all']
+  for (const figure of figures) expect(who(inSection('age').filter((one) => one.figure === figure))).toEqual(OURS.flatMap((one) => [one, `${one}, old`]).sort())
+  for (const { figure, values } of inSection('age')) expect(values).toHaveLength(figure.endsWith('of all') ? 1 : 2)
+})
+
+test('what a full ledger costs comes from the pairs: what disturbs both of a pair costs nothing', () => {
+  const key = { section: 'age', figure: 'end-to-end rate', unit: 'jobs/s', system: 'agentbus', way: 'HTTP', queues: 'redis' } as const
+  const costOf = (young: number[], old: number[]): string | undefined =>
+    verdicts({
+      ...results,
+      figures: [
+        { ...key, finished: 0, values: young },
+        { ...key, finished: 1_000_000, values: old },
+      ],
+    }).at(0)?.measured
+  expect(costOf([400, 100, 200], [380, 95, 190])).toBe('5.0 % (5.0 % to 5.0 %)')
+  expect(costOf([400, 100, 200], [360, 85, 160])).toBe('15.0 % (10.0 % to 20.0 %)')
+  expect(medianInterval(Array.from({ length: 24 }, (_none, at) => at))).toEqual([6, 17])
+  expect(medianInterval([3, 1, 2])).toEqual([1, 3])
+})
+
+test.each(SECTIONS.filter((section) => section !== 'age'))('the section %s has a figure of each run for both backends', (section) => {
   const figures = inSection(section)
 
   expect(figures.map(({ queues }) => queues)).toEqual(expect.arrayContaining(['redis', 'postgres']))

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { isAlive } from '../../embedded/process-identity.js'
 
 const MAIN = path.resolve('dist/cli/main.js')
 const run = promisify(execFile)
@@ -45,8 +46,11 @@ function environment(extra: Record<string, string> = {}, { withRedis = true } = 
   }
 }
 
-async function up(extra: Record<string, string> = {}, options: { withRedis?: boolean } = {}): Promise<Up> {
-  const child = spawn(process.execPath, [MAIN, 'up'], { env: environment(extra, options), stdio: ['ignore', 'pipe', 'pipe'] })
+/** `inTerminal`: below `script`, which gives it a terminal and closes that when it ends. */
+async function up(extra: Record<string, string> = {}, options: { withRedis?: boolean; inTerminal?: boolean } = {}): Promise<Up> {
+  const inTerminal = ['-qec', `'${process.execPath}' '${MAIN}' up`, '/dev/null']
+  const [program, args]: [string, string[]] = options.inTerminal === true ? ['script', inTerminal] : [process.execPath, [MAIN, 'up']]
+  const child = spawn(program, args, { env: environment(extra, options), stdio: ['ignore', 'pipe', 'pipe'] })
   children.push(child)
   let said = ''
   await new Promise<void>((resolve, reject) => {
@@ -116,6 +120,12 @@ async function killAll(inFolder: string): Promise<void> {
       }),
   )
   for (const { pid } of processes.filter(({ isOurs }) => isOurs)) process.kill(pid, 'SIGKILL')
+}
+
+/** The process of its embedded PostgreSQL. */
+async function postmaster(): Promise<number> {
+  const file = await readFile(path.join(folder, 'data', 'postgres', 'data', 'postmaster.pid'), 'utf8')
+  return Number(file.split('\n')[0])
 }
 
 async function stop(bus: Up): Promise<number | null> {
@@ -195,6 +205,39 @@ describe('agentbus up', () => {
     },
     180_000,
   )
+
+  test.each(['SIGHUP', 'SIGINT'] as const)('stops its stores at %s, also when nobody reads any more what it says', async (signal) => {
+    const bus = await up()
+    const pid = await postmaster()
+
+    bus.child.stdout?.destroy()
+    bus.child.stderr?.destroy()
+    bus.child.kill(signal)
+    const [code] = (await once(bus.child, 'exit')) as [number | null]
+    const isLeft = await isAlive(pid)
+    await killAll(folder)
+
+    expect([code, isLeft]).toEqual([0, false])
+  })
+
+  test('stops its stores when its terminal is closed', async ({ skip }) => {
+    const script = await run('script', ['--version']).catch(() => undefined)
+    skip(script === undefined, 'script, which gives it a terminal, is not installed')
+    const bus = await up({}, { inTerminal: true })
+    const pid = await postmaster()
+
+    bus.child.kill('SIGKILL')
+    const isGone = await expect
+      .poll(() => isAlive(pid), { timeout: 25_000 })
+      .toBe(false)
+      .then(
+        () => true,
+        () => false,
+      )
+    await killAll(folder)
+
+    expect(isGone).toBe(true)
+  }, 60_000)
 
   test('refuses a second start on the same data folder, naming the first', async () => {
     const first = await up()

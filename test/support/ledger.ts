@@ -8,7 +8,7 @@ import type { JobStatus } from '../../contracts/job-states.js'
 import { nextSlot } from '../../config/schedule.js'
 import { orderKey, scheduleOf, StandingOrderConfig, type SlotId } from '../../contracts/standing-orders.js'
 import { startSlot } from '../../ledger/start-slot.js'
-import { openDatabase, type Database } from '../../ledger/database.js'
+import { openDatabase, type Database, type Tx } from '../../ledger/database.js'
 import { leaseJob, type LeaseDecision, type LeaseRequest } from '../../ledger/lease-job.js'
 import { sha256 } from '../../ledger/canonical.js'
 import { Ledger } from '../../ledger/ledger.js'
@@ -131,7 +131,12 @@ export function leaseAs(ledger: Ledger, id: JobId, generation: number, workerId 
 
 /** Leases a job the way a worker does that finds anything but the commonest case. */
 export function leaseUnderLock(ledger: Ledger, id: JobId, generation: number, workerId = 'w1'): Promise<LeaseDecision> {
-  return ledger.run((tx) => leaseJob(tx, leaseRequest(id, generation, workerId)))
+  return ledger.run((tx) => leaseIn(tx, id, generation, workerId))
+}
+
+/** The same in a transaction of the caller's, so that nobody sees it before that commits. */
+export function leaseIn(tx: Tx, id: JobId, generation: number, workerId = 'w1'): Promise<LeaseDecision> {
+  return leaseJob(tx, leaseRequest(id, generation, workerId))
 }
 
 function leaseRequest(jobId: JobId, generation: number, workerId: string): LeaseRequest {

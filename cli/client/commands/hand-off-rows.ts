@@ -1,5 +1,5 @@
 import { option as o, type CommandRow } from '../command-row.js'
-import { inNamespace, reason } from './shared-options.js'
+import { inNamespace, namespace, reason } from './shared-options.js'
 
 const group = 'Hand-offs'
 
@@ -42,7 +42,7 @@ export const HAND_OFF_COMMANDS: readonly CommandRow[] = [
     method: 'DELETE',
     path: '/v1/subscriptions/{id}',
     show: 'order-change',
-    options: [],
+    options: [namespace],
     conditional: true,
   },
   {

@@ -25,6 +25,7 @@ export const WORKFLOW_COMMANDS: readonly CommandRow[] = [
     path: '/v1/workflows/{id}/runs',
     show: 'workflow-run',
     options: [
+      { ...namespace, inQuery: true },
       o('inputs', 'json', 'what it is given, a JSON object'),
       o('version', 'int', 'this version (default: the newest)'),
       o('dedupe-key', 'text', 'while a run with this key is open, no second one is started'),
