@@ -18,6 +18,7 @@ export default defineConfig({
     './ledger/schema/prunes.ts',
     './ledger/schema/alerts.ts',
     './ledger/schema/metrics.ts',
+    './ledger/schema/thoughts.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'timestamp' },

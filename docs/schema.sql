@@ -17,12 +17,21 @@ create type control_scope as enum ('everything', 'lane', 'gateway', 'agent', 'or
 create type finding_level as enum ('info', 'warning', 'urgent');
 create type finding_move as enum ('filed', 'raised', 'read', 'returned', 'acknowledged', 'withdrawn', 'settled');
 create type finding_status as enum ('open', 'settled');
+create type idea_status as enum ('new', 'reviewed', 'promoted_to_opportunity', 'archived');
 create type job_status as enum ('waiting', 'queued', 'leased', 'running', 'blocked', 'succeeded', 'failed', 'dead', 'cancelled');
 create type lane as enum ('reactive', 'scheduled', 'proactive', 'memory', 'idle', 'coding');
+create type memory_candidate_status as enum ('new', 'reviewed', 'promoted', 'rejected', 'archived');
+create type memory_kind as enum ('decision', 'preference', 'pattern', 'mistake', 'lesson', 'playbook', 'constraint', 'entity_fact', 'context');
+create type memory_scope as enum ('global', 'agent', 'project', 'person', 'service');
+create type memory_stability as enum ('volatile', 'medium', 'stable');
+create type memory_status as enum ('active', 'superseded', 'expired', 'archived');
+create type memory_visibility as enum ('shared', 'role_limited', 'agent_private', 'human_editable');
 create type message_status as enum ('unread', 'read', 'acknowledged', 'withdrawn');
 create type observation_kind as enum ('refusal', 'late_answer', 'mend', 'drop', 'outside_change', 'operator_action');
 create type on_dependency_death as enum ('block', 'cancel', 'run');
 create type on_lost as enum ('retry', 'block');
+create type opportunity_reversibility as enum ('high', 'medium', 'low');
+create type opportunity_status as enum ('new', 'triaged', 'accepted', 'rejected', 'parked', 'converted_to_job');
 create type outbox_kind as enum ('publish', 'remove');
 create type reaction_status as enum ('pending', 'made', 'joined', 'cut', 'refused', 'failed');
 create type session_mode as enum ('isolated', 'main');
@@ -360,6 +369,38 @@ create table gateways (
   created_at timestamp(6) with time zone not null default now(),
   updated_at timestamp(6) with time zone not null default now()
 );
+create table idea_reviews (
+  idea_id uuid not null,
+  seq integer not null,
+  from_status idea_status,
+  decision idea_status not null,
+  notes text,
+  reviewer text,
+  job_id uuid,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
+);
+create table ideas (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  source_agent text,
+  theme text not null,
+  title text not null,
+  body text not null,
+  evidence jsonb not null default '{}'::jsonb,
+  tags text[] not null default '{}'::text[],
+  status idea_status not null default 'new'::idea_status,
+  promoted_opportunity_id uuid,
+  dedupe_key text,
+  last_seq integer not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  updated_at timestamp(6) with time zone not null default clock_timestamp()
+);
 create table idempotency_keys (
   caller text not null,
   key text not null,
@@ -498,6 +539,89 @@ create table ledger_meta (
   value text not null,
   set_at timestamp(6) with time zone not null default now()
 );
+create table memories (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  kind memory_kind not null,
+  scope memory_scope not null,
+  subject_key text not null,
+  title text not null,
+  body text not null,
+  owner_agent text,
+  source_candidate_id uuid not null,
+  source_refs jsonb not null default '{}'::jsonb,
+  confidence_score integer not null,
+  stability memory_stability not null default 'medium'::memory_stability,
+  visibility memory_visibility not null default 'shared'::memory_visibility,
+  visible_to text[] not null default '{}'::text[],
+  status memory_status not null default 'active'::memory_status,
+  updated_by text not null,
+  valid_from timestamp(6) with time zone not null default clock_timestamp(),
+  expires_at timestamp(6) with time zone,
+  next_review_at timestamp(6) with time zone,
+  supersedes_memory_id uuid,
+  dedupe_key text,
+  last_seq integer not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  updated_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table memory_candidate_reviews (
+  memory_candidate_id uuid not null,
+  seq integer not null,
+  from_status memory_candidate_status,
+  decision memory_candidate_status not null,
+  notes text,
+  reviewer text,
+  job_id uuid,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
+);
+create table memory_candidates (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  source_agent text,
+  candidate_kind memory_kind not null,
+  scope memory_scope not null,
+  subject_key text not null,
+  title text not null,
+  body text not null,
+  evidence jsonb not null default '{}'::jsonb,
+  source_refs jsonb not null default '{}'::jsonb,
+  confidence_score integer not null,
+  stability memory_stability not null default 'medium'::memory_stability,
+  visibility memory_visibility not null default 'shared'::memory_visibility,
+  visible_to text[] not null default '{}'::text[],
+  status memory_candidate_status not null default 'new'::memory_candidate_status,
+  reviewer text,
+  review_notes text,
+  promoted_memory_id uuid,
+  dedupe_key text,
+  last_seq integer not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  updated_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table memory_reviews (
+  memory_id uuid not null,
+  seq integer not null,
+  from_status memory_status,
+  decision memory_status not null,
+  details jsonb not null default '{}'::jsonb,
+  notes text,
+  reviewer text,
+  job_id uuid,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
+  xact xid8 not null default pg_current_xact_id()
+);
 create table metric_marks (
   source text not null,
   xact xid8 not null
@@ -522,6 +646,46 @@ create table observations (
   detail text not null,
   details jsonb not null default '{}'::jsonb,
   at timestamp(6) with time zone not null default clock_timestamp(),
+  xact xid8 not null default pg_current_xact_id()
+);
+create table opportunities (
+  id uuid not null,
+  namespace text not null default 'default'::text,
+  source_agent text,
+  theme text not null,
+  title text not null,
+  why_now text not null,
+  evidence jsonb not null default '{}'::jsonb,
+  impact_score integer not null,
+  confidence_score integer not null,
+  urgency_score integer not null,
+  reversibility opportunity_reversibility not null,
+  owner_candidate text,
+  suggested_next_step text not null,
+  status opportunity_status not null default 'new'::opportunity_status,
+  triaged_by text,
+  triage_notes text,
+  triaged_at timestamp(6) with time zone,
+  converted_job_id uuid,
+  dedupe_key text,
+  last_seq integer not null,
+  created_by text not null,
+  created_at timestamp(6) with time zone not null default clock_timestamp(),
+  updated_at timestamp(6) with time zone not null default clock_timestamp()
+);
+create table opportunity_reviews (
+  opportunity_id uuid not null,
+  seq integer not null,
+  from_status opportunity_status,
+  decision opportunity_status not null,
+  notes text,
+  reviewer text,
+  job_id uuid,
+  attempt_id uuid,
+  actor_kind actor_kind not null,
+  actor text not null,
+  at timestamp(6) with time zone not null default clock_timestamp(),
+  record_id bigint not null generated always as identity,
   xact xid8 not null default pg_current_xact_id()
 );
 create table outbox (
@@ -838,6 +1002,21 @@ alter table gateways add constraint gateways_id_check CHECK ((id ~ '^[A-Za-z0-9]
 alter table gateways add constraint gateways_open_breaker_says_why CHECK (((breaker = 'open'::breaker_state) = (breaker_reason IS NOT NULL)));
 alter table gateways add constraint gateways_token_ref_check CHECK ((token_ref ~ '^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^[:space:]]+|simulator)$'::text));
 alter table gateways add constraint gateways_pkey PRIMARY KEY (id);
+alter table idea_reviews add constraint idea_reviews_legal_move CHECK (
+CASE
+    WHEN (from_status IS NULL) THEN ((seq = 1) AND (decision = 'new'::idea_status))
+    ELSE ((seq > 1) AND ((((((from_status = 'new'::idea_status) AND (decision = 'reviewed'::idea_status)) OR ((from_status = 'new'::idea_status) AND (decision = 'promoted_to_opportunity'::idea_status))) OR ((from_status = 'new'::idea_status) AND (decision = 'archived'::idea_status))) OR ((from_status = 'reviewed'::idea_status) AND (decision = 'promoted_to_opportunity'::idea_status))) OR ((from_status = 'reviewed'::idea_status) AND (decision = 'archived'::idea_status))))
+END);
+alter table idea_reviews add constraint idea_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table idea_reviews add constraint idea_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
+alter table idea_reviews add constraint idea_reviews_idea_id_ideas_id_fk FOREIGN KEY (idea_id) REFERENCES ideas(id);
+alter table idea_reviews add constraint idea_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table idea_reviews add constraint idea_reviews_idea_id_seq_pk PRIMARY KEY (idea_id, seq);
+alter table ideas add constraint ideas_promoted_check CHECK (((status = 'promoted_to_opportunity'::idea_status) = (promoted_opportunity_id IS NOT NULL)));
+alter table ideas add constraint ideas_seq_check CHECK (((last_seq >= 1) AND ((status = 'new'::idea_status) = (last_seq = 1))));
+alter table ideas add constraint ideas_promoted_opportunity_id_opportunities_id_fk FOREIGN KEY (promoted_opportunity_id) REFERENCES opportunities(id);
+alter table ideas add constraint ideas_source_agent_agents_id_fk FOREIGN KEY (source_agent) REFERENCES agents(id);
+alter table ideas add constraint ideas_pkey PRIMARY KEY (id);
 alter table idempotency_keys add constraint idempotency_keys_caller_key_pk PRIMARY KEY (caller, key);
 alter table inbox_messages add constraint inbox_messages_closed_check CHECK (((status = ANY (ARRAY['acknowledged'::message_status, 'withdrawn'::message_status])) = (closed_at IS NOT NULL)));
 alter table inbox_messages add constraint inbox_messages_holder_check CHECK (((status <> 'read'::message_status) OR ((read_attempt_id IS NULL) <> (read_until IS NULL))));
@@ -890,10 +1069,66 @@ alter table jobs add constraint jobs_standing_order_run_id_standing_order_runs_i
 alter table jobs add constraint jobs_target_agent_agents_id_fk FOREIGN KEY (target_agent) REFERENCES agents(id);
 alter table jobs add constraint jobs_pkey PRIMARY KEY (id);
 alter table ledger_meta add constraint ledger_meta_pkey PRIMARY KEY (key);
+alter table memories add constraint memories_not_own_successor CHECK ((supersedes_memory_id IS DISTINCT FROM id));
+alter table memories add constraint memories_private_check CHECK (((visibility <> 'agent_private'::memory_visibility) OR (owner_agent IS NOT NULL)));
+alter table memories add constraint memories_score_check CHECK (((confidence_score >= 1) AND (confidence_score <= 5)));
+alter table memories add constraint memories_seq_check CHECK (((last_seq >= 1) AND ((status = 'active'::memory_status) OR (last_seq > 1))));
+alter table memories add constraint memories_visible_to_check CHECK (((visibility = 'role_limited'::memory_visibility) = (cardinality(visible_to) > 0)));
+alter table memories add constraint memories_owner_agent_agents_id_fk FOREIGN KEY (owner_agent) REFERENCES agents(id);
+alter table memories add constraint memories_source_candidate_id_memory_candidates_id_fk FOREIGN KEY (source_candidate_id) REFERENCES memory_candidates(id);
+alter table memories add constraint memories_supersedes_memory_id_memories_id_fk FOREIGN KEY (supersedes_memory_id) REFERENCES memories(id);
+alter table memories add constraint memories_pkey PRIMARY KEY (id);
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_legal_move CHECK (
+CASE
+    WHEN (from_status IS NULL) THEN ((seq = 1) AND (decision = 'new'::memory_candidate_status))
+    ELSE ((seq > 1) AND ((((((((from_status = 'new'::memory_candidate_status) AND (decision = 'reviewed'::memory_candidate_status)) OR ((from_status = 'new'::memory_candidate_status) AND (decision = 'promoted'::memory_candidate_status))) OR ((from_status = 'new'::memory_candidate_status) AND (decision = 'rejected'::memory_candidate_status))) OR ((from_status = 'new'::memory_candidate_status) AND (decision = 'archived'::memory_candidate_status))) OR ((from_status = 'reviewed'::memory_candidate_status) AND (decision = 'promoted'::memory_candidate_status))) OR ((from_status = 'reviewed'::memory_candidate_status) AND (decision = 'rejected'::memory_candidate_status))) OR ((from_status = 'reviewed'::memory_candidate_status) AND (decision = 'archived'::memory_candidate_status))))
+END);
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_candidate_fk FOREIGN KEY (memory_candidate_id) REFERENCES memory_candidates(id);
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_memory_candidate_id_seq_pk PRIMARY KEY (memory_candidate_id, seq);
+alter table memory_candidates add constraint memory_candidates_private_check CHECK (((visibility <> 'agent_private'::memory_visibility) OR (source_agent IS NOT NULL)));
+alter table memory_candidates add constraint memory_candidates_promoted_check CHECK (((status = 'promoted'::memory_candidate_status) = (promoted_memory_id IS NOT NULL)));
+alter table memory_candidates add constraint memory_candidates_reviewer_check CHECK ((((status = 'new'::memory_candidate_status) = (reviewer IS NULL)) AND ((reviewer IS NOT NULL) OR (review_notes IS NULL))));
+alter table memory_candidates add constraint memory_candidates_score_check CHECK (((confidence_score >= 1) AND (confidence_score <= 5)));
+alter table memory_candidates add constraint memory_candidates_seq_check CHECK (((last_seq >= 1) AND ((status = 'new'::memory_candidate_status) = (last_seq = 1))));
+alter table memory_candidates add constraint memory_candidates_visible_to_check CHECK (((visibility = 'role_limited'::memory_visibility) = (cardinality(visible_to) > 0)));
+alter table memory_candidates add constraint memory_candidates_promoted_memory_id_memories_id_fk FOREIGN KEY (promoted_memory_id) REFERENCES memories(id);
+alter table memory_candidates add constraint memory_candidates_source_agent_agents_id_fk FOREIGN KEY (source_agent) REFERENCES agents(id);
+alter table memory_candidates add constraint memory_candidates_pkey PRIMARY KEY (id);
+alter table memory_reviews add constraint memory_reviews_legal_move CHECK (
+CASE
+    WHEN (from_status IS NULL) THEN ((seq = 1) AND (decision = 'active'::memory_status))
+    ELSE ((seq > 1) AND (((((from_status = 'active'::memory_status) AND (decision = 'active'::memory_status)) OR ((from_status = 'active'::memory_status) AND (decision = 'superseded'::memory_status))) OR ((from_status = 'active'::memory_status) AND (decision = 'expired'::memory_status))) OR ((from_status = 'active'::memory_status) AND (decision = 'archived'::memory_status))))
+END);
+alter table memory_reviews add constraint memory_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table memory_reviews add constraint memory_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
+alter table memory_reviews add constraint memory_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table memory_reviews add constraint memory_reviews_memory_id_memories_id_fk FOREIGN KEY (memory_id) REFERENCES memories(id);
+alter table memory_reviews add constraint memory_reviews_memory_id_seq_pk PRIMARY KEY (memory_id, seq);
 alter table metric_marks add constraint metric_marks_pkey PRIMARY KEY (source);
 alter table metric_totals add constraint metric_totals_count_check CHECK ((count >= 0));
 alter table metric_totals add constraint metric_totals_name_labels_bucket_pk PRIMARY KEY (name, labels, bucket);
 alter table observations add constraint observations_pkey PRIMARY KEY (id);
+alter table opportunities add constraint opportunities_converted_check CHECK (((status = 'converted_to_job'::opportunity_status) = (converted_job_id IS NOT NULL)));
+alter table opportunities add constraint opportunities_scores_check CHECK ((((impact_score >= 1) AND (impact_score <= 5)) AND ((confidence_score >= 1) AND (confidence_score <= 5)) AND ((urgency_score >= 1) AND (urgency_score <= 5))));
+alter table opportunities add constraint opportunities_seq_check CHECK (((last_seq >= 1) AND ((status = 'new'::opportunity_status) = (last_seq = 1))));
+alter table opportunities add constraint opportunities_triaged_check CHECK ((((status = 'new'::opportunity_status) = (triaged_at IS NULL)) AND ((triaged_at IS NULL) = (triaged_by IS NULL)) AND ((triaged_at IS NOT NULL) OR (triage_notes IS NULL))));
+alter table opportunities add constraint opportunities_converted_job_id_jobs_id_fk FOREIGN KEY (converted_job_id) REFERENCES jobs(id);
+alter table opportunities add constraint opportunities_owner_candidate_agents_id_fk FOREIGN KEY (owner_candidate) REFERENCES agents(id);
+alter table opportunities add constraint opportunities_source_agent_agents_id_fk FOREIGN KEY (source_agent) REFERENCES agents(id);
+alter table opportunities add constraint opportunities_pkey PRIMARY KEY (id);
+alter table opportunity_reviews add constraint opportunity_reviews_legal_move CHECK (
+CASE
+    WHEN (from_status IS NULL) THEN ((seq = 1) AND (decision = 'new'::opportunity_status))
+    ELSE ((seq > 1) AND ((((((((((((((((((from_status = 'new'::opportunity_status) AND (decision = 'triaged'::opportunity_status)) OR ((from_status = 'new'::opportunity_status) AND (decision = 'accepted'::opportunity_status))) OR ((from_status = 'new'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'new'::opportunity_status) AND (decision = 'parked'::opportunity_status))) OR ((from_status = 'new'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'accepted'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'parked'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'triaged'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'parked'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'triaged'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'accepted'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))))
+END);
+alter table opportunity_reviews add constraint opportunity_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table opportunity_reviews add constraint opportunity_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
+alter table opportunity_reviews add constraint opportunity_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
+alter table opportunity_reviews add constraint opportunity_reviews_opportunity_id_opportunities_id_fk FOREIGN KEY (opportunity_id) REFERENCES opportunities(id);
+alter table opportunity_reviews add constraint opportunity_reviews_opportunity_id_seq_pk PRIMARY KEY (opportunity_id, seq);
 alter table outbox add constraint outbox_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table outbox add constraint outbox_pkey PRIMARY KEY (id);
 alter table presence add constraint presence_order_check CHECK ((seen_until >= seen_from));
@@ -1004,6 +1239,14 @@ CREATE INDEX findings_raise_idx ON public.findings USING btree (raise_at) WHERE 
 CREATE INDEX findings_subject_idx ON public.findings USING btree (topic, subject_key, id DESC NULLS LAST);
 CREATE INDEX fleet_versions_xact_idx ON public.fleet_versions USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX gateways_probe_idx ON public.gateways USING btree (probe_after);
+CREATE INDEX idea_reviews_reviewer_idx ON public.idea_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
+CREATE INDEX idea_reviews_xact_idx ON public.idea_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
+CREATE INDEX ideas_counts_idx ON public.ideas USING btree (namespace, status, created_at);
+CREATE UNIQUE INDEX ideas_dedupe_idx ON public.ideas USING btree (namespace, COALESCE(source_agent, ''::text), dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::idea_status, 'reviewed'::idea_status])));
+CREATE INDEX ideas_source_idx ON public.ideas USING btree (source_agent, id DESC NULLS LAST) WHERE (source_agent IS NOT NULL);
+CREATE INDEX ideas_status_idx ON public.ideas USING btree (status, id DESC NULLS LAST);
+CREATE INDEX ideas_tags_idx ON public.ideas USING gin (tags);
+CREATE INDEX ideas_theme_idx ON public.ideas USING btree (theme, id DESC NULLS LAST);
 CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX inbox_messages_agent_idx ON public.inbox_messages USING btree (agent_id, id DESC NULLS LAST);
 CREATE INDEX inbox_messages_finding_idx ON public.inbox_messages USING btree (finding_id, id);
@@ -1048,10 +1291,34 @@ CREATE UNIQUE INDEX jobs_standing_order_run_idx ON public.jobs USING btree (stan
 CREATE INDEX jobs_status_created_idx ON public.jobs USING btree (status, id DESC NULLS LAST);
 CREATE INDEX jobs_target_created_idx ON public.jobs USING btree (target_agent, id DESC NULLS LAST);
 CREATE INDEX jobs_unassigned_idx ON public.jobs USING btree (priority DESC NULLS LAST, run_after, id) WHERE ((status = 'queued'::job_status) AND (target_agent IS NULL));
+CREATE UNIQUE INDEX memories_candidate_idx ON public.memories USING btree (source_candidate_id);
+CREATE UNIQUE INDEX memories_dedupe_idx ON public.memories USING btree (namespace, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = 'active'::memory_status));
+CREATE INDEX memories_expiry_idx ON public.memories USING btree (expires_at) WHERE ((status = 'active'::memory_status) AND (expires_at IS NOT NULL));
+CREATE INDEX memories_review_idx ON public.memories USING btree (next_review_at) WHERE ((status = 'active'::memory_status) AND (next_review_at IS NOT NULL));
+CREATE INDEX memories_status_idx ON public.memories USING btree (status, id DESC NULLS LAST);
+CREATE INDEX memories_subject_idx ON public.memories USING btree (scope, subject_key, id DESC NULLS LAST);
+CREATE UNIQUE INDEX memories_supersedes_idx ON public.memories USING btree (supersedes_memory_id) WHERE (supersedes_memory_id IS NOT NULL);
+CREATE INDEX memory_candidate_reviews_reviewer_idx ON public.memory_candidate_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
+CREATE INDEX memory_candidate_reviews_xact_idx ON public.memory_candidate_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
+CREATE UNIQUE INDEX memory_candidates_dedupe_idx ON public.memory_candidates USING btree (namespace, COALESCE(source_agent, ''::text), dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::memory_candidate_status, 'reviewed'::memory_candidate_status])));
+CREATE INDEX memory_candidates_source_idx ON public.memory_candidates USING btree (source_agent, id DESC NULLS LAST) WHERE (source_agent IS NOT NULL);
+CREATE INDEX memory_candidates_status_idx ON public.memory_candidates USING btree (status, id DESC NULLS LAST);
+CREATE INDEX memory_candidates_subject_idx ON public.memory_candidates USING btree (scope, subject_key, id DESC NULLS LAST);
+CREATE INDEX memory_reviews_reviewer_idx ON public.memory_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
+CREATE INDEX memory_reviews_xact_idx ON public.memory_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX observations_at_idx ON public.observations USING btree (at);
 CREATE INDEX observations_job_idx ON public.observations USING btree (job_id, id) WHERE (job_id IS NOT NULL);
 CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id);
 CREATE INDEX observations_xact_idx ON public.observations USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
+CREATE INDEX opportunities_counts_idx ON public.opportunities USING btree (namespace, status, created_at);
+CREATE UNIQUE INDEX opportunities_dedupe_idx ON public.opportunities USING btree (namespace, COALESCE(source_agent, ''::text), dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status])));
+CREATE UNIQUE INDEX opportunities_job_idx ON public.opportunities USING btree (converted_job_id) WHERE (converted_job_id IS NOT NULL);
+CREATE INDEX opportunities_open_idx ON public.opportunities USING btree (id DESC NULLS LAST) WHERE (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status]));
+CREATE INDEX opportunities_source_idx ON public.opportunities USING btree (source_agent, id DESC NULLS LAST) WHERE (source_agent IS NOT NULL);
+CREATE INDEX opportunities_status_idx ON public.opportunities USING btree (status, id DESC NULLS LAST);
+CREATE INDEX opportunities_theme_idx ON public.opportunities USING btree (theme, id DESC NULLS LAST);
+CREATE INDEX opportunity_reviews_reviewer_idx ON public.opportunity_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
+CREATE INDEX opportunity_reviews_xact_idx ON public.opportunity_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
 CREATE INDEX outbox_job_idx ON public.outbox USING btree (job_id);
 CREATE INDEX presence_component_idx ON public.presence USING btree (component, seen_until DESC NULLS LAST);
@@ -1226,11 +1493,13 @@ begin
   grant select on
     job_transitions, job_dependencies, agent_state_changes, agent_states, agents, accesses, observations, controls, presence, dispatcher_heartbeats, approval_transitions,
     audit_checkpoints, audit_checkpoint_jobs, audit_checkpoint_records, outbox, queue_epochs, reactions, standing_order_run_transitions, standing_order_runs, workflow_transitions, prunes,
-    project_log, control_changes, alerts, alert_history, alert_silences, alert_attempts, metric_marks, metric_totals
+    project_log, control_changes, alerts, alert_history, alert_silences, alert_attempts, metric_marks, metric_totals,
+    idea_reviews, opportunity_reviews, memory_candidate_reviews, memory_reviews
   to agentbus_auditor;
   grant select on
     agent_states_v, blocked_work_v, dispatcher_health_summary_v, hand_offs_v, inbox_open_v, queue_health_summary_v, standing_order_daily_counts_v, standing_order_gaps_v,
-    standing_order_health_summary_v, system_health_snapshot_v, standing_order_definitions_v, fleet_changes_v, controls_in_force_v
+    standing_order_health_summary_v, system_health_snapshot_v, standing_order_definitions_v, fleet_changes_v, controls_in_force_v,
+    opportunity_health_summary_v, idea_health_summary_v
   to agentbus_auditor;
   grant select (id, namespace, parent_job_id, flow_key, correlation_key, source_agent, target_agent, job_type, subject, lane, priority, dedupe_key, payload_hash, summary, status, last_seq,
     generation, run_after, attempt_count, max_attempts, timeout_seconds, lease_seconds, on_lost, on_dependency_death, current_attempt_id, held_reason, held_by, blocked_reason, blocked_owner,
@@ -1268,7 +1537,38 @@ begin
   grant select (namespace, name, version, hash, created_by, created_at, record_id, xact) on workflows to agentbus_auditor;
   grant select (namespace, project, version, status, agent_id, job_id, actor_kind, actor, at, record_id, xact) on project_statuses to agentbus_auditor;
   grant select (id, alert_id, seq, rule, notice, receiver_kind, receiver, status, tries, next_try_at, job_id, created_at, done_at) on alert_deliveries to agentbus_auditor;
+  grant select (id, namespace, source_agent, theme, tags, status, last_seq, promoted_opportunity_id, dedupe_key, created_by, created_at, updated_at) on ideas to agentbus_auditor;
+  grant select (id, namespace, source_agent, theme, impact_score, confidence_score, urgency_score, reversibility, owner_candidate, status, last_seq, triaged_by, triage_notes, triaged_at,
+    converted_job_id, dedupe_key, created_by, created_at, updated_at) on opportunities to agentbus_auditor;
+  grant select (id, namespace, source_agent, theme, impact_score, confidence_score, urgency_score, reversibility, owner_candidate, status, last_seq, triaged_by, triage_notes, triaged_at,
+    converted_job_id, dedupe_key, created_by, created_at, updated_at) on open_opportunities_v to agentbus_auditor;
+  grant select (id, namespace, source_agent, candidate_kind, scope, subject_key, confidence_score, stability, visibility, visible_to, status, last_seq, reviewer, review_notes,
+    promoted_memory_id, dedupe_key, created_by, created_at, updated_at) on memory_candidates to agentbus_auditor;
+  grant select (id, namespace, kind, scope, subject_key, owner_agent, source_candidate_id, confidence_score, stability, visibility, visible_to, status, last_seq, created_by, updated_by,
+    valid_from, expires_at, next_review_at, supersedes_memory_id, dedupe_key, created_at, updated_at) on memories to agentbus_auditor;
+  grant select (id, namespace, kind, scope, subject_key, owner_agent, source_candidate_id, confidence_score, stability, visibility, visible_to, status, last_seq, created_by, updated_by,
+    valid_from, expires_at, next_review_at, supersedes_memory_id, dedupe_key, created_at, updated_at) on active_memories_v to agentbus_auditor;
   return true;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.ideas_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from ideas s cross join lateral (select count(*) as n, max(r.seq) as newest from idea_reviews r where r.idea_id = s.id) h
+    where s.id = new.id and (
+      h.n <> s.last_seq or h.newest is distinct from s.last_seq
+      or not exists (select from idea_reviews r where r.idea_id = s.id and r.seq = s.last_seq and r.decision = s.status)
+      or (s.last_seq > 1 and not exists (
+        select from idea_reviews r join idea_reviews p on p.idea_id = r.idea_id and p.seq = r.seq - 1
+        where r.idea_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+    )
+  ) then
+    raise exception 'idea % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
 end $function$
 ;
 CREATE OR REPLACE FUNCTION public.job_attempts_open_is_current()
@@ -1385,6 +1685,46 @@ AS $function$
   )
 $function$
 ;
+CREATE OR REPLACE FUNCTION public.memories_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from memories s cross join lateral (select count(*) as n, max(r.seq) as newest from memory_reviews r where r.memory_id = s.id) h
+    where s.id = new.id and (
+      h.n <> s.last_seq or h.newest is distinct from s.last_seq
+      or not exists (select from memory_reviews r where r.memory_id = s.id and r.seq = s.last_seq and r.decision = s.status)
+      or (s.last_seq > 1 and not exists (
+        select from memory_reviews r join memory_reviews p on p.memory_id = r.memory_id and p.seq = r.seq - 1
+        where r.memory_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+    )
+  ) then
+    raise exception 'memory % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.memory_candidates_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from memory_candidates s cross join lateral (select count(*) as n, max(r.seq) as newest from memory_candidate_reviews r where r.memory_candidate_id = s.id) h
+    where s.id = new.id and (
+      h.n <> s.last_seq or h.newest is distinct from s.last_seq
+      or not exists (select from memory_candidate_reviews r where r.memory_candidate_id = s.id and r.seq = s.last_seq and r.decision = s.status)
+      or (s.last_seq > 1 and not exists (
+        select from memory_candidate_reviews r join memory_candidate_reviews p on p.memory_candidate_id = r.memory_candidate_id and p.seq = r.seq - 1
+        where r.memory_candidate_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+    )
+  ) then
+    raise exception 'memory candidate % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.messages_have_history()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1433,6 +1773,26 @@ begin
   insert into standing_order_run_transitions (run_id, seq, from_status, to_status, cause, actor_kind, actor, details, at)
   values (run, slot.last_seq + 1, slot.status, case when stated then slot.claimed else target end, why, by_kind, by_whom, more, moved_at);
   return true;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.opportunities_have_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from opportunities s cross join lateral (select count(*) as n, max(r.seq) as newest from opportunity_reviews r where r.opportunity_id = s.id) h
+    where s.id = new.id and (
+      h.n <> s.last_seq or h.newest is distinct from s.last_seq
+      or not exists (select from opportunity_reviews r where r.opportunity_id = s.id and r.seq = s.last_seq and r.decision = s.status)
+      or (s.last_seq > 1 and not exists (
+        select from opportunity_reviews r join opportunity_reviews p on p.opportunity_id = r.opportunity_id and p.seq = r.seq - 1
+        where r.opportunity_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+    )
+  ) then
+    raise exception 'opportunity % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
 end $function$
 ;
 CREATE OR REPLACE FUNCTION public.prune_canonical(p prunes)
@@ -1646,6 +2006,13 @@ CREATE TRIGGER findings_no_truncate BEFORE TRUNCATE ON public.findings FOR EACH 
 CREATE TRIGGER findings_settled_are_final BEFORE UPDATE ON public.findings FOR EACH ROW WHEN ((old.status = 'settled'::finding_status)) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER fleet_versions_append_only BEFORE DELETE OR UPDATE ON public.fleet_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER fleet_versions_no_truncate BEFORE TRUNCATE ON public.fleet_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER idea_reviews_append_only BEFORE DELETE OR UPDATE ON public.idea_reviews FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER idea_reviews_no_truncate BEFORE TRUNCATE ON public.idea_reviews FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER ideas_decided_are_final BEFORE UPDATE ON public.ideas FOR EACH ROW WHEN ((old.status = ANY (ARRAY['promoted_to_opportunity'::idea_status, 'archived'::idea_status]))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER ideas_have_history AFTER INSERT OR UPDATE ON public.ideas DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ideas_have_history();
+CREATE TRIGGER ideas_no_delete BEFORE DELETE ON public.ideas FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER ideas_no_truncate BEFORE TRUNCATE ON public.ideas FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER ideas_words_stay BEFORE UPDATE ON public.ideas FOR EACH ROW WHEN (((((((((((old.id IS DISTINCT FROM new.id) OR (old.namespace IS DISTINCT FROM new.namespace)) OR (old.source_agent IS DISTINCT FROM new.source_agent)) OR (old.theme IS DISTINCT FROM new.theme)) OR (old.title IS DISTINCT FROM new.title)) OR (old.body IS DISTINCT FROM new.body)) OR (old.evidence IS DISTINCT FROM new.evidence)) OR (old.tags IS DISTINCT FROM new.tags)) OR (old.dedupe_key IS DISTINCT FROM new.dedupe_key)) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER inbox_messages_closed_are_final BEFORE UPDATE ON public.inbox_messages FOR EACH ROW WHEN ((old.status = ANY (ARRAY['acknowledged'::message_status, 'withdrawn'::message_status]))) EXECUTE FUNCTION refuse_change();
 CREATE CONSTRAINT TRIGGER inbox_messages_have_history AFTER INSERT OR UPDATE OF status, read_by ON public.inbox_messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION messages_have_history();
 CREATE TRIGGER inbox_messages_no_delete BEFORE DELETE ON public.inbox_messages FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -1666,9 +2033,30 @@ CREATE TRIGGER jobs_no_truncate BEFORE TRUNCATE ON public.jobs FOR EACH STATEMEN
 CREATE TRIGGER jobs_pruned_are_final BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN (((old.pruned_by IS NOT NULL) AND (((((new.payload IS DISTINCT FROM old.payload) OR (new.state IS DISTINCT FROM old.state)) OR (new.result IS DISTINCT FROM old.result)) OR (new.answer IS DISTINCT FROM old.answer)) OR (new.pruned_hash IS DISTINCT FROM old.pruned_hash)))) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER jobs_pruned_by_a_prune BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN ((new.pruned_by IS DISTINCT FROM old.pruned_by)) EXECUTE FUNCTION refuse_change_but_pruning('jobs', 'finished_at', 'payload state result answer');
 CREATE CONSTRAINT TRIGGER jobs_update_has_history AFTER UPDATE OF status, last_seq ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.last_seq IS DISTINCT FROM new.last_seq))) EXECUTE FUNCTION jobs_state_has_history();
+CREATE CONSTRAINT TRIGGER memories_have_history AFTER INSERT OR UPDATE ON public.memories DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION memories_have_history();
+CREATE TRIGGER memories_no_delete BEFORE DELETE ON public.memories FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memories_no_truncate BEFORE TRUNCATE ON public.memories FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memories_over_are_final BEFORE UPDATE ON public.memories FOR EACH ROW WHEN ((old.status = ANY (ARRAY['superseded'::memory_status, 'expired'::memory_status, 'archived'::memory_status]))) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memories_words_stay BEFORE UPDATE ON public.memories FOR EACH ROW WHEN (((((((((((((((((old.id IS DISTINCT FROM new.id) OR (old.namespace IS DISTINCT FROM new.namespace)) OR (old.kind IS DISTINCT FROM new.kind)) OR (old.scope IS DISTINCT FROM new.scope)) OR (old.subject_key IS DISTINCT FROM new.subject_key)) OR (old.title IS DISTINCT FROM new.title)) OR (old.body IS DISTINCT FROM new.body)) OR (old.owner_agent IS DISTINCT FROM new.owner_agent)) OR (old.source_candidate_id IS DISTINCT FROM new.source_candidate_id)) OR (old.source_refs IS DISTINCT FROM new.source_refs)) OR (old.stability IS DISTINCT FROM new.stability)) OR (old.visibility IS DISTINCT FROM new.visibility)) OR (old.visible_to IS DISTINCT FROM new.visible_to)) OR (old.supersedes_memory_id IS DISTINCT FROM new.supersedes_memory_id)) OR (old.dedupe_key IS DISTINCT FROM new.dedupe_key)) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_candidate_reviews_append_only BEFORE DELETE OR UPDATE ON public.memory_candidate_reviews FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_candidate_reviews_no_truncate BEFORE TRUNCATE ON public.memory_candidate_reviews FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_candidates_decided_are_final BEFORE UPDATE ON public.memory_candidates FOR EACH ROW WHEN ((old.status = ANY (ARRAY['promoted'::memory_candidate_status, 'rejected'::memory_candidate_status, 'archived'::memory_candidate_status]))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER memory_candidates_have_history AFTER INSERT OR UPDATE ON public.memory_candidates DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION memory_candidates_have_history();
+CREATE TRIGGER memory_candidates_no_delete BEFORE DELETE ON public.memory_candidates FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_candidates_no_truncate BEFORE TRUNCATE ON public.memory_candidates FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_candidates_words_stay BEFORE UPDATE ON public.memory_candidates FOR EACH ROW WHEN (((((((((((((((((old.id IS DISTINCT FROM new.id) OR (old.namespace IS DISTINCT FROM new.namespace)) OR (old.source_agent IS DISTINCT FROM new.source_agent)) OR (old.candidate_kind IS DISTINCT FROM new.candidate_kind)) OR (old.scope IS DISTINCT FROM new.scope)) OR (old.subject_key IS DISTINCT FROM new.subject_key)) OR (old.title IS DISTINCT FROM new.title)) OR (old.body IS DISTINCT FROM new.body)) OR (old.evidence IS DISTINCT FROM new.evidence)) OR (old.source_refs IS DISTINCT FROM new.source_refs)) OR (old.confidence_score IS DISTINCT FROM new.confidence_score)) OR (old.stability IS DISTINCT FROM new.stability)) OR (old.visibility IS DISTINCT FROM new.visibility)) OR (old.visible_to IS DISTINCT FROM new.visible_to)) OR (old.dedupe_key IS DISTINCT FROM new.dedupe_key)) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_reviews_append_only BEFORE DELETE OR UPDATE ON public.memory_reviews FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER memory_reviews_no_truncate BEFORE TRUNCATE ON public.memory_reviews FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER observations_append_only BEFORE DELETE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change_but_pruning('observations', 'at', '');
 CREATE TRIGGER observations_no_truncate BEFORE TRUNCATE ON public.observations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER observations_no_update BEFORE UPDATE ON public.observations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER opportunities_decided_are_final BEFORE UPDATE ON public.opportunities FOR EACH ROW WHEN ((old.status = ANY (ARRAY['rejected'::opportunity_status, 'converted_to_job'::opportunity_status]))) EXECUTE FUNCTION refuse_change();
+CREATE CONSTRAINT TRIGGER opportunities_have_history AFTER INSERT OR UPDATE ON public.opportunities DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION opportunities_have_history();
+CREATE TRIGGER opportunities_no_delete BEFORE DELETE ON public.opportunities FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER opportunities_no_truncate BEFORE TRUNCATE ON public.opportunities FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER opportunities_words_stay BEFORE UPDATE ON public.opportunities FOR EACH ROW WHEN ((((((((((((((((old.id IS DISTINCT FROM new.id) OR (old.namespace IS DISTINCT FROM new.namespace)) OR (old.source_agent IS DISTINCT FROM new.source_agent)) OR (old.theme IS DISTINCT FROM new.theme)) OR (old.title IS DISTINCT FROM new.title)) OR (old.why_now IS DISTINCT FROM new.why_now)) OR (old.evidence IS DISTINCT FROM new.evidence)) OR (old.impact_score IS DISTINCT FROM new.impact_score)) OR (old.confidence_score IS DISTINCT FROM new.confidence_score)) OR (old.urgency_score IS DISTINCT FROM new.urgency_score)) OR (old.reversibility IS DISTINCT FROM new.reversibility)) OR (old.owner_candidate IS DISTINCT FROM new.owner_candidate)) OR (old.suggested_next_step IS DISTINCT FROM new.suggested_next_step)) OR (old.dedupe_key IS DISTINCT FROM new.dedupe_key)) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER opportunity_reviews_append_only BEFORE DELETE OR UPDATE ON public.opportunity_reviews FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER opportunity_reviews_no_truncate BEFORE TRUNCATE ON public.opportunity_reviews FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_log_append_only BEFORE DELETE OR UPDATE ON public.project_log FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_log_no_truncate BEFORE TRUNCATE ON public.project_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER project_statuses_append_only BEFORE DELETE OR UPDATE ON public.project_statuses FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -1708,6 +2096,34 @@ CREATE TRIGGER workflows_no_truncate BEFORE TRUNCATE ON public.workflows FOR EAC
 
 -- views
 
+create view active_memories_v as
+ SELECT id,
+    namespace,
+    kind,
+    scope,
+    subject_key,
+    title,
+    body,
+    owner_agent,
+    source_candidate_id,
+    source_refs,
+    confidence_score,
+    stability,
+    visibility,
+    visible_to,
+    status,
+    last_seq,
+    created_by,
+    updated_by,
+    valid_from,
+    expires_at,
+    next_review_at,
+    supersedes_memory_id,
+    dedupe_key,
+    created_at,
+    updated_at
+   FROM memories
+  WHERE ((status = 'active'::memory_status) AND ((expires_at IS NULL) OR (expires_at > now())));
 create view agent_states_v as
  SELECT a.id AS agent_id,
     COALESCE(s.state, (
@@ -1798,6 +2214,15 @@ create view hand_offs_v as
     (finished_at - created_at) AS took
    FROM jobs
   WHERE ((source_agent IS NOT NULL) AND (source_agent IS DISTINCT FROM target_agent));
+create view idea_health_summary_v as
+ SELECT namespace,
+    count(*) FILTER (WHERE (status = 'new'::idea_status)) AS new_count,
+    count(*) FILTER (WHERE (status = 'reviewed'::idea_status)) AS reviewed_count,
+    count(*) FILTER (WHERE (status = 'promoted_to_opportunity'::idea_status)) AS promoted_count,
+    count(*) FILTER (WHERE (status = 'archived'::idea_status)) AS archived_count,
+    EXTRACT(epoch FROM (now() - min(created_at) FILTER (WHERE (status = 'new'::idea_status)))) AS oldest_new_age_seconds
+   FROM ideas
+  GROUP BY namespace;
 create view inbox_open_v as
  SELECT m.id AS message_id,
     m.agent_id,
@@ -1816,6 +2241,43 @@ create view inbox_open_v as
    FROM (inbox_messages m
      JOIN findings f ON ((f.id = m.finding_id)))
   WHERE (m.status = ANY (ARRAY['unread'::message_status, 'read'::message_status]));
+create view open_opportunities_v as
+ SELECT id,
+    namespace,
+    source_agent,
+    theme,
+    title,
+    why_now,
+    evidence,
+    impact_score,
+    confidence_score,
+    urgency_score,
+    reversibility,
+    owner_candidate,
+    suggested_next_step,
+    status,
+    last_seq,
+    triaged_by,
+    triage_notes,
+    triaged_at,
+    converted_job_id,
+    dedupe_key,
+    created_by,
+    created_at,
+    updated_at
+   FROM opportunities
+  WHERE (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status]));
+create view opportunity_health_summary_v as
+ SELECT namespace,
+    count(*) FILTER (WHERE (status = 'new'::opportunity_status)) AS new_count,
+    count(*) FILTER (WHERE (status = 'triaged'::opportunity_status)) AS triaged_count,
+    count(*) FILTER (WHERE (status = 'accepted'::opportunity_status)) AS accepted_count,
+    count(*) FILTER (WHERE (status = 'rejected'::opportunity_status)) AS rejected_count,
+    count(*) FILTER (WHERE (status = 'parked'::opportunity_status)) AS parked_count,
+    count(*) FILTER (WHERE (status = 'converted_to_job'::opportunity_status)) AS converted_count,
+    EXTRACT(epoch FROM (now() - min(created_at) FILTER (WHERE (status = 'new'::opportunity_status)))) AS oldest_new_age_seconds
+   FROM opportunities
+  GROUP BY namespace;
 create view queue_health_summary_v as
  SELECT j.namespace,
     j.target_agent,
@@ -1825,8 +2287,8 @@ create view queue_health_summary_v as
     count(*) FILTER (WHERE (j.status = 'running'::job_status)) AS running_count,
     count(*) FILTER (WHERE (j.status = 'blocked'::job_status)) AS blocked_count,
     count(*) FILTER (WHERE ((j.attempt_count >= 3) AND (j.finished_at IS NULL))) AS retry_hotspot_count,
-    EXTRACT(epoch FROM (now() - min(j.created_at) FILTER (WHERE (j.status = 'queued'::job_status)))) AS oldest_queued_age_seconds,
-    EXTRACT(epoch FROM (now() - min(j.updated_at) FILTER (WHERE (j.status = 'blocked'::job_status)))) AS oldest_blocked_age_seconds,
+    EXTRACT(epoch FROM (now() - min(j.run_after) FILTER (WHERE ((j.status = 'queued'::job_status) AND (j.run_after <= now()))))) AS oldest_queued_age_seconds,
+    EXTRACT(epoch FROM (now() - min(j.blocked_at) FILTER (WHERE (j.status = 'blocked'::job_status)))) AS oldest_blocked_age_seconds,
     count(*) FILTER (WHERE (j.status = 'failed'::job_status)) AS failed_count,
     count(*) FILTER (WHERE (j.status = 'dead'::job_status)) AS dead_count,
     count(a.id) AS expired_lease_count
@@ -2052,7 +2514,7 @@ create view system_health_snapshot_v as
            FROM queue_health_summary_v
           GROUP BY queue_health_summary_v.namespace
         ), standing AS (
-         SELECT o.namespace,
+         SELECT o_1.namespace,
             count(r.started_at) AS runs_last_24h,
             count(*) FILTER (WHERE (r.status = 'completed'::slot_status)) AS completed_last_24h,
             count(*) FILTER (WHERE (r.status = 'no_work'::slot_status)) AS no_work_last_24h,
@@ -2060,9 +2522,9 @@ create view system_health_snapshot_v as
             count(*) FILTER (WHERE (r.status = 'failed'::slot_status)) AS failed_last_24h,
             count(*) FILTER (WHERE (r.status = 'skipped'::slot_status)) AS skipped_last_24h,
             count(*) FILTER (WHERE (r.status = 'missed'::slot_status)) AS missed_last_24h
-           FROM (standing_orders o
-             LEFT JOIN standing_order_runs r ON (((r.order_id = o.id) AND (r.slot_at > (now() - '1 day'::interval)) AND (r.slot_at <= now()))))
-          GROUP BY o.namespace
+           FROM (standing_orders o_1
+             LEFT JOIN standing_order_runs r ON (((r.order_id = o_1.id) AND (r.slot_at > (now() - '1 day'::interval)) AND (r.slot_at <= now()))))
+          GROUP BY o_1.namespace
         ), dispatchers AS (
          SELECT dispatcher_health_summary_v.namespace,
             count(*) AS dispatcher_count,
@@ -2101,7 +2563,20 @@ create view system_health_snapshot_v as
     d.last_dispatcher_seen_at,
     d.seconds_since_last_dispatcher_seen,
     COALESCE(d.leases_owned_total, (0)::bigint) AS leases_owned_total,
-    COALESCE(d.busy_agents_total, (0)::bigint) AS busy_agents_total
-   FROM ((queue q
+    COALESCE(d.busy_agents_total, (0)::bigint) AS busy_agents_total,
+    COALESCE(o.new_count, (0)::bigint) AS opp_new_count,
+    COALESCE(o.triaged_count, (0)::bigint) AS opp_triaged_count,
+    COALESCE(o.accepted_count, (0)::bigint) AS opp_accepted_count,
+    COALESCE(o.parked_count, (0)::bigint) AS opp_parked_count,
+    COALESCE(o.converted_count, (0)::bigint) AS opp_converted_count,
+    o.oldest_new_age_seconds AS opp_oldest_new_age_seconds,
+    COALESCE(i.new_count, (0)::bigint) AS idea_new_count,
+    COALESCE(i.reviewed_count, (0)::bigint) AS idea_reviewed_count,
+    COALESCE(i.promoted_count, (0)::bigint) AS idea_promoted_count,
+    COALESCE(i.archived_count, (0)::bigint) AS idea_archived_count,
+    i.oldest_new_age_seconds AS idea_oldest_new_age_seconds
+   FROM ((((queue q
      FULL JOIN standing s USING (namespace))
-     FULL JOIN dispatchers d USING (namespace));
+     FULL JOIN dispatchers d USING (namespace))
+     FULL JOIN opportunity_health_summary_v o USING (namespace))
+     FULL JOIN idea_health_summary_v i USING (namespace));

@@ -378,13 +378,6 @@ export class Ledger {
     return { items: claimed.items.map((item) => ({ ...item, attempt_token: this.tokens.attempts.issue(item.attempt.id) })) }
   }
 
-  /** Queues again what nobody renewed. The reaper does the same by itself, twice a second. */
-  async requeueExpired(context: CommandContext, request: { readonly namespace?: string | undefined; readonly limit: number }): Promise<{ items: JobView[] }> {
-    await this.#operatorOnly(context.caller)
-    const reaped = await this.upkeep.reap({ actor: actorOf(context.caller), ...request })
-    return { items: reaped }
-  }
-
   /** Whether the ledger answers and its schema is the one this build knows. */
   async ready(): Promise<{ ok: boolean; reason?: string }> {
     try {

@@ -203,7 +203,12 @@ describe('who may', () => {
     const [first, second, third] = ideas.map(({ id }) => id) as [IdeaId, IdeaId, IdeaId]
 
     for (const as of [agent('security'), AUDITOR]) await expect(MOVES.archive(first, as)).rejects.toMatchObject({ code: 'AGENTBUS_FORBIDDEN' })
-    for (const [id, as] of [[first, DEVOPS], [second, run.as], [third, agent('tracker')]] as const) await MOVES.archive(id, as)
+    for (const [id, as] of [
+      [first, DEVOPS],
+      [second, run.as],
+      [third, agent('tracker')],
+    ] as const)
+      await MOVES.archive(id, as)
 
     expect((await list({ status: 'archived' })).items.map(({ id }) => id)).toEqual([third, second, first])
     expect((await refusalsOf(t)).map(({ code }) => code)).toEqual(['AGENTBUS_FORBIDDEN', 'AGENTBUS_FORBIDDEN'])

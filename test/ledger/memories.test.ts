@@ -221,8 +221,7 @@ describe('a memory that takes the place of another', () => {
     const other = await aMemory(t.ledger, 'active', { namespace: 'other' })
     const { id } = await aCandidate(t.ledger)
 
-    for (const supersedes_memory_id of [other.id, NO_MEMORY])
-      await expect(promote(OPERATOR, id, { supersedes_memory_id })).rejects.toMatchObject({ code: 'AGENTBUS_NOT_FOUND' })
+    for (const supersedes_memory_id of [other.id, NO_MEMORY]) await expect(promote(OPERATOR, id, { supersedes_memory_id })).rejects.toMatchObject({ code: 'AGENTBUS_NOT_FOUND' })
 
     expect((await memoryHistory(other.id)).memory.status).toBe('active')
     expect((await candidateHistory(id)).candidate.status).toBe('new')

@@ -105,7 +105,16 @@ describe('a memory candidate', () => {
       candidate: rejected.candidate,
       reviews: [
         { seq: 1, from_status: null, decision: 'new' },
-        { seq: 2, from_status: 'new', decision: 'reviewed', notes: 'needs another source', reviewer: 'knowledge', job_id: run.id, attempt_id: run.attemptId, actor_kind: 'attempt' },
+        {
+          seq: 2,
+          from_status: 'new',
+          decision: 'reviewed',
+          notes: 'needs another source',
+          reviewer: 'knowledge',
+          job_id: run.id,
+          attempt_id: run.attemptId,
+          actor_kind: 'attempt',
+        },
         { seq: 3, from_status: 'reviewed', decision: 'rejected', notes: 'one incident is no pattern', reviewer: null, actor_kind: 'operator', actor: 'test-operator' },
       ],
     })

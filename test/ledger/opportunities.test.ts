@@ -259,7 +259,11 @@ describe('the list of opportunities', () => {
     const made: string[] = []
     for (let at = 0; at < 5; at += 1) made.push((await propose(t.ledger)).opportunity.id)
 
-    const pages = await pagesOf(2, (page) => list({ ...page, open: 'true' }), () => propose(t.ledger))
+    const pages = await pagesOf(
+      2,
+      (page) => list({ ...page, open: 'true' }),
+      () => propose(t.ledger),
+    )
 
     expect(pages.map(({ length }) => length)).toEqual([2, 2, 1])
     expect(pages.flat().map(({ id }) => id)).toEqual(made.toReversed())

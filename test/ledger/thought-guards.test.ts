@@ -22,7 +22,7 @@ const STATES = ['ideas', 'opportunities', 'memory_candidates', 'memories'] as co
 const REVIEWS = ['idea_reviews', 'opportunity_reviews', 'memory_candidate_reviews', 'memory_reviews'] as const
 
 async function everything(): Promise<unknown[]> {
-  const found = await Promise.all([...STATES, ...REVIEWS].map((table) => t.database.pool.query(`select to_jsonb(x) as row from ${table} x order by 1`)))
+  const found = await Promise.all([...STATES, ...REVIEWS].map((table) => t.database.pool.query<{ row: unknown }>(`select to_jsonb(x) as row from ${table} x order by 1`)))
   return found.map(({ rows }) => rows)
 }
 

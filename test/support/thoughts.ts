@@ -50,10 +50,8 @@ export const CANDIDATE: Fields = {
 }
 
 export const note = (ledger: Ledger, as: CommandContext = DEVOPS, body: Fields = {}) => ledger.ideas.create(as, CreateIdeaBody.parse({ ...IDEA, ...body }))
-export const propose = (ledger: Ledger, as: CommandContext = DEVOPS, body: Fields = {}) =>
-  ledger.opportunities.create(as, CreateOpportunityBody.parse({ ...OPPORTUNITY, ...body }))
-export const suggest = (ledger: Ledger, as: CommandContext = DEVOPS, body: Fields = {}) =>
-  ledger.memories.propose(as, CreateMemoryCandidateBody.parse({ ...CANDIDATE, ...body }))
+export const propose = (ledger: Ledger, as: CommandContext = DEVOPS, body: Fields = {}) => ledger.opportunities.create(as, CreateOpportunityBody.parse({ ...OPPORTUNITY, ...body }))
+export const suggest = (ledger: Ledger, as: CommandContext = DEVOPS, body: Fields = {}) => ledger.memories.propose(as, CreateMemoryCandidateBody.parse({ ...CANDIDATE, ...body }))
 
 export const promotion = (body: Fields = {}): PromoteIdeaBody => PromoteIdeaBody.parse({ ...SCORED, ...body })
 /** Whoever rejects says why. */
