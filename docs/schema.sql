@@ -1336,6 +1336,7 @@ CREATE INDEX standing_order_run_transitions_xact_idx ON public.standing_order_ru
 CREATE INDEX standing_order_runs_day_idx ON public.standing_order_runs USING brin ((((slot_at AT TIME ZONE 'UTC'::text))::date)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX standing_order_runs_finished_idx ON public.standing_order_runs USING btree (order_id, finished_at) WHERE (started_at IS NOT NULL);
 CREATE INDEX standing_order_runs_look_idx ON public.standing_order_runs USING btree (look_at) WHERE (status = 'expected'::slot_status);
+CREATE INDEX standing_order_runs_missed_idx ON public.standing_order_runs USING btree (slot_at, order_id, cause) WHERE (status = 'missed'::slot_status);
 CREATE INDEX standing_order_runs_open_idx ON public.standing_order_runs USING btree (order_id) WHERE (status = 'started'::slot_status);
 CREATE INDEX standing_order_runs_slot_at_idx ON public.standing_order_runs USING btree (slot_at);
 CREATE UNIQUE INDEX standing_order_runs_slot_idx ON public.standing_order_runs USING btree (order_id, slot_at);

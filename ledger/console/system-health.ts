@@ -27,6 +27,12 @@ export interface NamespaceHealth {
   readonly worker_seen_at: string | null
   readonly leases_owned: number
   readonly busy_agents: number
+  /** What was proposed, by state; those that were rejected are not in the view. */
+  readonly opportunities: Readonly<Record<'new' | 'accepted' | 'parked' | 'converted', number>>
+  readonly ideas: Readonly<Record<'new' | 'reviewed' | 'promoted' | 'archived', number>>
+  /** Of what nobody has looked at. */
+  readonly oldest_new_opportunity_seconds: number | null
+  readonly oldest_new_idea_seconds: number | null
 }
 
 /** `system_health_snapshot_v`, a row per namespace; none on a ledger without work, orders and processes. */
@@ -62,6 +68,10 @@ export async function systemHealth(tx: Tx): Promise<NamespaceHealth[]> {
       worker_seen_at: typeof seen === 'string' ? iso(seen) : null,
       leases_owned: n('leases_owned_total'),
       busy_agents: n('busy_agents_total'),
+      opportunities: { new: n('opp_new_count'), accepted: n('opp_accepted_count'), parked: n('opp_parked_count'), converted: n('opp_converted_count') },
+      ideas: { new: n('idea_new_count'), reviewed: n('idea_reviewed_count'), promoted: n('idea_promoted_count'), archived: n('idea_archived_count') },
+      oldest_new_opportunity_seconds: seconds('opp_oldest_new_age_seconds'),
+      oldest_new_idea_seconds: seconds('idea_oldest_new_age_seconds'),
     }
   })
 }

@@ -326,6 +326,13 @@ describe.skipIf(isSkipped)('incidents at the console', () => {
       missed: number('standing_missed_last_24h'),
       Started: number('standing_runs_last_24h'),
     })
+    expect(await cells('Opportunities and ideas, by namespace')).toMatchObject({
+      New: '1',
+      Accepted: '1',
+      Converted: '0',
+      'Ideas: new': '1',
+      'Ideas: archived': '1',
+    })
     expect(Number(view['queued_count'])).toBeGreaterThan(0)
     expect(Number(view['standing_runs_last_24h'])).toBeGreaterThan(0)
   })

@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { SetControlBody } from '../../contracts/controls.js'
 import { uuidv7 } from '../../contracts/ids.js'
 import type { Ledger } from '../../ledger/ledger.js'
+import { anIdea, anOpportunity } from './thoughts.js'
 import { alertRules } from './alerts.js'
 import { aJob, OPERATOR } from './ledger.js'
 
@@ -395,5 +396,9 @@ export async function whatWaits(ledger: Ledger): Promise<{ readonly approvalJob:
     { name: 'gateway-down', figure: 'breaker_open_seconds', above: 60, level: 'urgent', notify: [] },
   ])
   await ledger.alerts.evaluate()
+  await anOpportunity(ledger, 'new', { title: 'Rotate the keys of the shop by themselves' })
+  await anOpportunity(ledger, 'accepted', { title: 'One dashboard for both shops' })
+  await anIdea(ledger, 'new', { title: 'Ask new customers where they come from' })
+  await anIdea(ledger, 'archived', { title: 'Print the monthly report' })
   return { approvalJob: asking.id, blockedJob: blocked.id }
 }

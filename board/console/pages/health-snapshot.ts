@@ -23,12 +23,25 @@ const PROCESSES = [
   { name: 'Agents busy', number: true },
   { name: 'Last seen' },
 ]
+const THOUGHTS = [
+  { name: 'Namespace' },
+  { name: 'New', number: true },
+  { name: 'Oldest new', number: true },
+  { name: 'Accepted', number: true },
+  { name: 'Parked', number: true },
+  { name: 'Converted', number: true },
+  { name: 'Ideas: new', number: true },
+  { name: 'Oldest new idea', number: true },
+  { name: 'Ideas: reviewed', number: true },
+  { name: 'Ideas: promoted', number: true },
+  { name: 'Ideas: archived', number: true },
+]
 
 /** The view `system_health_snapshot_v` as it is: what a person sees here and what SQL says are the same numbers. */
 export function snapshotSection(namespaces: readonly NamespaceHealth[], nowMs: number): Html {
   return html`<section id="health-snapshot" data-live aria-labelledby="snapshot-title">
     <h2 id="snapshot-title">Snapshot by namespace</h2>
-    <p class="dim">The view <code>system_health_snapshot_v</code>: open work, and below it the slots of standing orders of the last 24 hours with the workers.</p>
+    <p class="dim">The view <code>system_health_snapshot_v</code>: open work; below it the slots of standing orders of the last 24 hours with the workers; then opportunities and ideas.</p>
     ${
       namespaces.length === 0
         ? empty('There is no work, no standing order and no worker yet.')
@@ -37,7 +50,8 @@ export function snapshotSection(namespaces: readonly NamespaceHealth[], nowMs: n
             'Standing orders of the last 24 hours, and workers, by namespace',
             PROCESSES,
             namespaces.map((one) => processRow(one, nowMs)),
-          )}`
+          )}
+          ${table('Opportunities and ideas, by namespace', THOUGHTS, namespaces.map(thoughtRow))}`
     }
   </section>`
 }
@@ -70,5 +84,21 @@ function processRow(one: NamespaceHealth, nowMs: number): Part[] {
     count(one.leases_owned),
     count(one.busy_agents),
     one.worker_seen_at === null ? html`<span class="dim">never</span>` : html`${ago(one.worker_seen_at, nowMs)} ago`,
+  ]
+}
+
+function thoughtRow({ namespace, opportunities, ideas, oldest_new_opportunity_seconds: opportunity, oldest_new_idea_seconds: idea }: NamespaceHealth): Part[] {
+  return [
+    namespace,
+    count(opportunities.new),
+    age(opportunity),
+    count(opportunities.accepted),
+    count(opportunities.parked),
+    count(opportunities.converted),
+    count(ideas.new),
+    age(idea),
+    count(ideas.reviewed),
+    count(ideas.promoted),
+    count(ideas.archived),
   ]
 }
