@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { AgentId, Namespace, uuid } from './ids.js'
 import { OpportunityId, OpportunityView, scored } from './opportunities.js'
-import { evidenced, Notes, paging, reviewOf, saidBy, Theme, Title } from './reviews.js'
+import { Evidence, evidenced, Notes, paging, ReviewDetails, reviewOf, saidBy, Theme, Title } from './reviews.js'
 import { storableText } from './text.js'
 
 export const IdeaId = uuid().brand<'IdeaId'>()
@@ -36,7 +36,8 @@ export const PromoteIdeaBody = z
     ...scored,
     theme: Theme.optional(),
     title: Title.optional(),
-    evidence: evidenced.evidence.removeDefault().optional(),
+    evidence: Evidence.optional(),
+    /** The idea is linked to an opportunity that is open under it, whoever has proposed that, and no second one is made. */
     dedupe_key: evidenced.dedupe_key,
     notes: Notes.optional(),
   })
@@ -67,13 +68,21 @@ export const IdeaView = z
   .meta({ id: 'Idea' })
 export type IdeaView = z.infer<typeof IdeaView>
 
-export const IdeaReview = reviewOf(IdeaStatus).meta({ id: 'IdeaReview' })
+/** The one that has promoted it names the opportunity in its details. */
+export const IdeaReview = reviewOf(IdeaStatus).extend({ details: ReviewDetails }).meta({ id: 'IdeaReview' })
 export type IdeaReview = z.infer<typeof IdeaReview>
 
 export const IdeaHistory = z.object({ idea: IdeaView, reviews: z.array(IdeaReview) }).meta({ id: 'IdeaHistory' })
 export type IdeaHistory = z.infer<typeof IdeaHistory>
 
-export const PromotedIdea = z.object({ idea: IdeaView, opportunity: OpportunityView }).meta({ id: 'PromotedIdea' })
+export const PromotedIdea = z
+  .object({
+    idea: IdeaView,
+    opportunity: OpportunityView,
+    /** False when the idea was linked to an opportunity that was open already. */
+    created: z.boolean(),
+  })
+  .meta({ id: 'PromotedIdea' })
 export type PromotedIdea = z.infer<typeof PromotedIdea>
 
 export const ListIdeasQuery = z

@@ -23,7 +23,7 @@ export const LimitsConfig = z
     open_jobs_per_source: Jobs.default(100_000),
     /** Jobs that one caller may make: an agent with all its tokens and runs, or each name of an operator's token. Ten seconds' worth may come at once. */
     jobs_per_second_per_caller: Rate.default(null),
-    /** Bytes of JSON that one caller has kept for good: jobs, events, findings, progress notes, entries of project logs. */
+    /** Bytes of JSON that one caller has kept for good: jobs, events, findings, progress notes, entries of project logs, thoughts and decisions about them. */
     bytes_per_second_per_caller: Rate.default(null),
     /** For single agents: instead of what is said above. */
     agents: z.record(AgentId, z.strictObject({ queue_depth: Jobs.optional(), open_jobs: Jobs.optional() })).default({}),

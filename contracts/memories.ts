@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { AgentId, Namespace, uuid } from './ids.js'
 import { LIMITS } from './request-limits.js'
-import { evidenced, Notes, paging, reviewOf, saidBy, Score, Title } from './reviews.js'
-import { JsonObject, storableText, Time } from './text.js'
+import { Evidence, evidenced, Notes, paging, ReviewDetails, reviewOf, saidBy, Score, Title } from './reviews.js'
+import { storableText, Time } from './text.js'
 
 export const MemoryCandidateId = uuid().brand<'MemoryCandidateId'>()
 export type MemoryCandidateId = z.infer<typeof MemoryCandidateId>
@@ -20,7 +20,8 @@ export type MemoryScope = z.infer<typeof MemoryScope>
 
 /**
  * Who may read a memory. shared: everyone. role_limited: the agents of `visible_to`. agent_private: the agent whose it is.
- * human_editable: everyone, and operators keep it.
+ * human_editable: everyone, and operators keep it. A candidate is read by the same agents, once it is promoted only by those that may read the
+ * memory as well, and by the agent that has proposed it.
  */
 export const MEMORY_VISIBILITIES = ['shared', 'role_limited', 'agent_private', 'human_editable'] as const
 export const MemoryVisibility = z.enum(MEMORY_VISIBILITIES)
@@ -44,7 +45,7 @@ const VisibleTo = z
 const SubjectKey = storableText({ min: 1, max: LIMITS.key })
 const Body = storableText({ min: 1, max: 8_000 })
 
-/** The body of `POST /v1/memory-candidates`: what somebody thinks is worth to be remembered. Nothing reads it before the curator has promoted it. */
+/** The body of `POST /v1/memory-candidates`: what somebody thinks is worth to be remembered. No agent is told it before the curator has promoted it. */
 export const CreateMemoryCandidateBody = z
   .strictObject({
     ...saidBy,
@@ -55,7 +56,7 @@ export const CreateMemoryCandidateBody = z
     title: Title,
     body: Body,
     /** Rows it comes from: jobs, events, opportunities, transcripts. */
-    source_refs: JsonObject.default({}),
+    source_refs: Evidence.default({}),
     confidence_score: Score,
     stability: MemoryStability.default('medium'),
     visibility: MemoryVisibility.default('shared'),
@@ -93,10 +94,16 @@ export const PromoteCandidateBody = z
     next_review_at: Time.optional(),
     /** The memory that this one takes the place of; it is superseded in the same transaction. */
     supersedes_memory_id: MemoryId.optional(),
+    /** The version of that memory: it is superseded only on that one. */
+    supersedes_version: z.int().min(1).optional(),
     dedupe_key: evidenced.dedupe_key,
     notes: Notes.optional(),
   })
   .refine((body) => body.visible_to === undefined || body.visibility === 'role_limited', { error: 'needs a visibility of role_limited', path: ['visible_to'] })
+  .refine((body) => body.supersedes_version === undefined || body.supersedes_memory_id !== undefined, {
+    error: 'needs the memory that it is the version of',
+    path: ['supersedes_version'],
+  })
   .meta({ id: 'PromoteMemoryCandidate' })
 export type PromoteCandidateBody = z.infer<typeof PromoteCandidateBody>
 
@@ -104,7 +111,10 @@ export type PromoteCandidateBody = z.infer<typeof PromoteCandidateBody>
 export const RetireMemoryBody = z.strictObject({ as: MemoryStatus.extract(['expired', 'archived']).default('expired'), notes: Notes }).meta({ id: 'RetireMemory' })
 export type RetireMemoryBody = z.infer<typeof RetireMemoryBody>
 
-/** The body of `POST /v1/memories/{id}/refresh`: somebody has looked, and it holds. Null takes a date away; what is left out stays. */
+/**
+ * The body of `POST /v1/memories/{id}/refresh`: somebody has looked, and it holds. Null takes a date away; what is left out stays, but for a
+ * date of review that has passed: that review was this one.
+ */
 export const RefreshMemoryBody = z
   .strictObject({
     next_review_at: Time.nullable().optional(),
@@ -188,10 +198,11 @@ export type MemoryView = z.infer<typeof MemoryView>
 
 export const CandidateReview = reviewOf(CandidateStatus).meta({ id: 'MemoryCandidateReview' })
 export type CandidateReview = z.infer<typeof CandidateReview>
-/** A memory that is refreshed or marked stale keeps its state: the row says so in its notes and details. */
-export const MemoryReview = reviewOf(MemoryStatus)
-  .extend({ details: z.record(z.string(), z.unknown()) })
-  .meta({ id: 'MemoryReview' })
+/**
+ * A memory that is refreshed or marked stale keeps its state: the details of the row say what has changed, from what to what. Those of the first
+ * row say what it began with.
+ */
+export const MemoryReview = reviewOf(MemoryStatus).extend({ details: ReviewDetails }).meta({ id: 'MemoryReview' })
 export type MemoryReview = z.infer<typeof MemoryReview>
 
 export const MemoryCandidateHistory = z.object({ candidate: MemoryCandidateView, reviews: z.array(CandidateReview) }).meta({ id: 'MemoryCandidateHistory' })
@@ -216,6 +227,7 @@ export type ListMemoryCandidatesQuery = z.infer<typeof ListMemoryCandidatesQuery
 export const ListMemoriesQuery = z
   .strictObject({
     ...paging,
+    /** `active` are those in force: one that is past its end is over, though nobody has put that down yet. */
     status: MemoryStatus.optional(),
     kind: MemoryKind.optional(),
     scope: MemoryScope.optional(),

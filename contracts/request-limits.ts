@@ -10,4 +10,6 @@ export const LIMITS = {
   dependencies: 100,
   followUps: 50,
   page: 200,
+  /** Bytes of JSON. A page of a list shows the evidence of 200 thoughts. */
+  evidenceBytes: 16_384,
 } as const

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ActorKind } from './actor.js'
 import { AgentId, AttemptId, JobId, Namespace } from './ids.js'
 import { LIMITS } from './request-limits.js'
-import { JsonObject, reasonText, storableText } from './text.js'
+import { jsonObject, reasonText, storableText } from './text.js'
 
 /** What ideas, opportunities and memories have in common: who says it, about what, on which evidence. */
 
@@ -13,6 +13,8 @@ export const Theme = storableText({ min: 1, max: 100 })
 export const Title = storableText({ min: 1, max: LIMITS.subject })
 export const Score = z.int().min(1).max(5)
 export const Notes = reasonText(LIMITS.reason)
+/** Sources, signals, ids of rows: it names what speaks for a thought, and is told whole in every list. */
+export const Evidence = jsonObject({ maxBytes: LIMITS.evidenceBytes })
 
 export const saidBy = {
   namespace: Namespace.default('default'),
@@ -21,8 +23,8 @@ export const saidBy = {
 }
 
 export const evidenced = {
-  /** What speaks for it: sources, signals, ids of rows. */
-  evidence: JsonObject.default({}),
+  /** What speaks for it. */
+  evidence: Evidence.default({}),
   /** While one of this agent with the key is open, that one is answered instead of a second one. */
   dedupe_key: storableText({ min: 1, max: LIMITS.key }).optional(),
 }
@@ -43,6 +45,9 @@ export const reviewOf = <S extends z.ZodType>(status: S) =>
     actor: z.string(),
     at: timestamp,
   })
+
+/** What has changed beside the state, by a review. */
+export const ReviewDetails = z.record(z.string(), z.unknown())
 
 export const paging = {
   namespace: Namespace.optional(),

@@ -86,20 +86,25 @@ export function faultOfShape(value: unknown): string | undefined {
 }
 
 /**
- * A JSON object small and shallow enough to store: at most 128 KiB, 32 levels, 5,000 keys.
+ * A JSON object shallow enough to store, 32 levels and 5,000 keys, and of at most `maxBytes`.
  * Not a `z.record`: that drops a key named `__proto__` without a word, and what is sent is stored or refused.
  */
-export const JsonObject = z
-  .custom<Record<string, unknown>>()
-  .superRefine((value: unknown, ctx) => {
-    const fault = value === null || typeof value !== 'object' || Array.isArray(value) ? 'must be a JSON object' : (faultOfJson(value) ?? faultOfSize(value))
-    if (fault !== undefined) ctx.addIssue({ code: 'custom', message: fault })
-  })
-  .meta({ type: 'object', additionalProperties: {} })
+export function jsonObject({ maxBytes }: { readonly maxBytes: number }) {
+  return z
+    .custom<Record<string, unknown>>()
+    .superRefine((value: unknown, ctx) => {
+      const fault = value === null || typeof value !== 'object' || Array.isArray(value) ? 'must be a JSON object' : (faultOfJson(value) ?? faultOfSize(value, maxBytes))
+      if (fault !== undefined) ctx.addIssue({ code: 'custom', message: fault })
+    })
+    .meta({ type: 'object', additionalProperties: {} })
+}
+
+/** A JSON object of at most 128 KiB. */
+export const JsonObject = jsonObject({ maxBytes: JSON_LIMITS.maxBytes })
 export type JsonObject = z.infer<typeof JsonObject>
 
-function faultOfSize(value: object): string | undefined {
-  return Buffer.byteLength(JSON.stringify(value)) > JSON_LIMITS.maxBytes ? `is larger than ${JSON_LIMITS.maxBytes} bytes` : undefined
+function faultOfSize(value: object, maxBytes: number): string | undefined {
+  return Buffer.byteLength(JSON.stringify(value)) > maxBytes ? `is larger than ${maxBytes} bytes` : undefined
 }
 
 /**

@@ -1,4 +1,5 @@
--- Guards of ideas, opportunities and memories: histories that are append-only, words and ends that stay, no state without its review; and the views on them.
+-- Guards of ideas, opportunities and memories: histories that are append-only, words and ends that stay, no state without its review and no words
+-- without their hash; and the views on them.
 
 create trigger idea_reviews_append_only before update or delete on idea_reviews for each row execute function refuse_change();
 --> statement-breakpoint
@@ -72,7 +73,37 @@ create trigger memories_words_stay before update on memories for each row
   execute function refuse_change();
 --> statement-breakpoint
 
--- At commit, each is what its newest review says, and its reviews are numbered from 1 without a gap, each going on from the one before.
+-- The hash of the same words, which the first row of the history keeps. Frozen: the hash is kept for good.
+create function idea_words(i ideas) returns bytea language sql stable as $$
+  select sha256(convert_to(jsonb_build_array(
+    i.id, i.namespace, i.source_agent, i.theme, i.title, i.body, i.evidence, i.tags, i.dedupe_key, i.created_by
+  )::text, 'UTF8'))
+$$;
+--> statement-breakpoint
+create function opportunity_words(o opportunities) returns bytea language sql stable as $$
+  select sha256(convert_to(jsonb_build_array(
+    o.id, o.namespace, o.source_agent, o.theme, o.title, o.why_now, o.evidence, o.impact_score, o.confidence_score, o.urgency_score, o.reversibility,
+    o.owner_candidate, o.suggested_next_step, o.dedupe_key, o.created_by
+  )::text, 'UTF8'))
+$$;
+--> statement-breakpoint
+create function memory_candidate_words(c memory_candidates) returns bytea language sql stable as $$
+  select sha256(convert_to(jsonb_build_array(
+    c.id, c.namespace, c.source_agent, c.candidate_kind, c.scope, c.subject_key, c.title, c.body, c.evidence, c.source_refs, c.confidence_score,
+    c.stability, c.visibility, c.visible_to, c.dedupe_key, c.created_by
+  )::text, 'UTF8'))
+$$;
+--> statement-breakpoint
+create function memory_words(m memories) returns bytea language sql stable as $$
+  select sha256(convert_to(jsonb_build_array(
+    m.id, m.namespace, m.kind, m.scope, m.subject_key, m.title, m.body, m.owner_agent, m.source_candidate_id, m.source_refs, m.stability,
+    m.visibility, m.visible_to, m.supersedes_memory_id, m.dedupe_key, m.created_by
+  )::text, 'UTF8'))
+$$;
+--> statement-breakpoint
+
+-- At commit, each is what its newest review says, its reviews are numbered from 1 without a gap, each going on from the one before, and the first
+-- has the hash of what it says.
 create function ideas_have_history() returns trigger language plpgsql as $$
 begin
   if exists (
@@ -83,6 +114,7 @@ begin
       or (s.last_seq > 1 and not exists (
         select from idea_reviews r join idea_reviews p on p.idea_id = r.idea_id and p.seq = r.seq - 1
         where r.idea_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from idea_reviews r where r.idea_id = s.id and r.seq = 1 and r.words_hash = idea_words(s))
     )
   ) then
     raise exception 'idea % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
@@ -103,6 +135,7 @@ begin
       or (s.last_seq > 1 and not exists (
         select from opportunity_reviews r join opportunity_reviews p on p.opportunity_id = r.opportunity_id and p.seq = r.seq - 1
         where r.opportunity_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from opportunity_reviews r where r.opportunity_id = s.id and r.seq = 1 and r.words_hash = opportunity_words(s))
     )
   ) then
     raise exception 'opportunity % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
@@ -123,6 +156,7 @@ begin
       or (s.last_seq > 1 and not exists (
         select from memory_candidate_reviews r join memory_candidate_reviews p on p.memory_candidate_id = r.memory_candidate_id and p.seq = r.seq - 1
         where r.memory_candidate_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from memory_candidate_reviews r where r.memory_candidate_id = s.id and r.seq = 1 and r.words_hash = memory_candidate_words(s))
     )
   ) then
     raise exception 'memory candidate % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
@@ -143,6 +177,7 @@ begin
       or (s.last_seq > 1 and not exists (
         select from memory_reviews r join memory_reviews p on p.memory_id = r.memory_id and p.seq = r.seq - 1
         where r.memory_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from memory_reviews r where r.memory_id = s.id and r.seq = 1 and r.words_hash = memory_words(s))
     )
   ) then
     raise exception 'memory % is not what its history says', new.id using errcode = 'integrity_constraint_violation';

@@ -14,6 +14,9 @@ export const ADVISORY = {
   /** Of two parts; the second is the project. */
   projectStatus: 7_717_007,
   pendingResults: 7_717_008,
+  /** Whoever promotes or converts shares it, and whoever freezes that has it alone. */
+  promotions: 7_717_009,
+  conversions: 7_717_010,
   alerts: 7_717_022,
   countMetrics: 7_717_023,
 } as const

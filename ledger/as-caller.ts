@@ -37,18 +37,22 @@ export async function asCaller<T extends Record<string, unknown>>(
     readonly about?: { readonly jobId?: string }
     /** What counts against the caller's rate of bytes. */
     readonly sent?: unknown
+    /** What is asked before an answer is given once more, for one that not everybody may have. */
+    readonly again?: ((tx: Tx, answer: T) => Promise<unknown>) | undefined
   } = {},
 ): Promise<T & { replayed?: boolean }> {
   const { caller } = context
   const attempt = caller.role === 'attempt' ? { attemptId: caller.attemptId, jobId: caller.jobId } : {}
   try {
     if (options.sent !== undefined) await deps.rates.takeBytes(caller, options.sent)
-    return await deps.run((tx) =>
-      onceOnly(tx, context, async () => {
+    return await deps.run(async (tx) => {
+      const answer = await onceOnly(tx, context, async () => {
         await mustBeOpen(tx, caller)
         return work(tx, { ...attempt, key: callerKey(caller), actor: actorOf(caller), nowMs: deps.nowMs() })
-      }),
-    )
+      })
+      if (answer.replayed === true) await options.again?.(tx, answer)
+      return answer
+    })
   } catch (error) {
     if (error instanceof AgentbusError && leavesARow.has(error.code)) await deps.refused(caller, error, options.about ?? (caller.role === 'attempt' ? { jobId: caller.jobId } : {}))
     throw error

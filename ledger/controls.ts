@@ -3,9 +3,11 @@ import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import type { ControlAction, ControlChangeKind, ControlScope, RunningPolicy } from '../contracts/controls.js'
 import { AgentbusError, type ErrorCode } from '../contracts/errors.js'
 import { LANES } from '../contracts/job-states.js'
+import { ADVISORY } from './advisory-locks.js'
 import type { Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import { observe } from './observe.js'
+import { mustLieAhead } from './preconditions.js'
 
 export interface ControlRow {
   readonly id: number
@@ -42,13 +44,16 @@ export interface WantedControl {
 }
 
 /**
- * Puts a control in force. From the commit on, no lease statement takes what is in its scope.
+ * Puts a control in force. From the commit on, no lease statement takes what is in its scope, and nothing that is frozen is promoted or converted:
+ * a freeze waits for what is under way, and what comes after it waits for the freeze.
  * @returns the one in force, and whether this changed anything
  * @throws AGENTBUS_NOT_FOUND, AGENTBUS_ORDER_NOT_FOUND for a target that does not exist, AGENTBUS_CONTROL_CONFLICT, AGENTBUS_BAD_REQUEST for an end that is past
  */
 export async function setControl(tx: Tx, wanted: WantedControl): Promise<{ control: ControlRow; changed: boolean }> {
+  // Before any row is locked: whoever promotes or converts holds it to the end.
+  if (wanted.scope === 'promotions' || wanted.scope === 'conversions') await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY[wanted.scope]})`)
   await mustExist(tx, wanted.scope, wanted.target)
-  if (wanted.until !== undefined) await mustBeAhead(tx, wanted.until)
+  await mustLieAhead(tx, 'until', wanted.until)
   const until = wanted.forSeconds === undefined ? sql`${wanted.until ?? null}::timestamptz` : sql`clock_timestamp() + make_interval(secs => ${wanted.forSeconds})`
   const known = await lockOpen(tx, wanted)
   if (known !== undefined) {
@@ -79,12 +84,6 @@ export async function setControl(tx: Tx, wanted: WantedControl): Promise<{ contr
 }
 
 const CODES = { pause: 'paused', drain: 'draining', freeze: 'frozen' } as const
-
-async function mustBeAhead(tx: Tx, until: string): Promise<void> {
-  const { rows } = await tx.execute<{ now: string; ahead: boolean }>(sql`select to_json(clock_timestamp()) #>> '{}' as now, ${until}::timestamptz > clock_timestamp() as ahead`)
-  if (rows[0]?.ahead === true) return
-  throw new AgentbusError('AGENTBUS_BAD_REQUEST', `The end ${until} is not ahead: by the ledger's clock it is ${rows[0]?.now ?? ''}.`, { field: 'until' })
-}
 
 /** Lets work start again. @returns the control that was lifted; undefined when none was in force */
 export async function resumeControl(

@@ -19,6 +19,14 @@ export function mustBeAtVersion(what: string, known: number | undefined, version
   throw new AgentbusError('AGENTBUS_VERSION_MISMATCH', `${what} ${stands}, not at ${version}.`, { version: known ?? null })
 }
 
+/** Whether a time, if there is one, lies ahead by the ledger's clock. @throws AGENTBUS_BAD_REQUEST naming the field that it came in */
+export async function mustLieAhead(tx: Tx, field: string, time: string | null | undefined): Promise<void> {
+  if (time === null || time === undefined) return
+  const { rows } = await tx.execute<{ now: string; ahead: boolean }>(sql`select to_json(clock_timestamp()) #>> '{}' as now, ${time}::timestamptz > clock_timestamp() as ahead`)
+  if (rows[0]?.ahead === true) return
+  throw new AgentbusError('AGENTBUS_BAD_REQUEST', `${field} ${time} is not ahead: by the ledger's clock it is ${rows[0]?.now ?? ''}.`, { field })
+}
+
 /** @throws AGENTBUS_JOB_NOT_FOUND when no job has that id */
 export async function mustBeJob(tx: Tx, id: JobId): Promise<void> {
   const { rows } = await tx.execute(sql`select 1 from jobs where id = ${id}::uuid`)

@@ -55,7 +55,8 @@ export async function traceAgent(db: Db | Tx, window: AgentWindow): Promise<Trac
       select t.at, 'wrote', p.job_id, null, 'approval ' || t.to_status::text || ': ' || p.subject, t.actor_kind::text, t.actor, t.note, jsonb_build_object('approval_id', p.id), t.seq
       from approval_transitions t join approvals p on p.id = t.approval_id where t.actor = ${agent} and t.actor_kind in ('agent', 'attempt') and ${within('t.at')}
       union all
-      select r.at, 'wrote', r.job_id, r.attempt_id, 'idea ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes, jsonb_build_object('idea_id', x.id), r.seq
+      select r.at, 'wrote', r.job_id, r.attempt_id, 'idea ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes,
+        r.details || jsonb_build_object('idea_id', x.id), r.seq
       from idea_reviews r join ideas x on x.id = r.idea_id where r.reviewer = ${agent} and ${within('r.at')}
       union all
       select r.at, 'wrote', r.job_id, r.attempt_id, 'opportunity ' || r.decision::text || ': ' || x.title, r.actor_kind::text, r.actor, r.notes,

@@ -78,7 +78,7 @@ export const ideaRoutes = [
     method: 'post',
     path: '/v1/ideas/{id}/promote',
     tag,
-    summary: 'Make an opportunity of an idea, or link it to the open one with the dedupe key, in one transaction; for operators and the agents of authority.promote',
+    summary: 'Make an opportunity of an idea, or link it to the one that is open under the dedupe key, whoever proposed it; for operators and the agents of authority.promote',
     isConditional: true,
     spec: { params: ById, body: PromoteIdeaBody, response: PromotedIdea },
     async handle({ params, body, context }, { ledger }) {

@@ -44,7 +44,7 @@ export const memoryRoutes = [
     method: 'get',
     path: '/v1/memory-candidates',
     tag,
-    summary: 'Memory candidates, newest first; an agent that is not of authority.promote sees those whose visibility lets it',
+    summary: 'Memory candidates, newest first; an agent that is not of authority.promote sees its own, and those whose visibility lets it',
     spec: {
       query: ListMemoryCandidatesQuery,
       response: z.object({ items: z.array(MemoryCandidateView), next_cursor: z.string().nullable() }).meta({ id: 'MemoryCandidatePage' }),
@@ -98,7 +98,7 @@ export const memoryRoutes = [
     method: 'get',
     path: '/v1/memories',
     tag,
-    summary: 'Memories, newest first; an agent that is not of authority.promote sees those whose visibility lets it',
+    summary: 'Memories, newest first, of the state active those in force; an agent that is not of authority.promote sees those whose visibility lets it',
     spec: { query: ListMemoriesQuery, response: z.object({ items: z.array(MemoryView), next_cursor: z.string().nullable() }).meta({ id: 'MemoryPage' }) },
     async handle({ query, caller }, { ledger }) {
       await requireLiveAttempt(ledger, caller)
@@ -124,7 +124,7 @@ export const memoryRoutes = [
     method: 'post',
     path: '/v1/memories/{id}/refresh',
     tag,
-    summary: 'Say that a memory still holds, with new dates or another confidence; for operators and the agents of authority.promote',
+    summary: 'Say that a memory in force still holds, with new dates or another confidence; for operators and the agents of authority.promote',
     isConditional: true,
     spec: { params: ByMemory, body: RefreshMemoryBody, response: MemoryView },
     async handle({ params, body, context }, { ledger }) {

@@ -106,9 +106,9 @@ export function showThoughts(kind: ThoughtKind, body: Json): string {
     case 'ideas':
       return page(body, table(items, ['id', 'status', 'source_agent', 'theme', 'title', 'tags', 'created_at']))
     case 'idea-history':
-      return `${ideaLines(asObject(body['idea']))}\n${reviewTable(body)}`
+      return `${ideaLines(asObject(body['idea']))}\n${reviewTable(body, ['details'])}`
     case 'promoted-idea':
-      return `${ideaLines(asObject(body['idea']))}\nOpportunity\n${opportunityLines(asObject(body['opportunity']))}`
+      return `${ideaLines(asObject(body['idea']))}\n${promotedTo(body)}\n${opportunityLines(asObject(body['opportunity']))}`
     case 'opportunity':
       return opportunityLines(body)
     case 'opportunities':
@@ -128,12 +128,16 @@ export function showThoughts(kind: ThoughtKind, body: Json): string {
     case 'memory':
       return memoryLines(body)
     case 'memories':
-      return page(body, table(items, ['id', 'status', 'kind', 'scope', 'subject_key', 'title', 'confidence_score', 'visibility', 'next_review_at', 'expires_at']))
+      return page(body, table(items, ['id', 'status', 'in_force', 'kind', 'scope', 'subject_key', 'title', 'confidence_score', 'visibility', 'next_review_at', 'expires_at']))
     case 'memory-history':
       return `${memoryLines(asObject(body['memory']))}\n${reviewTable(body, ['details'])}`
     default:
       return assertNever(kind)
   }
+}
+
+function promotedTo(body: Json): string {
+  return body['created'] === false ? 'Opportunity, which was open already' : 'Opportunity'
 }
 
 function ideaLines(idea: Json): string {

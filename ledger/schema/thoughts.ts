@@ -1,7 +1,7 @@
 import { sql, type SQL, type SQLWrapper } from 'drizzle-orm'
 import { check, foreignKey, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex, uuid, type AnyPgColumn } from 'drizzle-orm/pg-core'
 import { CANDIDATE_MOVES, IDEA_MOVES, legalPairs, MEMORY_MOVES, openIn, OPPORTUNITY_MOVES, type Moves } from '../thoughts/moves.js'
-import { byTransaction, instant, recordId, writtenIn } from './columns.js'
+import { bytea, byTransaction, instant, recordId, writtenIn } from './columns.js'
 import {
   actorKind,
   candidateStatus,
@@ -41,6 +41,8 @@ const reviewed = () => ({
   attempt_id: uuid('attempt_id').references(() => job_attempts.id),
   actor_kind: actorKind('actor_kind').notNull(),
   actor: text('actor').notNull(),
+  /** Of the first row alone: the hash of what was said, see `ledger/thoughts/words.ts`. */
+  words_hash: bytea('words_hash'),
   at: instant('at')
     .notNull()
     .default(sql`clock_timestamp()`),
@@ -56,6 +58,12 @@ const openWithKey = (moves: Moves): SQL => sql.raw(`dedupe_key is not null and $
 const legalReview = (columns: { readonly seq: SQLWrapper; readonly from_status: SQLWrapper; readonly decision: SQLWrapper }, first: string, moves: Moves): SQL =>
   sql`case when ${columns.from_status} is null then ${columns.seq} = 1 and ${columns.decision} = ${sql.raw(`'${first}'`)}
         else ${columns.seq} > 1 and (${columns.from_status}, ${columns.decision}) in (${sql.raw(legalPairs(moves))}) end`
+
+/** The first row vouches for what was said, and no other one has anything to vouch for. */
+const vouchesForWords = (columns: { readonly seq: SQLWrapper; readonly words_hash: SQLWrapper }): SQL => sql`(${columns.seq} = 1) = (${columns.words_hash} is not null)`
+
+// Lists come by the id, newest first: their indexes end with it and are read backwards. One that is made descending has nulls at the other end
+// than `order by id desc`, and would be sorted again.
 
 /** Proposals that are ready to be decided about. */
 export const opportunities = pgTable(
@@ -92,18 +100,20 @@ export const opportunities = pgTable(
       'opportunities_triaged_check',
       sql`(${t.status} = 'new') = (${t.triaged_at} is null) and (${t.triaged_at} is null) = (${t.triaged_by} is null) and (${t.triaged_at} is not null or ${t.triage_notes} is null)`,
     ),
-    uniqueIndex('opportunities_dedupe_idx').on(t.namespace, author, t.dedupe_key).where(openWithKey(OPPORTUNITY_MOVES)),
+    // The author comes last: a promotion looks for the key over all authors.
+    uniqueIndex('opportunities_dedupe_idx').on(t.namespace, t.dedupe_key, author).where(openWithKey(OPPORTUNITY_MOVES)),
     uniqueIndex('opportunities_job_idx')
       .on(t.converted_job_id)
       .where(sql`converted_job_id is not null`),
     index('opportunities_open_idx')
-      .on(t.id.desc())
+      .on(t.id)
       .where(sql.raw(openIn(OPPORTUNITY_MOVES))),
-    index('opportunities_status_idx').on(t.status, t.id.desc()),
+    index('opportunities_namespace_idx').on(t.namespace, t.id),
+    index('opportunities_status_idx').on(t.status, t.id),
     index('opportunities_source_idx')
-      .on(t.source_agent, t.id.desc())
+      .on(t.source_agent, t.id)
       .where(sql`source_agent is not null`),
-    index('opportunities_theme_idx').on(t.theme, t.id.desc()),
+    index('opportunities_theme_idx').on(t.theme, t.id),
     // For the summary: counts and ages are read without the table.
     index('opportunities_counts_idx').on(t.namespace, t.status, t.created_at),
   ],
@@ -124,6 +134,7 @@ export const opportunity_reviews = pgTable(
   (t) => [
     primaryKey({ columns: [t.opportunity_id, t.seq] }),
     check('opportunity_reviews_legal_move', legalReview(t, 'new', OPPORTUNITY_MOVES)),
+    check('opportunity_reviews_words_check', vouchesForWords(t)),
     check('opportunity_reviews_reviewer_check', sql`${t.reviewer} is null or ${t.reviewer} = ${t.actor}`),
     index('opportunity_reviews_reviewer_idx')
       .on(t.reviewer, t.at)
@@ -157,11 +168,12 @@ export const ideas = pgTable(
     check('ideas_seq_check', sql`${t.last_seq} >= 1 and (${t.status} = 'new') = (${t.last_seq} = 1)`),
     check('ideas_promoted_check', sql`(${t.status} = 'promoted_to_opportunity') = (${t.promoted_opportunity_id} is not null)`),
     uniqueIndex('ideas_dedupe_idx').on(t.namespace, author, t.dedupe_key).where(openWithKey(IDEA_MOVES)),
-    index('ideas_status_idx').on(t.status, t.id.desc()),
+    index('ideas_namespace_idx').on(t.namespace, t.id),
+    index('ideas_status_idx').on(t.status, t.id),
     index('ideas_source_idx')
-      .on(t.source_agent, t.id.desc())
+      .on(t.source_agent, t.id)
       .where(sql`source_agent is not null`),
-    index('ideas_theme_idx').on(t.theme, t.id.desc()),
+    index('ideas_theme_idx').on(t.theme, t.id),
     index('ideas_tags_idx').using('gin', t.tags),
     // For the summary: counts and ages are read without the table.
     index('ideas_counts_idx').on(t.namespace, t.status, t.created_at),
@@ -178,11 +190,14 @@ export const idea_reviews = pgTable(
     seq: integer('seq').notNull(),
     from_status: ideaStatus('from_status'),
     decision: ideaStatus('decision').notNull(),
+    /** Which opportunity has come of it. */
+    details: jsonb('details').notNull().default({}).$type<Json>(),
     ...reviewed(),
   },
   (t) => [
     primaryKey({ columns: [t.idea_id, t.seq] }),
     check('idea_reviews_legal_move', legalReview(t, 'new', IDEA_MOVES)),
+    check('idea_reviews_words_check', vouchesForWords(t)),
     check('idea_reviews_reviewer_check', sql`${t.reviewer} is null or ${t.reviewer} = ${t.actor}`),
     index('idea_reviews_reviewer_idx')
       .on(t.reviewer, t.at)
@@ -191,7 +206,7 @@ export const idea_reviews = pgTable(
   ],
 )
 
-/** What somebody thinks should be remembered. Nobody is told it before the curator has promoted it. */
+/** What somebody thinks should be remembered. No agent is told it before the curator has promoted it. */
 export const memory_candidates = pgTable(
   'memory_candidates',
   {
@@ -229,11 +244,13 @@ export const memory_candidates = pgTable(
     check('memory_candidates_visible_to_check', sql`(${t.visibility} = 'role_limited') = (cardinality(${t.visible_to}) > 0)`),
     check('memory_candidates_private_check', sql`${t.visibility} <> 'agent_private' or ${t.source_agent} is not null`),
     uniqueIndex('memory_candidates_dedupe_idx').on(t.namespace, author, t.dedupe_key).where(openWithKey(CANDIDATE_MOVES)),
-    index('memory_candidates_status_idx').on(t.status, t.id.desc()),
+    index('memory_candidates_namespace_idx').on(t.namespace, t.id),
+    index('memory_candidates_status_idx').on(t.status, t.id),
     index('memory_candidates_source_idx')
-      .on(t.source_agent, t.id.desc())
+      .on(t.source_agent, t.id)
       .where(sql`source_agent is not null`),
-    index('memory_candidates_subject_idx').on(t.scope, t.subject_key, t.id.desc()),
+    // Whichever the scope: few subjects have a namesake in another one.
+    index('memory_candidates_subject_idx').on(t.subject_key, t.id),
   ],
 )
 
@@ -252,6 +269,7 @@ export const memory_candidate_reviews = pgTable(
     // By a name of its own: the one that would be made of all names in it is longer than PostgreSQL allows.
     foreignKey({ name: 'memory_candidate_reviews_candidate_fk', columns: [t.memory_candidate_id], foreignColumns: [memory_candidates.id] }),
     check('memory_candidate_reviews_legal_move', legalReview(t, 'new', CANDIDATE_MOVES)),
+    check('memory_candidate_reviews_words_check', vouchesForWords(t)),
     check('memory_candidate_reviews_reviewer_check', sql`${t.reviewer} is null or ${t.reviewer} = ${t.actor}`),
     index('memory_candidate_reviews_reviewer_idx')
       .on(t.reviewer, t.at)
@@ -310,8 +328,10 @@ export const memories = pgTable(
     uniqueIndex('memories_supersedes_idx')
       .on(t.supersedes_memory_id)
       .where(sql`supersedes_memory_id is not null`),
-    index('memories_status_idx').on(t.status, t.id.desc()),
-    index('memories_subject_idx').on(t.scope, t.subject_key, t.id.desc()),
+    index('memories_namespace_idx').on(t.namespace, t.id),
+    index('memories_status_idx').on(t.status, t.id),
+    // Whichever the scope: few subjects have a namesake in another one.
+    index('memories_subject_idx').on(t.subject_key, t.id),
     index('memories_review_idx')
       .on(t.next_review_at)
       .where(sql`status = 'active' and next_review_at is not null`),
@@ -331,13 +351,14 @@ export const memory_reviews = pgTable(
     seq: integer('seq').notNull(),
     from_status: memoryStatus('from_status'),
     decision: memoryStatus('decision').notNull(),
-    /** What has changed beside the state. */
+    /** What it began with, and what has changed beside the state. */
     details: jsonb('details').notNull().default({}).$type<Json>(),
     ...reviewed(),
   },
   (t) => [
     primaryKey({ columns: [t.memory_id, t.seq] }),
     check('memory_reviews_legal_move', legalReview(t, 'active', MEMORY_MOVES)),
+    check('memory_reviews_words_check', vouchesForWords(t)),
     check('memory_reviews_reviewer_check', sql`${t.reviewer} is null or ${t.reviewer} = ${t.actor}`),
     index('memory_reviews_reviewer_idx')
       .on(t.reviewer, t.at)

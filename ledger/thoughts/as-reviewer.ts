@@ -26,12 +26,12 @@ const LEAVES_A_ROW: ReadonlySet<ErrorCode> = new Set([
   'AGENTBUS_LIMIT_REACHED',
 ])
 
-/** A command on ideas, opportunities or memories: one transaction in the caller's name, as {@link asCaller} says. @param sent what counts against the caller's rate of bytes */
+/** A command on ideas, opportunities or memories: one transaction in the caller's name, as {@link asCaller} says. */
 export function asReviewer<T extends Record<string, unknown>>(
   deps: CallerDeps,
   context: CommandContext,
   work: (tx: Tx, by: Reviewer) => Promise<T>,
-  sent?: unknown,
+  options: { readonly sent?: unknown; readonly again?: (tx: Tx, answer: T) => Promise<unknown> } = {},
 ): Promise<T & { replayed?: boolean }> {
-  return asCaller(deps, context, LEAVES_A_ROW, (tx, run) => work(tx, { ...run, agentId: agentOfCaller(context.caller) }), { sent })
+  return asCaller(deps, context, LEAVES_A_ROW, (tx, run) => work(tx, { ...run, agentId: agentOfCaller(context.caller) }), options)
 }

@@ -6,12 +6,13 @@ import type { Tx } from '../database.js'
 
 /**
  * In whose name it is said: an agent and its attempts speak in their own, an operator in that of an agent it names, or in nobody's.
- * @throws AGENTBUS_FORBIDDEN for auditors, and in the name of another agent
+ * @throws AGENTBUS_FORBIDDEN for auditors, and in the name of another agent; AGENTBUS_UNKNOWN_AGENT for one that an operator has made up
  */
-export function authorOf(caller: Caller, asked: AgentId | undefined): AgentId | undefined {
+export async function authorOf(tx: Tx, caller: Caller, asked: AgentId | undefined): Promise<AgentId | undefined> {
   switch (caller.role) {
     case 'operator':
     case 'internal':
+      await mustKnowAgents(tx, { source_agent: asked })
       return asked
     case 'auditor':
       throw new AgentbusError('AGENTBUS_FORBIDDEN', 'An auditor may read, not write.', { role: caller.role })

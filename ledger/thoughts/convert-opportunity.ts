@@ -20,8 +20,8 @@ export async function convertOpportunity(
   body: ConvertBody,
   by: Reviewer,
 ): Promise<{ readonly opportunity: OpportunityRow; readonly job: JobRow }> {
-  const { job, created } = await createJob(tx, jobOf(opportunity, body, by), { actor: by.actor, nowMs: by.nowMs })
-  if (created) await limitsOf(tx).mustFit(tx, [job])
+  const { job } = await createJob(tx, jobOf(opportunity, body, by), { actor: by.actor, nowMs: by.nowMs })
+  await limitsOf(tx).mustFit(tx, [job])
   const set = sql`${newestDecision(by, body.notes)}, converted_job_id = ${job.id}::uuid`
   return { opportunity: await decide(tx, 'opportunity', opportunity, { to: 'converted_to_job', notes: body.notes, set }, by), job }
 }

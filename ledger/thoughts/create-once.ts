@@ -42,7 +42,8 @@ export async function createOnce<K extends Said>(tx: Tx, kind: K, key: DedupeKey
     jobId: by.jobId,
     attemptId: by.attemptId,
     agentId: by.agentId,
-    detail: `${name} ${open.id} with dedupe key ${key.dedupe_key ?? ''} is open; no second one was made.`,
+    // Not everybody who reads this may read the row: the key is a part of what it says.
+    detail: `${name} ${open.id} is open under the same dedupe key; no second one was made.`,
   })
   return { row: open, created: false }
 }

@@ -1,32 +1,21 @@
-import { sql } from 'drizzle-orm'
 import { AgentbusError } from '../../contracts/errors.js'
 import type { AgentId } from '../../contracts/ids.js'
-import type { MemoryCandidateId, MemoryId, MemoryView } from '../../contracts/memories.js'
-import type { Tx } from '../database.js'
+import type { MemoryCandidateId, MemoryId, MemoryStatus, MemoryView } from '../../contracts/memories.js'
 import { iso } from '../rows.js'
+import { mustMove } from './reviews.js'
 import type { Rows } from './rows.js'
 
-/** A memory as {@link MEMORY_COLUMNS} reads it. */
-export type MemoryRow = Rows['memory'] & { readonly f_in_force: boolean }
+export type MemoryRow = Rows['memory']
 
-/** All columns, and whether agents may be told it at this moment: from its end on they are not, written down or not. */
-export const MEMORY_COLUMNS = sql.raw(`*, (status = 'active' and (expires_at is null or expires_at > clock_timestamp())) as f_in_force`)
-
-/** The memory as it is now, for whoever has just changed it. */
-export async function memoryOf(tx: Tx, id: string): Promise<MemoryView> {
-  const { rows } = await tx.execute(sql`select ${MEMORY_COLUMNS} from memories where id = ${id}::uuid`)
-  const row = rows[0] as unknown as MemoryRow | undefined
-  if (row === undefined) throw new Error(`memory ${id} is gone`)
-  return memoryView(row)
-}
-
-/** @throws AGENTBUS_BAD_REQUEST for an end that is past by the ledger's clock */
-export async function mustEndLater(tx: Tx, expiresAt: string | null | undefined): Promise<void> {
-  if (expiresAt === null || expiresAt === undefined) return
-  const { rows } = await tx.execute<{ now: string; ahead: boolean }>(sql`
-    select to_json(clock_timestamp()) #>> '{}' as now, ${expiresAt}::timestamptz > clock_timestamp() as ahead`)
-  if (rows[0]?.ahead === true) return
-  throw new AgentbusError('AGENTBUS_BAD_REQUEST', `expires_at ${expiresAt} is not ahead: by the ledger's clock it is ${rows[0]?.now ?? ''}.`, { field: 'expires_at' })
+/**
+ * Whether a locked memory is at the version that the caller has seen, and may move there. One that is past its end is over, whether or not anybody
+ * has put that down. @throws AGENTBUS_VERSION_MISMATCH, AGENTBUS_REVIEW_OVER
+ */
+export function mustMoveMemory(memory: MemoryRow, to: MemoryStatus, ifVersion: number | undefined): void {
+  mustMove('memory', memory, to, ifVersion)
+  if (memory.f_in_force) return
+  const ended = memory.expires_at === null ? '' : ` at ${iso(memory.expires_at)}`
+  throw new AgentbusError('AGENTBUS_REVIEW_OVER', `Memory ${memory.id} has come to its end${ended}, and cannot become ${to}.`, { id: memory.id, status: 'expired', to })
 }
 
 export function memoryView(row: MemoryRow): MemoryView {

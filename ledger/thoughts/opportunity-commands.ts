@@ -4,7 +4,7 @@ import type { CommandContext } from '../caller.js'
 import { requireRight } from '../policies.js'
 import { jobView } from '../rows.js'
 import { asReviewer } from './as-reviewer.js'
-import { authorOf, mustKnowAgents } from './author.js'
+import { authorOf } from './author.js'
 import { convertOpportunity } from './convert-opportunity.js'
 import { mustNotBeFrozen } from './not-frozen.js'
 import { createOpportunity, newestDecision, opportunityView } from './opportunity-rows.js'
@@ -27,12 +27,11 @@ export class OpportunityCommands {
       this.#deps,
       context,
       async (tx, by) => {
-        const author = authorOf(context.caller, body.source_agent)
-        await mustKnowAgents(tx, { source_agent: author })
+        const author = await authorOf(tx, context.caller, body.source_agent)
         const { opportunity, created } = await createOpportunity(tx, { ...body, source_agent: author }, by)
         return { opportunity: opportunityView(opportunity), created }
       },
-      body,
+      { sent: body },
     )
   }
 
@@ -41,13 +40,18 @@ export class OpportunityCommands {
    * @throws AGENTBUS_NOT_FOUND; AGENTBUS_FORBIDDEN, AGENTBUS_VERSION_MISMATCH and AGENTBUS_REVIEW_OVER, each with a row
    */
   triage(context: CommandContext, id: OpportunityId, body: TriageBody): Promise<{ opportunity: OpportunityView; replayed?: boolean }> {
-    return asReviewer(this.#deps, context, async (tx, by) => {
-      await requireRight(tx, context.caller, 'triage', 'triage opportunities')
-      const opportunity = await lockThought(tx, 'opportunity', id)
-      mustMove('opportunity', opportunity, body.decision, context.ifVersion)
-      const decided = await decide(tx, 'opportunity', opportunity, { to: body.decision, notes: body.notes, set: newestDecision(by, body.notes) }, by)
-      return { opportunity: opportunityView(decided) }
-    })
+    return asReviewer(
+      this.#deps,
+      context,
+      async (tx, by) => {
+        await requireRight(tx, context.caller, 'triage', 'triage opportunities')
+        const opportunity = await lockThought(tx, 'opportunity', id)
+        mustMove('opportunity', opportunity, body.decision, context.ifVersion)
+        const decided = await decide(tx, 'opportunity', opportunity, { to: body.decision, notes: body.notes, set: newestDecision(by, body.notes) }, by)
+        return { opportunity: opportunityView(decided) }
+      },
+      { sent: body },
+    )
   }
 
   /**
@@ -61,6 +65,7 @@ export class OpportunityCommands {
       await mustNotBeFrozen(tx, 'conversions')
       mustMove('opportunity', opportunity, 'converted_to_job', context.ifVersion)
       const converted = await convertOpportunity(tx, opportunity, body, by)
+      // Its bytes count with its job, in this transaction, and not before it.
       await this.#deps.rates.takeStarted(tx, context.caller, 1, body)
       return { opportunity: opportunityView(converted.opportunity), job: jobView(converted.job) }
     })

@@ -6,6 +6,7 @@ import { iso } from '../rows.js'
 import { signed, type Reviewer } from './as-reviewer.js'
 import { mustKnowAgents } from './author.js'
 import { createOnce } from './create-once.js'
+import { openIn, OPPORTUNITY_MOVES } from './moves.js'
 import type { Rows } from './rows.js'
 
 export type OpportunityRow = Rows['opportunity']
@@ -24,6 +25,37 @@ export async function createOpportunity(tx: Tx, body: CreateOpportunityBody, by:
         ${body.owner_candidate ?? null}, ${body.suggested_next_step}, 'new', 1, ${body.dedupe_key ?? null}, ${signed(by)})`
   const { row, created } = await createOnce(tx, 'opportunity', body, insert, by)
   return { opportunity: row, created }
+}
+
+/**
+ * The opportunity that is open under the dedupe key, whoever has proposed it, and only when there is none a new one. What is answered stays open
+ * until this transaction has ended. Those who ask for one key at the same moment do so one after the other.
+ * @throws what {@link createOpportunity} throws
+ */
+export async function openOrNewOpportunity(tx: Tx, body: CreateOpportunityBody, by: Reviewer): Promise<{ readonly opportunity: OpportunityRow; readonly created: boolean }> {
+  if (body.dedupe_key === undefined) return createOpportunity(tx, body, by)
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`opportunity:${body.namespace}/${body.dedupe_key}`}, 0))`)
+  for (;;) {
+    const open = await lockOpen(tx, { ...body, dedupe_key: body.dedupe_key })
+    if (open !== undefined) return { opportunity: open, created: false }
+    const made = await createOpportunity(tx, body, by)
+    if (made.created) return made
+    // Its author has proposed one in this moment: that one is locked like any other.
+  }
+}
+
+/** The open one of the same author, or else the oldest one, locked. One that is decided while this waits for it is none. */
+async function lockOpen(tx: Tx, key: { readonly namespace: string; readonly source_agent?: string | undefined; readonly dedupe_key: string }): Promise<OpportunityRow | undefined> {
+  const isOpen = sql.raw(openIn(OPPORTUNITY_MOVES))
+  for (;;) {
+    const found = await tx.execute<{ id: string }>(sql`
+      select id from opportunities where namespace = ${key.namespace} and dedupe_key = ${key.dedupe_key} and ${isOpen}
+      order by (source_agent is not distinct from ${key.source_agent ?? null}::text) desc, id limit 1`)
+    const [first] = found.rows
+    if (first === undefined) return undefined
+    const { rows } = await tx.execute(sql`select * from opportunities where id = ${first.id}::uuid and ${isOpen} for share`)
+    if (rows[0] !== undefined) return rows[0] as unknown as OpportunityRow
+  }
 }
 
 /** What the row says of the newest decision about it. */

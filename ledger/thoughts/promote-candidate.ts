@@ -3,32 +3,39 @@ import { AgentbusError } from '../../contracts/errors.js'
 import { uuidv7, type AgentId } from '../../contracts/ids.js'
 import type { MemoryId, PromoteCandidateBody } from '../../contracts/memories.js'
 import type { Tx } from '../database.js'
+import { mustLieAhead } from '../preconditions.js'
 import { signed, type Reviewer } from './as-reviewer.js'
 import { mustKnowAgents } from './author.js'
 import { mustHaveOwner, newestReview, type CandidateRow } from './candidate-rows.js'
-import { mustEndLater } from './memory-rows.js'
-import { decide, firstReview, lockThought, mustMove, notFound } from './reviews.js'
+import { expireMemory } from './expire-memories.js'
+import { KINDS } from './kinds.js'
+import { BEGINNING } from './memory-changes.js'
+import { mustMoveMemory, type MemoryRow } from './memory-rows.js'
+import { decide, firstReview, lockThought, notFound } from './reviews.js'
 
 /**
  * Makes a memory of a candidate that the caller has locked, in the place of another one if the body names it: that is locked second, whoever
  * does it, so that no two promotions wait for each other.
- * @returns the candidate as it is since, and the id of the memory
+ * @returns the candidate as it is since, and the memory
  * @throws AGENTBUS_BAD_REQUEST for a candidate without evidence, for readers that do not fit the visibility, and for an end that is past;
- * AGENTBUS_UNKNOWN_AGENT; AGENTBUS_NOT_FOUND and AGENTBUS_REVIEW_OVER for the memory to be superseded; AGENTBUS_MEMORY_EXISTS
+ * AGENTBUS_UNKNOWN_AGENT; AGENTBUS_NOT_FOUND, AGENTBUS_VERSION_MISMATCH and AGENTBUS_REVIEW_OVER for the memory to be superseded;
+ * AGENTBUS_MEMORY_EXISTS
  */
 export async function promoteCandidate(
   tx: Tx,
   candidate: CandidateRow,
   body: PromoteCandidateBody,
   by: Reviewer,
-): Promise<{ readonly candidate: CandidateRow; readonly memoryId: string }> {
+): Promise<{ readonly candidate: CandidateRow; readonly memory: MemoryRow }> {
   mustHaveEvidence(candidate)
   const readers = await readersOf(tx, candidate, body)
-  await mustEndLater(tx, body.expires_at)
+  await mustLieAhead(tx, 'expires_at', body.expires_at)
   const memoryId = uuidv7(by.nowMs)
   // First, so that its dedupe key is free for the one that comes in its place.
-  if (body.supersedes_memory_id !== undefined) await supersede(tx, body.supersedes_memory_id, { namespace: candidate.namespace, by: memoryId, notes: body.notes }, by)
-  await insertMemory(
+  if (body.supersedes_memory_id !== undefined) {
+    await supersede(tx, { id: body.supersedes_memory_id, version: body.supersedes_version }, { namespace: candidate.namespace, by: memoryId }, by)
+  }
+  const memory = await insertMemory(
     tx,
     { namespace: candidate.namespace, dedupe_key: body.dedupe_key },
     sql`
@@ -43,7 +50,7 @@ export async function promoteCandidate(
     { by, notes: body.notes },
   )
   const set = sql`${newestReview(by, body.notes)}, promoted_memory_id = ${memoryId}::uuid`
-  return { candidate: await decide(tx, 'candidate', candidate, { to: 'promoted', notes: body.notes, set }, by), memoryId }
+  return { candidate: await decide(tx, 'candidate', candidate, { to: 'promoted', notes: body.notes, set }, by), memory }
 }
 
 function mustHaveEvidence({ id, evidence, source_refs: refs }: CandidateRow): void {
@@ -64,37 +71,45 @@ async function readersOf(tx: Tx, candidate: CandidateRow, body: PromoteCandidate
   return { visibility, visibleTo }
 }
 
-async function supersede(tx: Tx, id: MemoryId, successor: { readonly namespace: string; readonly by: string; readonly notes: string | undefined }, by: Reviewer): Promise<void> {
+async function supersede(
+  tx: Tx,
+  { id, version }: { readonly id: MemoryId; readonly version: number | undefined },
+  successor: { readonly namespace: string; readonly by: string },
+  by: Reviewer,
+): Promise<void> {
   const memory = await lockThought(tx, 'memory', id)
   // Namespaces know nothing of each other: for this candidate there is no such memory.
   if (memory.namespace !== successor.namespace) throw notFound('memory', id)
-  mustMove('memory', memory, 'superseded', undefined)
-  const details = { superseded_by: successor.by }
-  await decide(tx, 'memory', memory, { to: 'superseded', notes: successor.notes, set: sql`updated_by = ${signed(by)}`, details }, by)
+  mustMoveMemory(memory, 'superseded', version)
+  // Without the notes of the promotion: those are about the new one, and who reads the old one may not be meant to read them.
+  const details = sql`jsonb_build_object('superseded_by', ${successor.by}::text)`
+  await decide(tx, 'memory', memory, { to: 'superseded', set: sql`updated_by = ${signed(by)}`, details }, by)
 }
 
-/** @throws AGENTBUS_MEMORY_EXISTS when another one is active under the key */
+/** @throws AGENTBUS_MEMORY_EXISTS when another one is in force under the key */
 async function insertMemory(
   tx: Tx,
   key: { readonly namespace: string; readonly dedupe_key: string | undefined },
   insert: SQL,
   why: { readonly by: Reviewer; readonly notes: string | undefined },
-): Promise<void> {
+): Promise<MemoryRow> {
   const { rows } = await tx.execute(sql`
     with made as (
       ${insert}
       on conflict (namespace, dedupe_key) where dedupe_key is not null and status = 'active' do nothing
       returning *
-    ), logged as (${firstReview('memory', why.by, why.notes)})
-    select id from made`)
-  if (rows.length > 0) return
-  const active = await tx.execute<{ id: string }>(sql`
-    select id from memories where namespace = ${key.namespace} and dedupe_key = ${key.dedupe_key ?? null} and status = 'active'`)
+    ), logged as (${firstReview('memory', why.by, { notes: why.notes, details: BEGINNING })})
+    select ${sql.raw(KINDS.memory.columns)} from made`)
+  if (rows[0] !== undefined) return rows[0] as unknown as MemoryRow
+  const active = await tx.execute<{ id: string; is_past: boolean }>(sql`
+    select id, coalesce(expires_at <= clock_timestamp(), false) as is_past from memories
+    where namespace = ${key.namespace} and dedupe_key = ${key.dedupe_key ?? null} and status = 'active'`)
   const other = active.rows[0]
-  // It has ended between the two statements: the key is free again.
-  if (other === undefined) return insertMemory(tx, key, insert, why)
-  throw new AgentbusError('AGENTBUS_MEMORY_EXISTS', `Memory ${other.id} is in force under the key ${key.dedupe_key ?? ''} in namespace ${key.namespace}.`, {
-    memory_id: other.id,
-    dedupe_key: key.dedupe_key,
-  })
+  if (other?.is_past === false) {
+    // The refusal is a row, and not everybody who reads that may read the memory or know its key.
+    throw new AgentbusError('AGENTBUS_MEMORY_EXISTS', 'Another memory is in force under that dedupe key.', { memory_id: other.id, dedupe_key: key.dedupe_key })
+  }
+  // Either it has ended since the insert, or its time has passed and nobody has put that down: the key is free.
+  if (other !== undefined) await expireMemory(tx, other.id)
+  return insertMemory(tx, key, insert, why)
 }

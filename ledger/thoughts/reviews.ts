@@ -6,19 +6,21 @@ import { iso } from '../rows.js'
 import type { Reviewer } from './as-reviewer.js'
 import { KINDS } from './kinds.js'
 import type { Kind, Rows } from './rows.js'
+import { wordsHash } from './words.js'
 
 export interface Decision<K extends Kind> {
   readonly to: Rows[K]['status']
   readonly notes?: string | undefined
   /** What else changes in the row. */
   readonly set?: SQL | undefined
-  /** What has changed beside the state; only the history of a memory keeps it. */
-  readonly details?: Readonly<Record<string, unknown>> | undefined
+  /** What has changed beside the state, as jsonb of the row `changed`; the histories of ideas and memories keep it. */
+  readonly details?: SQL | undefined
 }
 
 /** Locks a row, so that of two decisions at the same time the second sees the first. @throws AGENTBUS_NOT_FOUND */
 export async function lockThought<K extends Kind>(tx: Tx, kind: K, id: string): Promise<Rows[K]> {
-  const { rows } = await tx.execute(sql`select * from ${sql.raw(KINDS[kind].table)} where id = ${id}::uuid for update`)
+  const { table, columns } = KINDS[kind]
+  const { rows } = await tx.execute(sql`select ${sql.raw(columns)} from ${sql.raw(table)} where id = ${id}::uuid for update`)
   const row = rows[0] as unknown as Rows[K] | undefined
   if (row === undefined) throw notFound(kind, id)
   return row
@@ -52,45 +54,49 @@ interface Standing {
  * @returns the row as it is since
  */
 export async function decide<K extends Kind>(tx: Tx, kind: K, row: Rows[K], decision: Decision<K>, by: Reviewer): Promise<Rows[K]> {
-  const { name, table, status } = KINDS[kind]
+  const { name, table, columns, status } = KINDS[kind]
   const { id, status: from }: Standing = row
   const { rows } = await tx.execute(sql`
     with changed as (
       update ${sql.raw(table)} set ${decision.set === undefined ? sql`` : sql`${decision.set},`} status = ${decision.to}::${sql.raw(status)}, last_seq = last_seq + 1,
         updated_at = clock_timestamp()
       where id = ${id}::uuid returning *
-    ), logged as (${reviewOf(kind, sql`changed`, { from, notes: decision.notes, details: decision.details }, by)})
-    select * from changed`)
+    ), logged as (${reviewOf(kind, 'changed', { from, notes: decision.notes, details: decision.details }, by)})
+    select ${sql.raw(columns)} from changed`)
   const changed = rows[0] as unknown as Rows[K] | undefined
   if (changed === undefined) throw new Error(`${name} ${id} is gone under its lock`)
   return changed
 }
 
-/** The part of a statement that writes the first row of the history of what its part `made` has inserted. */
-export function firstReview(kind: Kind, by: Reviewer, notes?: string): SQL {
-  return reviewOf(kind, sql`made`, { from: undefined, notes, details: undefined }, by)
+/**
+ * The part of a statement that writes the first row of the history of what its part `made` has inserted, with the hash of what that says.
+ * `details` is jsonb of the row `made`.
+ */
+export function firstReview(kind: Kind, by: Reviewer, review: { readonly notes?: string | undefined; readonly details?: SQL | undefined } = {}): SQL {
+  return reviewOf(kind, 'made', { ...review, from: undefined }, by)
 }
 
 function reviewOf(
   kind: Kind,
-  source: SQL,
-  review: { readonly from: string | undefined; readonly notes: string | undefined; readonly details: Readonly<Record<string, unknown>> | undefined },
+  source: 'made' | 'changed',
+  review: { readonly from: string | undefined; readonly notes?: string | undefined; readonly details?: SQL | undefined },
   by: Reviewer,
 ): SQL {
-  const { reviews, key, status } = KINDS[kind]
-  const hasDetails = kind === 'memory'
+  const { reviews, key, status, hasDetails } = KINDS[kind]
+  const words = source === 'made' ? wordsHash(kind, source) : 'null::bytea'
+  const columns = `${key}, seq, from_status, decision, notes, reviewer, job_id, attempt_id, actor_kind, actor, words_hash${hasDetails ? ', details' : ''}`
   return sql`
-      insert into ${sql.raw(reviews)} (${sql.raw(key)}, seq, from_status, decision, notes, reviewer, job_id, attempt_id, actor_kind, actor${hasDetails ? sql`, details` : sql``})
+      insert into ${sql.raw(reviews)} (${sql.raw(columns)})
       select id, last_seq, ${review.from ?? null}::${sql.raw(status)}, status, ${review.notes ?? null}::text, ${by.agentId ?? null}::text, ${by.jobId ?? null}::uuid,
-        ${by.attemptId ?? null}::uuid, ${by.actor.kind}::actor_kind, ${by.actor.id}::text${hasDetails ? sql`, ${JSON.stringify(review.details ?? {})}::jsonb` : sql``}
-      from ${source}`
+        ${by.attemptId ?? null}::uuid, ${by.actor.kind}::actor_kind, ${by.actor.id}::text, ${sql.raw(words)}${hasDetails ? sql`, ${review.details ?? sql`'{}'::jsonb`}` : sql``}
+      from ${sql.raw(source)}`
 }
 
 /** Everything that was decided about one of them, in the order in which it was. */
 export async function reviewsOf<R extends { readonly at: string }>(db: Db | Tx, kind: Kind, id: string): Promise<R[]> {
-  const { reviews, key } = KINDS[kind]
+  const { reviews, key, hasDetails } = KINDS[kind]
   const { rows } = await db.execute(sql`
-    select seq, from_status, decision, notes, reviewer, job_id, attempt_id, actor_kind, actor, at${kind === 'memory' ? sql`, details` : sql``}
+    select seq, from_status, decision, notes, reviewer, job_id, attempt_id, actor_kind, actor, at${hasDetails ? sql`, details` : sql``}
     from ${sql.raw(reviews)} where ${sql.raw(key)} = ${id}::uuid order by seq limit 10000`)
   return rows.map((row) => ({ ...(row as unknown as R), at: iso(String(row['at'])) }))
 }

@@ -6,6 +6,7 @@ export interface Rows {
   readonly idea: InferSelectModel<typeof ideas>
   readonly opportunity: InferSelectModel<typeof opportunities>
   readonly candidate: InferSelectModel<typeof memory_candidates>
-  readonly memory: InferSelectModel<typeof memories>
+  /** With whether agents may be told it when it was read. */
+  readonly memory: InferSelectModel<typeof memories> & { readonly f_in_force: boolean }
 }
 export type Kind = keyof Rows

@@ -1,5 +1,9 @@
+import { KINDS } from '../thoughts/kinds.js'
+import { CHANGING, newestOf, saidOf } from '../thoughts/memory-changes.js'
+import type { Kind } from '../thoughts/rows.js'
+import { wordsHash } from '../thoughts/words.js'
 import { agrees } from './state-checks.js'
-import { sinceOn, type SqlCheck } from './statements.js'
+import { sinceOn, type Bounds, type SqlCheck } from './statements.js'
 
 const text = (value: unknown): string => (value === null || value === undefined ? 'nothing' : String(value))
 
@@ -22,6 +26,17 @@ const DECISIONS = `(
     select 'memory', r.memory_id, r.seq, r.decision::text, 'promote', false, r.actor_kind::text, r.actor, r.at from memory_reviews r
   )`
 
+/**
+ * Rows of one kind that do not have the hash which the first row of their history keeps. It is computed from the text that is written out in the
+ * code, and not by the function of the database, so that a function that was exchanged cannot speak for the rows.
+ */
+function changedWords(kind: Kind, bounds: Bounds): string {
+  const { name, table, reviews, key } = KINDS[kind]
+  return `select 'thought_words_changed' as kind, '${name}' as what, t.id, encode(r.words_hash, 'hex') as history_says, encode(${wordsHash(kind, 't')}, 'hex') as it_has
+        from ${table} t join ${reviews} r on r.${key} = t.id and r.seq = 1
+        where r.words_hash is distinct from ${wordsHash(kind, 't')} ${sinceOn('t.updated_at', bounds)}`
+}
+
 /** Ideas, opportunities, candidates and memories against their histories, against what came of them, and against who may decide. */
 export const THOUGHTS: SqlCheck = {
   name: 'thoughts',
@@ -30,6 +45,20 @@ export const THOUGHTS: SqlCheck = {
     agrees('opportunity_disagrees', 'opportunities', { table: 'opportunity_reviews', key: 'opportunity_id', status: 'h.decision::text' }),
     agrees('memory_candidate_disagrees', 'memory_candidates', { table: 'memory_candidate_reviews', key: 'memory_candidate_id', status: 'h.decision::text' }),
     agrees('memory_disagrees', 'memories', { table: 'memory_reviews', key: 'memory_id', status: 'h.decision::text' }),
+    {
+      sql: (bounds) => (Object.keys(KINDS) as Kind[]).map((kind) => changedWords(kind, bounds)).join(' union all '),
+      what: (row) => `${text(row['what'])} ${text(row['id'])} does not say what it said when it was made: it does not have the hash ${text(row['history_says'])}.`,
+      next: 'Restore it from a backup; the hash in the first row of its history tells when it is the right one. Words never change.',
+    },
+    {
+      sql: (bounds) => `select 'memory_changed_unsaid' as kind, m.id as memory_id, m.expires_at, m.next_review_at, m.confidence_score,
+          ${CHANGING.map((column) => `${newestOf('m', column)} as history_says_${column}`).join(', ')}
+        from memories m
+        where (${CHANGING.map((column) => `${saidOf('m', column)} is distinct from ${newestOf('m', column)}`).join(' or ')}) ${sinceOn('m.updated_at', bounds)}`,
+      what: (row) =>
+        `Memory ${text(row['memory_id'])} has another end, date of review or confidence than its history says: ${CHANGING.map((column) => `${column} ${text(row[`history_says_${column}`])}`).join(', ')}.`,
+      next: COMPARE,
+    },
     {
       sql: (bounds) => `select 'opportunity_decision_changed' as kind, o.id as opportunity_id, o.triaged_by, r.actor_kind || ':' || r.actor as history_says,
           o.triage_notes, r.notes as history_notes
@@ -58,6 +87,15 @@ export const THOUGHTS: SqlCheck = {
       next: COMPARE,
     },
     {
+      sql: (bounds) => `select 'idea_contradicts_opportunity' as kind, i.id as idea_id, i.promoted_opportunity_id as opportunity_id, r.details ->> 'opportunity_id' as history_says,
+          i.namespace, o.namespace as opportunity_namespace
+        from ideas i join idea_reviews r on r.idea_id = i.id and r.seq = i.last_seq left join opportunities o on o.id = i.promoted_opportunity_id
+        where (i.promoted_opportunity_id::text is distinct from r.details ->> 'opportunity_id' or o.namespace <> i.namespace) ${sinceOn('i.updated_at', bounds)}`,
+      what: (row) =>
+        `Idea ${text(row['idea_id'])} of namespace ${text(row['namespace'])} is said to have become opportunity ${text(row['opportunity_id'])} of ${text(row['opportunity_namespace'])}; its history says ${text(row['history_says'])}.`,
+      next: COMPARE,
+    },
+    {
       sql: (bounds) => `select 'opportunity_contradicts_job' as kind, o.id as opportunity_id, j.id as job_id, j.correlation_key, j.lane::text as lane
         from opportunities o join jobs j on j.id = o.converted_job_id
         where (j.correlation_key is distinct from 'opportunity:' || o.id or j.namespace <> o.namespace or j.lane <> 'proactive') ${sinceOn('o.updated_at', bounds)}`,
@@ -73,10 +111,11 @@ export const THOUGHTS: SqlCheck = {
       next: COMPARE,
     },
     {
-      sql: (bounds) => `select 'memory_succession_broken' as kind, m.id as memory_id, m.status::text as status, s.id as successor
+      sql: (bounds) => `select 'memory_succession_broken' as kind, m.id as memory_id, m.status::text as status, m.namespace, s.id as successor, s.namespace as successor_namespace
         from memories m left join memories s on s.supersedes_memory_id = m.id
-        where (m.status = 'superseded') <> (s.id is not null) ${sinceOn('m.updated_at', bounds)}`,
-      what: (row) => `Memory ${text(row['memory_id'])} is ${text(row['status'])}; the memory that takes its place is ${text(row['successor'])}.`,
+        where ((m.status = 'superseded') <> (s.id is not null) or s.namespace <> m.namespace) ${sinceOn('m.updated_at', bounds)}`,
+      what: (row) =>
+        `Memory ${text(row['memory_id'])} of namespace ${text(row['namespace'])} is ${text(row['status'])}; the memory that takes its place is ${row['successor'] === null ? 'none' : `${text(row['successor'])} of ${text(row['successor_namespace'])}`}.`,
       next: COMPARE,
     },
     {

@@ -86,6 +86,7 @@ describe.each([
     ['U+0000 deep in its evidence', { evidence: { a: [{ b: '\0' }] } }, 'AGENTBUS_UNSTORABLE_TEXT'],
     ['U+0000 in its key', { dedupe_key: '\0' }, 'AGENTBUS_UNSTORABLE_TEXT'],
     ['evidence that is an array', { evidence: [] }, 'AGENTBUS_BAD_REQUEST'],
+    ['evidence of more than 16 KiB', { evidence: { a: 'x'.repeat(16_384 - '{"a":""}'.length + 1) } }, 'AGENTBUS_BAD_REQUEST'],
     ['an empty title', { title: '' }, 'AGENTBUS_BAD_REQUEST'],
     ['a title of 501 characters', { title: 'x'.repeat(501) }, 'AGENTBUS_BAD_REQUEST'],
     ['an empty key', { dedupe_key: '' }, 'AGENTBUS_BAD_REQUEST'],
@@ -116,6 +117,14 @@ describe.each([
     expect(told(answer)).toEqual([400, 'AGENTBUS_BAD_REQUEST'])
     expect(await everything()).toEqual(before)
     expect(({} as Record<string, unknown>)['status']).toBeUndefined()
+  })
+
+  test('takes evidence of 16 KiB', async () => {
+    const evidence = { a: 'x'.repeat(16_384 - '{"a":""}'.length) }
+
+    const answer = await post(path, { ...body, evidence })
+
+    expect([answer.status, answer.body['evidence']]).toEqual([201, evidence])
   })
 
   test('text comes back as it was sent, in every plane and direction', async () => {
@@ -173,6 +182,7 @@ test.each([
   ['/v1/ideas', { ...IDEA, tags: 'ux' }],
   ['/v1/memory-candidates', { ...CANDIDATE, candidate_kind: 'guess' }],
   ['/v1/memory-candidates', { ...CANDIDATE, scope: 'planet' }],
+  ['/v1/memory-candidates', { ...CANDIDATE, source_refs: { a: 'x'.repeat(16_384) } }],
   ['/v1/memory-candidates', { ...CANDIDATE, visibility: 'role_limited' }],
   ['/v1/memory-candidates', { ...CANDIDATE, visible_to: ['security'] }],
   ['/v1/memory-candidates', { ...CANDIDATE, visibility: 'agent_private' }],
@@ -262,6 +272,7 @@ describe('each decision', () => {
 
   test('needs what it is about: 404 for what is not there, 400 for a body that says something else', async () => {
     const opportunity = await made('/v1/opportunities', OPPORTUNITY)
+    const [idea, candidate] = [await made('/v1/ideas', IDEA), await made('/v1/memory-candidates', CANDIDATE)]
     const before = await everything()
 
     const missing = [
@@ -271,6 +282,9 @@ describe('each decision', () => {
       await post(`/v1/memories/${NOBODY}/retire`, { notes: 'x' }),
     ]
     const wrong = [
+      await post(`${idea}/promote`, { ...SCORED, evidence: { a: 'x'.repeat(16_384) } }),
+      await post(`${candidate}/promote`, { supersedes_version: 1 }),
+      await post(`${candidate}/promote`, { supersedes_memory_id: NOBODY, supersedes_version: 0 }),
       await post(`${opportunity}/triage`, { decision: 'rejected' }),
       await post(`${opportunity}/triage`, { decision: 'rejected', notes: ' \n ' }),
       await post(`${opportunity}/triage`, { decision: 'converted_to_job' }),
@@ -282,7 +296,7 @@ describe('each decision', () => {
     ]
 
     expect(missing.map(told)).toEqual(Array(4).fill([404, 'AGENTBUS_NOT_FOUND']))
-    expect(wrong.map(({ status }) => status)).toEqual(Array(8).fill(400))
+    expect(wrong.map(({ status }) => status)).toEqual(Array(11).fill(400))
     expect(await everything()).toEqual(before)
   })
 })
@@ -347,6 +361,22 @@ describe('a conversion', () => {
 })
 
 describe('a promotion', () => {
+  test('of an idea says whether it has made the opportunity or found it open, and the history of the idea names it', async () => {
+    const key = { ...SCORED, dedupe_key: aKey() }
+    const [first, second] = [await made('/v1/ideas', IDEA), await made('/v1/ideas', { ...IDEA, source_agent: 'security' })]
+
+    const answers = [await post(`${first}/promote`, key), await post(`${second}/promote`, key)]
+
+    const [opportunity, same] = answers.map(({ body }) => (body['opportunity'] as { id: string }).id)
+    expect(answers.map(({ status, body }) => [status, body['created']])).toEqual([
+      [200, true],
+      [200, false],
+    ])
+    expect(same).toBe(opportunity)
+    const { reviews } = (await api.operate('GET', second)).body as { reviews: { details: unknown }[] }
+    expect(reviews.map(({ details }) => details)).toEqual([{}, { opportunity_id: opportunity }])
+  })
+
   test('of an idea is refused while promotions are frozen, and of a candidate as well', async () => {
     const [idea, candidate] = [await made('/v1/ideas', IDEA), await made('/v1/memory-candidates', CANDIDATE)]
     const promote = async () => [await post(`${idea}/promote`, SCORED, {}, curator), await post(`${candidate}/promote`, {}, {}, curator)]

@@ -160,12 +160,19 @@ describe('ideas, opportunities and memories, from the shell', () => {
     const promoted = await answer(['promote-idea-to-opportunity', idOf(idea), '--why-now', 'Five gave up.', ...SCORES, '--notes', 'it has matured'])
     const over = await cli(['archive-idea', idOf(idea)])
     const archived = await answer(['archive-idea', other, '--notes', 'tried last year'])
+    await answer(['create-opportunity', '--theme', 'setup', '--title', 'In pairs', '--why-now', 'Five gave up.', ...SCORES, '--dedupe-key', 'in-pairs'])
+    const linked = await cli(['promote-idea-to-opportunity', idOf(await answer(note)), '--why-now', 'Six did.', ...SCORES, '--dedupe-key', 'in-pairs'])
     const shown = await cli(['idea', idOf(idea)])
     const unknown = await cli(['idea', NOBODY])
 
     expect([idOf(again), idea['tags'], idea['evidence'], reviewed['status'], archived['status']]).toEqual([idOf(idea), ['ux'], { seen: 3 }, 'reviewed', 'archived'])
     expect(listed.stdout).toMatch(new RegExp(`${idOf(idea)} +new +devops +setup +Set up in pairs`))
-    expect(promoted).toMatchObject({ idea: { status: 'promoted_to_opportunity', version: 3 }, opportunity: { status: 'new', title: 'Set up in pairs', source_agent: 'devops' } })
+    expect(promoted).toMatchObject({
+      idea: { status: 'promoted_to_opportunity', version: 3 },
+      opportunity: { status: 'new', title: 'Set up in pairs', source_agent: 'devops' },
+      created: true,
+    })
+    expect([linked.code, linked.stdout]).toEqual([0, expect.stringContaining('Opportunity, which was open already')])
     expect([late.code, over.code, unknown.code]).toEqual([5, 5, 3])
     expect(shown.stdout).toMatch(/promoted_to_opportunity +operator +test-operator[^\n]*it has matured/)
     expect(shown.stdout).toContain('A guided one.')
@@ -213,7 +220,8 @@ describe('ideas, opportunities and memories, from the shell', () => {
     const stale = await answer(['mark-memory-stale', id, '--notes', 'a new version is out'])
     const due = await cli(['memories', '--due', 'true', '--scope', 'service'])
     const taken = await cli(['promote-memory-candidate', better, '--dedupe-key', 'leak'])
-    const next = await answer(['promote-memory-candidate', better, '--dedupe-key', 'leak', '--supersedes-memory-id', id])
+    const moved = await cli(['promote-memory-candidate', better, '--dedupe-key', 'leak', '--supersedes-memory-id', id, '--supersedes-version', '2'])
+    const next = await answer(['promote-memory-candidate', better, '--dedupe-key', 'leak', '--supersedes-memory-id', id, '--supersedes-version', '3'])
     const expired = await answer(['expire-memory', idOf(next, 'memory'), '--notes', 'the leak is fixed'])
     const over = await cli(['archive-memory', id, '--notes', 'x'])
     const other = idOf(await answer([...said, '--evidence', '{"jobs":1}']))
@@ -221,13 +229,14 @@ describe('ideas, opportunities and memories, from the shell', () => {
     const archived = await answer(['archive-memory', unneeded, '--notes', 'nobody needs it'])
     const shown = [await cli(['memory', id]), await cli(['memory-candidate', idOf(candidate)])]
 
-    expect([refused.code, rejected['status'], taken.code, over.code]).toEqual([2, 'rejected', 5, 5])
+    expect([refused.code, rejected['status'], taken.code, moved.code, over.code]).toEqual([2, 'rejected', 5, 5, 5])
     expect(refused.stderr).toContain('evidence')
     expect(listed.stdout).toMatch(new RegExp(`${idOf(candidate)} +new +devops +lesson +service +parser +It leaks +4 +role_limited`))
     expect(listed.stdout).not.toContain(guess)
     expect(promoted).toMatchObject({ candidate: { status: 'promoted' }, memory: { status: 'active', visible_to: ['devops', 'security'], owner_agent: 'devops' } })
     expect(refreshed).toMatchObject({ status: 'active', expires_at: null, next_review_at: '2099-01-01T00:00:00.000Z', confidence_score: 5, version: 2 })
-    expect([stale['status'], stale['in_force'], due.stdout.includes(id)]).toEqual(['active', true, true])
+    expect([stale['status'], stale['in_force']]).toEqual(['active', true])
+    expect(due.stdout).toMatch(new RegExp(`in_force[^]*${id} +active +true +lesson`))
     expect([expired['status'], archived['status']]).toEqual(['expired', 'archived'])
     expect(shown[0]?.stdout).toMatch(/superseded +operator +test-operator/)
     expect(shown[1]?.stdout).toMatch(/promoted +operator +test-operator[^\n]*three incidents/)

@@ -447,7 +447,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
     argv: [
       ...[ID, '--kind', 'playbook', '--scope', 'service', '--subject-key', 'db', '--title', 'vacuum first', '--body', 'then reindex', '--confidence-score', '5'],
       ...['--stability', 'stable', '--visibility', 'role_limited', '--visible-to', 'devops', '--expires-at', LATER, '--next-review-at', LATER],
-      ...['--supersedes-memory-id', OTHER, '--dedupe-key', 'vacuum', '--notes', 'confirmed'],
+      ...['--supersedes-memory-id', OTHER, '--supersedes-version', '3', '--dedupe-key', 'vacuum', '--notes', 'confirmed'],
     ],
     method: 'POST',
     path: `/v1/memory-candidates/${ID}/promote`,
@@ -464,6 +464,7 @@ const EXPECTED: Readonly<Record<string, Sends>> = {
       expires_at: LATER,
       next_review_at: LATER,
       supersedes_memory_id: OTHER,
+      supersedes_version: 3,
       dedupe_key: 'vacuum',
       notes: 'confirmed',
     },

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { cleanJson, cleanText, faultOfJson, isStorableText, JSON_LIMITS, JsonObject, storableText } from '../../contracts/text.js'
+import { cleanJson, cleanText, faultOfJson, isStorableText, JSON_LIMITS, jsonObject, JsonObject, storableText } from '../../contracts/text.js'
 
 /** Any sequence of UTF-16 code units, with the ones that no store can hold far more often than by chance. */
 const units = fc
@@ -124,6 +124,15 @@ describe('JsonObject', () => {
     const large = { a: 'x'.repeat(JSON_LIMITS.maxBytes - '{"a":""}'.length) }
 
     expect([deep, wide, large].map((value) => JsonObject.safeParse(value).success)).toEqual([true, true, true])
+  })
+
+  test('of another size takes that many bytes as JSON and no more, whatever characters they make', () => {
+    const schema = jsonObject({ maxBytes: 20 })
+
+    const answers = [{ a: 'x'.repeat(12) }, { a: 'x'.repeat(13) }, { a: 'é'.repeat(6) }, { a: 'é'.repeat(7) }].map((value) => schema.safeParse(value))
+
+    expect(answers.map(({ success }) => success)).toEqual([true, false, true, false])
+    expect(answers[1]?.error?.issues[0]?.message).toBe('is larger than 20 bytes')
   })
 })
 

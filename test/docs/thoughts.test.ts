@@ -7,6 +7,7 @@ import { parseFleet } from '../../config/fleet-file.js'
 import { CANDIDATE_MOVES, IDEA_MOVES, MEMORY_MOVES, OPPORTUNITY_MOVES, type Moves } from '../../ledger/thoughts/moves.js'
 import { freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 import { agent, aMemory, anIdea, anOpportunity, conversion, promotion } from '../support/thoughts.js'
+import { verifyNow } from '../support/verify.js'
 
 let t: TestLedger
 let text = ''
@@ -36,8 +37,19 @@ test('every query in the docs of thoughts runs, and finds the rows it is about',
     [{ kind: 'lesson' }],
     [{ decision: 'accepted' }, { decision: 'new' }, { decision: 'converted_to_job' }, { decision: 'new' }],
     [{ source_agent: 'devops', status: 'queued' }],
-    [{ subject_key: 'parser', decision: 'active', actor: 'test-operator' }],
+    [{ subject_key: 'parser', decision: 'active', actor: 'test-operator', details: { expires_at: null, next_review_at: null, confidence_score: 4 } }],
   ])
+})
+
+test('the page about audits tells of every check of the ledger, that of thoughts among them', async () => {
+  const page = await readFile('docs/audit.md', 'utf8')
+  const table = /\n\| check \| holds when \|\n\|[-|]+\n((?:\|[^\n]*\n)+)/.exec(page)?.[1] ?? ''
+
+  const told = new Set([...table.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell = '']) => [...cell.matchAll(/`([\w-]+)`/g)].map((match) => match[1])))
+  const checks = (await verifyNow(t.url)).map(({ check }) => check)
+
+  expect(checks.filter((check) => !told.has(check))).toEqual([])
+  expect(checks).toContain('thoughts')
 })
 
 test('the fleet file in the docs of thoughts is a valid one', () => {

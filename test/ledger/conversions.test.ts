@@ -1,11 +1,28 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { SetControlBody } from '../../contracts/controls.js'
 import { DelegationRule } from '../../contracts/fleet.js'
 import { LimitsConfig } from '../../contracts/limits.js'
 import { ListOpportunitiesQuery, type OpportunityId } from '../../contracts/opportunities.js'
 import type { CommandContext } from '../../ledger/caller.js'
 import type { Hint } from '../../ledger/hints.js'
 import { aJob, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
-import { agent, anOpportunity, AUDITOR, codesOf, connected, conversion, decision, DEVOPS, freeze, OPPORTUNITY, refusalsOf, rights, unfreeze } from '../support/thoughts.js'
+import {
+  agent,
+  anOpportunity,
+  AUDITOR,
+  codesOf,
+  connected,
+  conversion,
+  decision,
+  DEVOPS,
+  freeze,
+  holdingBack,
+  OPPORTUNITY,
+  refusalsOf,
+  rights,
+  someoneWaitsFor,
+  unfreeze,
+} from '../support/thoughts.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -225,6 +242,26 @@ describe('a conversion', () => {
     await t.ledger.opportunities.triage(OPERATOR, second.id, decision('accepted'))
 
     expect((await t.ledger.listOpportunities(ListOpportunitiesQuery.parse({}))).items.map(({ status }) => status).toSorted()).toEqual(['accepted', 'converted_to_job'])
+  })
+
+  test('under way holds a freeze of conversions back until it is done, and neither a pause of a lane nor a freeze of promotions', async () => {
+    const [first, second] = [await anOpportunity(t.ledger), await anOpportunity(t.ledger)]
+
+    const [converted] = await holdingBack(t, 'opportunity_reviews', async (letGo) => {
+      const converting = convert(OPERATOR, first.id)
+      // It has looked for a freeze and made its job; its review is what it waits for.
+      await someoneWaitsFor(t, 'relation')
+      await t.ledger.controls.set(OPERATOR, SetControlBody.parse({ action: 'pause', scope: 'lane', target: 'coding', reason: 'a release' }))
+      await freeze(t.ledger, 'promotions')
+      const freezing = freeze(t.ledger, 'conversions')
+      await someoneWaitsFor(t, 'advisory')
+      await letGo()
+      return Promise.all([converting, freezing])
+    })
+
+    expect(converted.opportunity.status).toBe('converted_to_job')
+    await expect(convert(OPERATOR, second.id)).rejects.toMatchObject({ code: 'AGENTBUS_FROZEN' })
+    expect((await t.ledger.listControls()).map(({ scope }) => scope).toSorted()).toEqual(['conversions', 'lane', 'promotions'])
   })
 
   test('leaves the opportunity as it is, whatever becomes of its job', async () => {

@@ -12,6 +12,7 @@ import {
   decision,
   DEVOPS,
   freeze,
+  holdingBack,
   IDEA,
   note,
   pagesOf,
@@ -21,6 +22,7 @@ import {
   rights,
   rowsIn,
   SCORED,
+  someoneWaitsFor,
   unfreeze,
 } from '../support/thoughts.js'
 
@@ -249,15 +251,18 @@ describe('the promotion of an idea', () => {
   test('makes an opportunity of what the idea says, by whoever promotes, in the name of whose idea it was', async () => {
     const made = await anIdea(t.ledger, 'reviewed', { evidence: { seen: 3 }, namespace: 'shop' })
 
-    const { idea, opportunity } = await promote(agent('coordinator'), made.id, { notes: 'it has matured' })
+    const { idea, opportunity, created } = await promote(agent('coordinator'), made.id, { notes: 'it has matured' })
 
+    expect(created).toBe(true)
     expect(idea).toMatchObject({ status: 'promoted_to_opportunity', version: 3, promoted_opportunity_id: opportunity.id })
     expect(opportunity).toMatchObject({
       ...SCORED,
       ...{ theme: made.theme, title: made.title, evidence: { seen: 3 }, namespace: 'shop', source_agent: 'devops', owner_candidate: null },
       ...{ status: 'new', version: 1, triaged_by: null, triaged_at: null, converted_job_id: null, created_by: 'agent:coordinator' },
     })
-    expect((await reviewsOf(made.id)).at(-1)).toMatchObject({ seq: 3, from_status: 'reviewed', decision: idea.status, notes: 'it has matured', reviewer: 'coordinator' })
+    const reviews = await reviewsOf(made.id)
+    expect(reviews.at(-1)).toMatchObject({ seq: 3, from_status: 'reviewed', decision: idea.status, notes: 'it has matured', reviewer: 'coordinator' })
+    expect(reviews.map(({ details }) => details)).toEqual([{}, {}, { opportunity_id: opportunity.id }])
     expect(await t.ledger.opportunityHistory(opportunity.id)).toMatchObject({
       opportunity,
       reviews: [{ seq: 1, from_status: null, decision: 'new', reviewer: 'coordinator', actor_kind: 'agent', actor: 'coordinator' }],
@@ -278,12 +283,43 @@ describe('the promotion of an idea', () => {
     const others = [await propose(t.ledger, agent('security'), { dedupe_key: 'pairs' }), await propose(t.ledger, DEVOPS, { dedupe_key: 'pairs', namespace: 'other' })]
     const { id } = await anIdea(t.ledger)
 
-    const { idea, opportunity } = await promote(OPERATOR, id, { dedupe_key: 'pairs', why_now: 'another reason' })
+    const { idea, opportunity, created } = await promote(OPERATOR, id, { dedupe_key: 'pairs', why_now: 'another reason' })
 
+    expect(created).toBe(false)
     expect(opportunity).toEqual(open.opportunity)
+    expect((await reviewsOf(id)).at(-1)?.details).toEqual({ opportunity_id: opportunity.id })
     expect(idea.promoted_opportunity_id).toBe(open.opportunity.id)
     expect(await opportunities()).toHaveLength(1 + others.length)
     expect((await t.ledger.opportunityHistory(opportunity.id)).reviews).toHaveLength(1)
+  })
+
+  test('links the idea to one of another author when its own has none under the key: to the oldest that is open', async () => {
+    const { opportunity: closed } = await propose(t.ledger, agent('tracker'), { dedupe_key: 'pairs' })
+    await t.ledger.opportunities.triage(OPERATOR, closed.id, decision('rejected'))
+    const { opportunity: oldest } = await propose(t.ledger, agent('security'), { dedupe_key: 'pairs' })
+    await propose(t.ledger, OPERATOR, { dedupe_key: 'pairs' })
+
+    const { idea, opportunity, created } = await promote(OPERATOR, (await anIdea(t.ledger)).id, { dedupe_key: 'pairs' })
+
+    expect([created, opportunity, idea.promoted_opportunity_id]).toEqual([false, oldest, oldest.id])
+    expect(await opportunities()).toHaveLength(3)
+  })
+
+  test('waits for a decision about the open one that is under way, and makes a new one when that closes it', async () => {
+    const { opportunity: open } = await propose(t.ledger, agent('security'), { dedupe_key: 'pairs' })
+    const { id } = await anIdea(t.ledger)
+
+    const [promoted] = await holdingBack(t, 'opportunity_reviews', async (letGo) => {
+      const deciding = t.ledger.opportunities.triage(OPERATOR, open.id, decision('rejected'))
+      await someoneWaitsFor(t, 'relation')
+      const promoting = promote(OPERATOR, id, { dedupe_key: 'pairs' })
+      await someoneWaitsFor(t, 'transactionid')
+      await letGo()
+      return Promise.all([promoting, deciding])
+    })
+
+    expect(promoted).toMatchObject({ created: true, opportunity: { status: 'new', source_agent: 'devops' } })
+    expect(promoted.opportunity.id).not.toBe(open.id)
   })
 
   test('makes a new one when the opportunity with the key is closed', async () => {
@@ -296,13 +332,15 @@ describe('the promotion of an idea', () => {
     expect(opportunity.id).not.toBe(closed.id)
   })
 
-  test('of eight ideas with one key at the same moment makes one opportunity that all lead to', { repeats: 4 }, async () => {
-    const ideas = await Promise.all(Array.from({ length: 8 }, () => anIdea(t.ledger)))
+  test('of eight ideas of several authors with one key at the same moment makes one opportunity that all lead to', { repeats: 4 }, async () => {
+    const authors = [DEVOPS, agent('security'), agent('tracker'), OPERATOR]
+    const ideas = await Promise.all([...authors, ...authors].map(async (as) => (await note(t.ledger, as)).idea))
     await connected(t, 8)
 
     const promoted = await Promise.all(ideas.map(({ id }) => promote(OPERATOR, id, { dedupe_key: 'pairs' })))
 
     expect(new Set(promoted.map(({ opportunity }) => opportunity.id)).size).toBe(1)
+    expect(promoted.filter(({ created }) => created)).toHaveLength(1)
     expect(new Set(promoted.map(({ idea }) => idea.promoted_opportunity_id)).size).toBe(1)
     expect(await opportunities()).toHaveLength(1)
   })

@@ -4,15 +4,19 @@ import type { AgentId } from '../../contracts/ids.js'
 import { FileFindingBody } from '../../contracts/findings.js'
 import { ProgressBody } from '../../contracts/attempts.js'
 import { CompleteJobBody } from '../../contracts/closings.js'
+import type { IdeaId } from '../../contracts/ideas.js'
 import { EmitEventBody } from '../../contracts/events.js'
 import { CreateJobBody, type GraphJob } from '../../contracts/jobs.js'
 import { LimitsConfig } from '../../contracts/limits.js'
+import type { MemoryCandidateId, MemoryId } from '../../contracts/memories.js'
+import type { OpportunityId } from '../../contracts/opportunities.js'
 import { AppendProjectLogBody, ProjectName } from '../../contracts/projects.js'
 import { StandingOrderConfig } from '../../contracts/standing-orders.js'
 import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { StartWorkflowBody, WorkflowDefinition } from '../../contracts/workflows.js'
 import { Limits } from '../../ledger/limits.js'
 import { aJob, aSlot, freshLedger, leaseAs, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { conversion, decision, keeping, note, promotion, propose, retirement, suggest, verdict } from '../support/thoughts.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -153,6 +157,45 @@ describe('each limit', () => {
     }
     const { rows } = await t.ledger.db.execute(sql`select actor from observations where kind = 'refusal' and code = 'AGENTBUS_LIMIT_REACHED'`)
     expect(rows).toHaveLength(4)
+  })
+})
+
+describe('a rate of bytes', () => {
+  const idea = '0192f0c4-1111-7000-8000-00000000000a' as IdeaId
+  const opportunity = '0192f0c4-1111-7000-8000-00000000000b' as OpportunityId
+  const candidate = '0192f0c4-1111-7000-8000-00000000000c' as MemoryCandidateId
+  const memory = '0192f0c4-1111-7000-8000-00000000000d' as MemoryId
+  const notes = 'x'
+  const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
+    'note an idea': () => note(t.ledger, OPERATOR),
+    'review an idea': () => t.ledger.ideas.review(OPERATOR, idea, { notes }),
+    'archive an idea': () => t.ledger.ideas.archive(OPERATOR, idea, { notes }),
+    'promote an idea': () => t.ledger.ideas.promote(OPERATOR, idea, promotion()),
+    'propose an opportunity': () => propose(t.ledger, OPERATOR),
+    'triage an opportunity': () => t.ledger.opportunities.triage(OPERATOR, opportunity, decision('parked')),
+    'propose a memory': () => suggest(t.ledger, OPERATOR),
+    'review a candidate': () => t.ledger.memories.review(OPERATOR, candidate, verdict('reviewed')),
+    'promote a candidate': () => t.ledger.memories.promote(OPERATOR, candidate, keeping({ body: 'better' })),
+    'refresh a memory': () => t.ledger.memories.refresh(OPERATOR, memory, { notes }),
+    'mark a memory as stale': () => t.ledger.memories.markStale(OPERATOR, memory, { notes }),
+    'retire a memory': () => t.ledger.memories.retire(OPERATOR, memory, retirement()),
+  }
+
+  test.each(Object.keys(COMMANDS))('counts before anything is looked at: %s', async (name) => {
+    await limits({ bytes_per_second_per_caller: 1 })
+    await note(t.ledger, OPERATOR)
+
+    expect(await refusal(COMMANDS[name]?.() ?? Promise.resolve())).toMatchObject({ code: 'AGENTBUS_LIMIT_REACHED', limit: 'bytes_per_second_per_caller' })
+  })
+
+  test('counts what an opportunity is converted with together with its job, and not when that is refused', async () => {
+    const [first, second] = [await propose(t.ledger), await propose(t.ledger)]
+    await limits({ bytes_per_second_per_caller: 1 })
+
+    await expect(t.ledger.opportunities.convert(OPERATOR, first.opportunity.id, conversion({ target_agent: 'nobody' }))).rejects.toMatchObject({ code: 'AGENTBUS_UNKNOWN_AGENT' })
+    await t.ledger.opportunities.convert(OPERATOR, first.opportunity.id, conversion())
+
+    expect(await refusal(t.ledger.opportunities.convert(OPERATOR, second.opportunity.id, conversion()))).toMatchObject({ limit: 'bytes_per_second_per_caller' })
   })
 })
 

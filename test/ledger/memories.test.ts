@@ -55,6 +55,8 @@ const candidateHistory = (id: MemoryCandidateId, caller: Caller = OPERATOR.calle
 const memoryHistory = (id: MemoryId, caller: Caller = OPERATOR.caller) => t.ledger.memoryHistory(id, caller)
 /** Their time has run out a minute ago, and nobody has put that down. */
 const runOut = (...ids: MemoryId[]) => tamper(t.url, [`update memories set expires_at = now() - interval '1 minute' where id = any($1)`, [ids]])
+/** Whatever is decided about a memory in force. */
+const MOVES = { refresh, 'mark-stale': markStale, retire } as const
 /** What upkeep does, a few of them in each transaction. @returns how many were put down as expired */
 const keep = (): Promise<number> => t.ledger.upkeep.expireMemories(5)
 
@@ -73,7 +75,12 @@ describe('a promotion', () => {
     expect((await candidateHistory(made.id)).reviews.at(-1)).toMatchObject({ seq: 3, from_status: 'reviewed', decision: 'promoted', notes: 'seen twice', reviewer: 'knowledge' })
     expect(await memoryHistory(memory.id)).toEqual({
       memory,
-      reviews: [expect.objectContaining({ seq: 1, from_status: null, decision: 'active', reviewer: 'knowledge', actor_kind: 'agent', actor: 'knowledge' })],
+      reviews: [
+        expect.objectContaining({
+          ...{ seq: 1, from_status: null, decision: 'active', reviewer: 'knowledge', actor_kind: 'agent', actor: 'knowledge' },
+          details: { expires_at: null, next_review_at: null, confidence_score: 4 },
+        }),
+      ],
     })
   })
 
@@ -87,6 +94,9 @@ describe('a promotion', () => {
     const { memory } = await promote(OPERATOR, id, given)
 
     expect(memory).toMatchObject({ ...given, owner_agent: 'devops', created_by: 'operator:test-operator', in_force: true })
+    expect((await memoryHistory(memory.id)).reviews.map(({ details }) => details)).toEqual([
+      { expires_at: '2099-01-01T00:00:00.000000Z', next_review_at: '2098-01-01T00:00:00.000000Z', confidence_score: 5 },
+    ])
   })
 
   test('takes the readers away with the visibility that needs them', async () => {
@@ -196,14 +206,31 @@ describe('a memory that takes the place of another', () => {
     const old = await aMemory(t.ledger)
     const { id } = await aCandidate(t.ledger, 'new', { title: 'Vacuum twice' })
 
-    const { memory } = await promote(KNOWLEDGE, id, { supersedes_memory_id: old.id })
+    const { memory } = await promote(KNOWLEDGE, id, { supersedes_memory_id: old.id, notes: 'for the curators of the new one' })
 
     const { memory: over, reviews } = await memoryHistory(old.id)
     expect(memory).toMatchObject({ supersedes_memory_id: old.id, status: 'active', in_force: true })
     expect(over).toMatchObject({ status: 'superseded', version: 2, in_force: false, updated_by: 'agent:knowledge' })
-    expect(reviews.at(-1)).toMatchObject({ seq: 2, from_status: 'active', decision: 'superseded', reviewer: 'knowledge', details: { superseded_by: memory.id } })
+    expect(reviews.at(-1)).toMatchObject({ seq: 2, from_status: 'active', decision: 'superseded', notes: null, reviewer: 'knowledge', details: { superseded_by: memory.id } })
     expect((await memories({ status: 'active' })).items.map((one) => one.id)).toEqual([memory.id])
     expect((await t.database.pool.query('select id from active_memories_v')).rows).toEqual([{ id: memory.id }])
+  })
+
+  test('takes that of the version that was seen, and of no other one', async () => {
+    const old = await aMemory(t.ledger)
+    const { id } = await aCandidate(t.ledger)
+    await refresh(OPERATOR, old.id)
+    const before = [await memoryHistory(old.id), await candidateHistory(id), await memories()]
+
+    await expect(promote(OPERATOR, id, { supersedes_memory_id: old.id, supersedes_version: 1 })).rejects.toMatchObject({
+      code: 'AGENTBUS_VERSION_MISMATCH',
+      fields: { version: 2 },
+    })
+
+    expect([await memoryHistory(old.id), await candidateHistory(id), await memories()]).toEqual(before)
+    expect((await refusalsOf(t)).map(({ code }) => code)).toEqual(['AGENTBUS_VERSION_MISMATCH'])
+    expect((await promote(OPERATOR, id, { supersedes_memory_id: old.id, supersedes_version: 2 })).memory.supersedes_memory_id).toBe(old.id)
+    expect(PromoteCandidateBody.safeParse({ supersedes_version: 2 }).success).toBe(false)
   })
 
   test.each(['superseded', 'expired', 'archived'] as const)('cannot take that of one that is %s: nothing changes', async (status) => {
@@ -247,9 +274,15 @@ describe('the dedupe key of a memory', () => {
     const { id } = await aCandidate(t.ledger)
     const before = [await memoryHistory(first.id), await candidateHistory(id)]
 
-    await expect(promote(KNOWLEDGE, id, { dedupe_key: 'db-move' })).rejects.toMatchObject({ code: 'AGENTBUS_MEMORY_EXISTS', status: 409 })
+    await expect(promote(KNOWLEDGE, id, { dedupe_key: 'db-move' })).rejects.toMatchObject({
+      code: 'AGENTBUS_MEMORY_EXISTS',
+      status: 409,
+      fields: { memory_id: first.id, dedupe_key: 'db-move' },
+    })
 
     expect([await memoryHistory(first.id), await candidateHistory(id), await rowsIn(t, 'memories')]).toEqual([...before, 1])
+    // Whoever reads refusals may not be meant to read the memory: nothing of it is told.
+    expect((await refusalsOf(t)).map(({ code, detail }) => [code, detail])).toEqual([['AGENTBUS_MEMORY_EXISTS', 'Another memory is in force under that dedupe key.']])
     const { memory } = await promote(KNOWLEDGE, id, { dedupe_key: 'db-move', supersedes_memory_id: first.id })
     expect((await memories({ status: 'active' })).items).toEqual([memory])
   })
@@ -272,6 +305,33 @@ describe('the dedupe key of a memory', () => {
     const { memory } = await promote(OPERATOR, (await aCandidate(t.ledger)).id, { dedupe_key: 'db-move' })
 
     expect(memory).toMatchObject({ status: 'active', dedupe_key: 'db-move', namespace: 'default' })
+  })
+
+  test('is free as soon as the time of that memory has run out: the promotion puts that down', async () => {
+    const first = await aMemory(t.ledger, 'active', {}, { dedupe_key: 'db-move', expires_at: FAR_AHEAD })
+    const { id } = await aCandidate(t.ledger)
+    await runOut(first.id)
+
+    const { memory } = await promote(KNOWLEDGE, id, { dedupe_key: 'db-move' })
+
+    const over = await memoryHistory(first.id)
+    expect((await memories({ status: 'active' })).items).toEqual([memory])
+    expect(over.memory).toMatchObject({ status: 'expired', version: 2, in_force: false })
+    expect(over.reviews.at(-1)).toMatchObject({ seq: 2, from_status: 'active', decision: 'expired', reviewer: null, actor_kind: 'system', actor: 'agentbus' })
+    expect(await keep()).toBe(0)
+  })
+
+  test('of one whose time has run out is given to one of eight that are promoted at once, and that is put down once', { repeats: 4 }, async () => {
+    const first = await aMemory(t.ledger, 'active', {}, { dedupe_key: 'db-move', expires_at: FAR_AHEAD })
+    const ids = (await Promise.all(Array.from({ length: 8 }, () => aCandidate(t.ledger)))).map(({ id }) => id)
+    await runOut(first.id)
+    await connected(t, 9)
+
+    const [settled] = await Promise.all([Promise.allSettled(ids.map((id) => promote(OPERATOR, id, { dedupe_key: 'db-move' }))), keep()])
+
+    expect(codesOf(settled)).toEqual(Array(7).fill('AGENTBUS_MEMORY_EXISTS'))
+    expect((await memoryHistory(first.id)).reviews.map(({ decision }) => decision)).toEqual(['active', 'expired'])
+    expect((await memories({ status: 'active' })).items).toHaveLength(1)
   })
 
   test('is given to one of sixteen that are promoted at once', { repeats: 4 }, async () => {
@@ -300,10 +360,30 @@ describe('keeping a memory', () => {
       { seq: 2, from_status: 'active', decision: 'active', notes: 'seen again', reviewer: 'knowledge', actor_kind: 'agent' },
       { seq: 3, from_status: 'active', decision: 'active', notes: 'and again', reviewer: null, actor_kind: 'operator' },
     ])
-    const [changed, nothing] = reviews.slice(1).map(({ details }) => details['refreshed'])
-    expect(changed).toEqual({ next_review_at: expect.any(String), expires_at: null, confidence_score: 5 })
-    expect(Date.parse((changed as { next_review_at: string }).next_review_at)).toBe(Date.parse(FAR_AHEAD))
-    expect(nothing).toEqual({})
+    expect(reviews.slice(1).map(({ details }) => details)).toEqual([
+      {
+        refreshed: {
+          next_review_at: { from: null, to: '2099-01-01T00:00:00.000000Z' },
+          expires_at: { from: '2098-01-01T00:00:00.000000Z', to: null },
+          confidence_score: { from: 4, to: 5 },
+        },
+      },
+      { refreshed: {} },
+    ])
+  })
+
+  test('refreshed after its date of review, it has none until another is given', async () => {
+    const { id } = await aMemory(t.ledger, 'active', {}, { next_review_at: '2001-01-01T00:00:00Z' })
+
+    const { memory } = await refresh(KNOWLEDGE, id)
+    const again = await refresh(KNOWLEDGE, id, { next_review_at: FAR_AHEAD })
+
+    expect([memory.next_review_at, again.memory.next_review_at]).toEqual([null, FAR_AHEAD])
+    expect((await memories({ due: 'true' })).items).toEqual([])
+    expect((await memoryHistory(id)).reviews.slice(1).map(({ details }) => details)).toEqual([
+      { refreshed: { next_review_at: { from: '2001-01-01T00:00:00.000000Z', to: null } } },
+      { refreshed: { next_review_at: { from: null, to: '2099-01-01T00:00:00.000000Z' } } },
+    ])
   })
 
   test('refreshed with an end that is past is refused, and nothing changes', async () => {
@@ -323,9 +403,11 @@ describe('keeping a memory', () => {
 
     expect(memory).toMatchObject({ status: 'active', version: 2, in_force: true, updated_by: 'agent:knowledge' })
     expect(Date.parse(memory.next_review_at ?? '')).toBeLessThanOrEqual(Date.now() + 60_000)
-    expect((await memoryHistory(id)).reviews.at(-1)).toMatchObject({
-      ...{ seq: 2, from_status: 'active', decision: 'active', notes: 'the server was replaced', reviewer: 'knowledge', details: { stale: true } },
-    })
+    const marked = (await memoryHistory(id)).reviews.at(-1)
+    expect(marked).toMatchObject({ seq: 2, from_status: 'active', decision: 'active', notes: 'the server was replaced', reviewer: 'knowledge' })
+    expect(marked?.details).toEqual({ stale: { next_review_at: { from: '2099-01-01T00:00:00.000000Z', to: expect.any(String) } } })
+    const { to } = (marked?.details['stale'] as { next_review_at: { to: string } }).next_review_at
+    expect(Date.parse(to)).toBe(Date.parse(memory.next_review_at ?? ''))
     expect((await memories({ due: 'true' })).items).toEqual([memory])
     await refresh(KNOWLEDGE, id, { next_review_at: null })
     expect((await memories({ due: 'true' })).items).toEqual([])
@@ -344,7 +426,6 @@ describe('keeping a memory', () => {
     expect((await t.database.pool.query('select id from active_memories_v')).rows).toEqual([])
   })
 
-  const MOVES = { refresh, 'mark-stale': markStale, retire } as const
   const OVER: readonly MemoryStatus[] = ['superseded', 'expired', 'archived']
 
   test.each(OVER.flatMap((status) => (Object.keys(MOVES) as (keyof typeof MOVES)[]).map((move) => ({ status, move }))))(
@@ -390,6 +471,24 @@ describe('a memory whose time has run out', () => {
     expect((await memoryHistory(over.id)).memory).toMatchObject({ status: 'active', in_force: false })
     expect((await memoryHistory(still.id)).memory).toMatchObject({ status: 'active', in_force: true })
     expect((await t.database.pool.query('select id from active_memories_v')).rows).toEqual([{ id: still.id }])
+    expect((await memories({ status: 'active' })).items.map(({ id }) => id)).toEqual([still.id])
+    expect((await memories()).items.map(({ id }) => id)).toEqual([still.id, over.id])
+  })
+
+  test('is over for whoever decides about it, before anybody has put that down: nothing changes but for the rows of the refusals', async () => {
+    const { id } = await aMemory(t.ledger, 'active', {}, { expires_at: FAR_AHEAD, next_review_at: '2001-01-01T00:00:00Z' })
+    const { id: candidate } = await aCandidate(t.ledger)
+    const due = (await memories({ due: 'true' })).items.length
+    await runOut(id)
+    const before = [await memoryHistory(id), await candidateHistory(candidate)]
+
+    for (const move of Object.values(MOVES)) await expect(move(OPERATOR, id)).rejects.toMatchObject({ code: 'AGENTBUS_REVIEW_OVER', fields: { status: 'expired' } })
+    await expect(promote(OPERATOR, candidate, { supersedes_memory_id: id })).rejects.toMatchObject({ code: 'AGENTBUS_REVIEW_OVER' })
+    await expect(refresh({ ...OPERATOR, ifVersion: 7 }, id)).rejects.toMatchObject({ code: 'AGENTBUS_VERSION_MISMATCH' })
+
+    expect([await memoryHistory(id), await candidateHistory(candidate)]).toEqual(before)
+    expect([due, (await memories({ due: 'true' })).items]).toEqual([1, []])
+    expect((await refusalsOf(t)).map(({ code }) => code)).toEqual([...Array<string>(4).fill('AGENTBUS_REVIEW_OVER'), 'AGENTBUS_VERSION_MISMATCH'])
   })
 
   test('is put down as expired by upkeep, with a row of the bus; others are left alone', async () => {
@@ -423,10 +522,10 @@ describe('a memory whose time has run out', () => {
   })
 
   test('that was refreshed in time is not put down', async () => {
-    const { id } = await aMemory(t.ledger, 'active', {}, { expires_at: FAR_AHEAD })
-    await runOut(id)
-    await refresh(OPERATOR, id, { expires_at: null })
+    const { id } = await aMemory(t.ledger, 'active', {}, { expires_at: new Date(Date.now() + 60_000).toISOString() })
 
-    expect([await keep(), (await memoryHistory(id)).memory.in_force]).toEqual([0, true])
+    const { memory } = await refresh(OPERATOR, id, { expires_at: null })
+
+    expect([memory.expires_at, await keep(), (await memoryHistory(id)).memory.in_force]).toEqual([null, 0, true])
   })
 })

@@ -189,6 +189,9 @@ describe('the dedupe key of a candidate', () => {
     expect(made.filter(({ created }) => created)).toHaveLength(1)
     for (const { candidate } of made) expect(candidate).toEqual(first?.candidate)
     expect([await rowsIn(t, 'memory_candidates'), await rowsIn(t, 'memory_candidate_reviews')]).toEqual([1, 1])
+    // Whoever reads these may not be meant to read the candidate: they name the row and nothing of what it says.
+    const { rows } = await t.database.pool.query<{ detail: string }>(`select detail from observations where code = 'duplicate_create'`)
+    expect(rows.map(({ detail }) => detail)).toEqual(Array(15).fill(`Memory candidate ${first?.candidate.id ?? ''} is open under the same dedupe key; no second one was made.`))
   })
 
   test.each([

@@ -13,6 +13,7 @@ import {
 import type { Caller, CommandContext } from '../../ledger/caller.js'
 import { aJob, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 import { aCandidate, agent, aMemory, AUDITOR, DEVOPS, keeping, pagesOf, refusalsOf, retirement, rights, suggest, verdict } from '../support/thoughts.js'
+import { tamper } from '../support/verify.js'
 
 let t: TestLedger
 let clock: number
@@ -80,13 +81,15 @@ describe('only the curator', () => {
 })
 
 describe('who may read', () => {
-  /** Which agents are shown a thought of devops, by its visibility. Security is named where names are needed; knowledge is the curator. */
+  /** Which agents are shown a memory of devops, by its visibility. Security is named where names are needed; knowledge is the curator. */
   const SEEN: Readonly<Record<MemoryVisibility, readonly string[]>> = {
     shared: ['devops', 'knowledge', 'publisher', 'security'],
     human_editable: ['devops', 'knowledge', 'publisher', 'security'],
     role_limited: ['knowledge', 'security'],
     agent_private: ['devops', 'knowledge'],
   }
+  /** Whoever has proposed a candidate always sees that. */
+  const SEEN_BEFORE: Readonly<Record<MemoryVisibility, readonly string[]>> = { ...SEEN, role_limited: ['devops', 'knowledge', 'security'] }
   const said = (visibility: MemoryVisibility) => ({ visibility, visible_to: visibility === 'role_limited' ? ['security'] : [] })
   const found = (read: Promise<unknown>): Promise<boolean | string> =>
     read.then(
@@ -103,7 +106,7 @@ describe('who may read', () => {
     const { id } = await aCandidate(t.ledger, 'new', said(visibility))
 
     for (const { who, caller } of await readers()) {
-      const seen = SEEN[visibility].includes(who)
+      const seen = SEEN_BEFORE[visibility].includes(who)
       expect([who, caller.role, await found(candidateHistory(id, caller))]).toEqual([who, caller.role, seen ? true : 'AGENTBUS_NOT_FOUND'])
       expect([who, caller.role, (await candidates({}, caller)).items.map((one) => one.id)]).toEqual([who, caller.role, seen ? [id] : []])
     }
@@ -122,6 +125,21 @@ describe('who may read', () => {
         expect([status, who, caller.role, (await memories({}, caller)).items.map((one) => one.id)]).toEqual([status, who, caller.role, seen ? [id] : []])
       }
       for (const { caller } of [OPERATOR, AUDITOR]) expect([await found(memoryHistory(id, caller)), (await memories({}, caller)).items.length]).toEqual([true, 1])
+    }
+  })
+
+  test.each([
+    ['is narrowed by the promotion', 'shared', { visibility: 'role_limited', visible_to: ['security'] }],
+    ['is widened by the promotion', 'role_limited', { visibility: 'shared' }],
+  ] as const)('a candidate whose circle %s: who may read it may read the memory as well, or has proposed it', async (_how, visibility, kept) => {
+    const { id } = await aCandidate(t.ledger, 'new', said(visibility))
+    const { memory } = await promote(OPERATOR, id, kept)
+
+    for (const { who, caller } of await readers()) {
+      const seen = SEEN_BEFORE.role_limited.includes(who)
+      expect([who, caller.role, await found(candidateHistory(id, caller))]).toEqual([who, caller.role, seen ? true : 'AGENTBUS_NOT_FOUND'])
+      expect([who, caller.role, (await candidates({}, caller)).items.map((one) => one.id)]).toEqual([who, caller.role, seen ? [id] : []])
+      expect([who, await found(memoryHistory(memory.id, caller))]).toEqual([who, SEEN[kept.visibility].includes(who) ? true : 'AGENTBUS_NOT_FOUND'])
     }
   })
 
@@ -162,6 +180,55 @@ describe('who may read', () => {
     expect(pages.flat()).toEqual(shared)
     expect(sources.flat().map(({ id }) => id)).toEqual(shared.map(({ source_candidate_id }) => source_candidate_id))
     expect((await pagesOf(2, (page) => memories(page, DEVOPS.caller))).flat()).toHaveLength(10)
+  })
+})
+
+describe('an answer that is given once more', () => {
+  const once = (as: CommandContext): CommandContext => ({ ...as, idempotency: { key: 'once', requestHash: 'h' } })
+  const COMMANDS = {
+    review: async () => {
+      const { id } = await aCandidate(t.ledger)
+      return () => review(once(KNOWLEDGE), id, 'reviewed')
+    },
+    promote: async () => {
+      const { id } = await aCandidate(t.ledger)
+      return () => promote(once(KNOWLEDGE), id)
+    },
+    refresh: async () => {
+      const { id } = await aMemory(t.ledger)
+      return () => refresh(once(KNOWLEDGE), id)
+    },
+    'mark-stale': async () => {
+      const { id } = await aMemory(t.ledger)
+      return () => markStale(once(KNOWLEDGE), id)
+    },
+    retire: async () => {
+      const { id } = await aMemory(t.ledger)
+      return () => retire(once(KNOWLEDGE), id)
+    },
+  } as const
+
+  test.each(Object.keys(COMMANDS) as (keyof typeof COMMANDS)[])('to %s is for whoever may still do that, and a refusal with a row for all others', async (name) => {
+    const command: () => Promise<{ readonly replayed?: boolean }> = await COMMANDS[name]()
+    await command()
+    const again = await command()
+
+    await rights(t.ledger, {})
+
+    expect(again.replayed).toBe(true)
+    await expect(command()).rejects.toMatchObject({ code: 'AGENTBUS_FORBIDDEN', fields: { right: 'promote' } })
+    expect(await refusalsOf(t)).toMatchObject([{ code: 'AGENTBUS_FORBIDDEN', agent_id: 'knowledge' }])
+  })
+
+  test('to a proposal is for whoever may read the candidate then', async () => {
+    const propose = () => suggest(t.ledger, once(DEVOPS), { visibility: 'agent_private' })
+    const { candidate } = await propose()
+    const again = await propose()
+
+    await tamper(t.url, [`update memory_candidates set source_agent = 'security' where id = $1`, [candidate.id]])
+
+    expect([again.replayed, again.candidate.id]).toEqual([true, candidate.id])
+    await expect(propose()).rejects.toMatchObject({ code: 'AGENTBUS_NOT_FOUND' })
   })
 })
 

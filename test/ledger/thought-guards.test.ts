@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { RefreshMemoryBody } from '../../contracts/memories.js'
 import { sqlStateOf } from '../../ledger/database.js'
+import { KINDS } from '../../ledger/thoughts/kinds.js'
+import type { Kind } from '../../ledger/thoughts/rows.js'
+import { WORDS, wordsHash } from '../../ledger/thoughts/words.js'
 import { freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
 import { aCandidate, aMemory, anIdea, anOpportunity } from '../support/thoughts.js'
 
@@ -76,11 +79,25 @@ describe('the histories', () => {
     ['memory_reviews', 'memory_id', 'memories', 'active', 'archived'],
   ])('%s begin once (%s of %s), as %s and never as %s', async (table, key, states, first, other) => {
     const insert = (seq: string, decision: string) =>
-      `insert into ${table} (${key}, seq, decision, actor_kind, actor) select id, ${seq}, '${decision}', 'operator', 'x' from ${states} limit 1`
+      `insert into ${table} (${key}, seq, decision, words_hash, actor_kind, actor)
+       select id, ${seq}, '${decision}', ${seq === '1' ? `sha256('x')` : 'null'}, 'operator', 'x' from ${states} limit 1`
 
     await expectRefused(insert('1', other), '23514', 'at once')
     await expectRefused(insert('last_seq + 1', first), '23514', 'at once')
     await expectRefused(insert('1', first), '23505', 'at once')
+  })
+
+  test.each([
+    ['idea_reviews', 'idea_id', 'ideas', 'new', 'archived'],
+    ['opportunity_reviews', 'opportunity_id', 'opportunities', 'new', 'rejected'],
+    ['memory_candidate_reviews', 'memory_candidate_id', 'memory_candidates', 'new', 'archived'],
+    ['memory_reviews', 'memory_id', 'memories', 'active', 'archived'],
+  ])('%s have a hash of what was said in the first row, and in no other one (%s of %s)', async (table, key, states, first, next) => {
+    const begins = `insert into ${table} (${key}, seq, decision, actor_kind, actor) select gen_random_uuid(), 1, '${first}', 'operator', 'x'`
+    const goesOn = `insert into ${table} (${key}, seq, from_status, decision, words_hash, actor_kind, actor)
+      select id, last_seq + 1, '${first}', '${next}', sha256('x'), 'operator', 'x' from ${states} where status = '${first}'`
+
+    for (const insert of [begins, goesOn]) await expectRefused(insert, '23514', 'at once')
   })
 
   test('name as the reviewer nobody but the agent that decided', async () => {
@@ -130,6 +147,30 @@ describe('what is there', () => {
   })
 })
 
+describe('the hash of what was said', () => {
+  const kinds = Object.keys(KINDS) as Kind[]
+  const FUNCTIONS: Readonly<Record<Kind, string>> = { idea: 'idea_words', opportunity: 'opportunity_words', candidate: 'memory_candidate_words', memory: 'memory_words' }
+
+  test.each(kinds)('of each %s is over the columns that its guard keeps as they are', async (kind) => {
+    const { rows } = await t.database.pool.query<{ guard: string }>('select pg_get_triggerdef(oid) as guard from pg_trigger where tgname = $1', [`${KINDS[kind].table}_words_stay`])
+
+    const guarded = new Set([...(rows[0]?.guard ?? '').matchAll(/\bold\.(\w+)/g)].map(([, column]) => column))
+    expect(WORDS[kind].toSorted()).toEqual([...guarded].toSorted())
+    expect(guarded.size).toBeGreaterThan(9)
+  })
+
+  test.each(kinds)('of each %s is the same in the database and in the code, and stands in its history', async (kind) => {
+    const { table, reviews, key } = KINDS[kind]
+
+    const { rows } = await t.database.pool.query<{ said: boolean; computed: boolean }>(`
+      select r.words_hash = ${FUNCTIONS[kind]}(x) as said, ${wordsHash(kind, 'x')} = ${FUNCTIONS[kind]}(x) as computed
+      from ${table} x join ${reviews} r on r.${key} = x.id and r.seq = 1`)
+
+    expect(rows.length).toBeGreaterThan(3)
+    expect(rows.filter(({ said, computed }) => !said || !computed)).toEqual([])
+  })
+})
+
 const REVIEW = (table: string, key: string, states: string, where: string, move: readonly [string, string]) => `
   with said as (insert into ${table} (${key}, seq, from_status, decision, actor_kind, actor)
     select id, 3, '${move[0]}', '${move[1]}', 'operator', 'x' from ${states} where ${where})`
@@ -159,6 +200,17 @@ describe('no state is changed without the review that says so', () => {
       'a review beyond the version',
       `${REVIEW('memory_candidate_reviews', 'memory_candidate_id', 'memory_candidates', `status = 'reviewed'`, ['reviewed', 'archived'])}
        update memory_candidates set updated_at = now() where status = 'reviewed'`,
+    ],
+    [
+      'words that their history does not vouch for',
+      `with made as (insert into ideas (id, theme, title, body, last_seq, created_by) values (gen_random_uuid(), 'x', 'x', 'x', 1, 'operator:x') returning id)
+       insert into idea_reviews (idea_id, seq, decision, words_hash, actor_kind, actor) select id, 1, 'new', sha256('x'), 'operator', 'x' from made`,
+    ],
+    [
+      'words that their history does not vouch for',
+      `with made as (insert into memories (id, kind, scope, subject_key, title, body, source_candidate_id, confidence_score, last_seq, created_by, updated_by)
+         select gen_random_uuid(), 'lesson', 'global', 'x', 'x', 'x', id, 1, 1, 'operator:x', 'operator:x' from memory_candidates where status = 'reviewed' returning id)
+       insert into memory_reviews (memory_id, seq, decision, words_hash, actor_kind, actor) select id, 1, 'active', sha256('x'), 'operator', 'x' from made`,
     ],
     ['an idea of no history', `insert into ideas (id, theme, title, body, last_seq, created_by) values (gen_random_uuid(), 'x', 'x', 'x', 1, 'operator:x')`],
     [

@@ -187,6 +187,7 @@ test('an agent in a window noted, proposed and decided; what others decided abou
     ['memory candidate promoted: vacuum', null],
     ['memory active: vacuum', 'look again'],
   ])
-  expect(wrote.at(-1)?.details).toEqual({ stale: true, memory_id: memory.id })
+  expect(wrote[2]?.details).toEqual({ opportunity_id: opportunity.id, idea_id: idea.id })
+  expect(wrote.at(-1)?.details).toEqual({ stale: { next_review_at: { from: null, to: expect.any(String) } }, memory_id: memory.id })
   expect(wrote.every(({ by }) => by?.kind === 'agent' && by.id === 'devops')).toBe(true)
 })

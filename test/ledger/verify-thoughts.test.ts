@@ -57,6 +57,7 @@ test('thoughts in every state hold, whoever has decided', async () => {
   expect(results.find(({ check }) => check === 'thoughts')?.verdict).toBe('ok')
 })
 
+const FIRST_OF = (one: string, table: string, status: string): string => `seq = 1 and ${one}_id = (select id from ${table} where status = '${status}')`
 const ONE = (table: string, where: string): string => `id = (select min(id::text)::uuid from ${table} where ${where})`
 
 test.each([
@@ -72,6 +73,26 @@ test.each([
   ['a candidate said to be rejected', `update memory_candidates set status = 'rejected' where status = 'archived'`, 'memory_candidate_disagrees'],
   ['a memory said to be in force again', `update memories set status = 'active' where status = 'expired'`, 'memory_disagrees'],
   ['a version that nobody has made', `update memories set last_seq = last_seq + 1 where dedupe_key = 'kept'`, 'memory_disagrees'],
+  ['an idea made to say something else', `update ideas set body = 'another' where ${ONE('ideas', `status = 'reviewed'`)}`, 'thought_words_changed'],
+  ['a score that was raised', `update opportunities set impact_score = 5 where status = 'parked'`, 'thought_words_changed'],
+  ['a reader put in', `update memory_candidates set visibility = 'role_limited', visible_to = '{coordinator}' where status = 'archived'`, 'thought_words_changed'],
+  ['evidence put in', `update memory_candidates set evidence = evidence || '{"jobs": 7}' where status = 'rejected'`, 'thought_words_changed'],
+  ['a memory made to say something else', `update memories set body = 'another' where dedupe_key = 'kept'`, 'thought_words_changed'],
+  ['another hash of what was said', `update opportunity_reviews set words_hash = sha256('x') where ${FIRST_OF('opportunity', 'opportunities', 'parked')}`, 'thought_words_changed'],
+  ['an end that nobody has put off', `update memories set expires_at = '2098-01-01T00:00:00Z' where status = 'archived'`, 'memory_changed_unsaid'],
+  ['a date of review that nobody has given', `update memories set next_review_at = '2098-01-01T00:00:00Z' where dedupe_key = 'kept'`, 'memory_changed_unsaid'],
+  ['a memory made surer than it is', `update memories set confidence_score = 5 where dedupe_key = 'kept'`, 'memory_changed_unsaid'],
+  [
+    'an idea bent to another opportunity',
+    `update ideas set promoted_opportunity_id = (select id from opportunities where status = 'parked') where ${ONE('ideas', `status = 'promoted_to_opportunity'`)}`,
+    'idea_contradicts_opportunity',
+  ],
+  [
+    'an opportunity in another namespace than the idea it came of',
+    `update opportunities set namespace = 'other' where id = (select promoted_opportunity_id from ideas where ${ONE('ideas', `status = 'promoted_to_opportunity'`)})`,
+    'idea_contradicts_opportunity',
+  ],
+  ['a memory that takes the place of one in another namespace', `update memories set namespace = 'other' where supersedes_memory_id is not null`, 'memory_succession_broken'],
   ['another who decided about an opportunity', `update opportunities set triaged_by = 'operator:somebody' where status = 'rejected'`, 'opportunity_decision_changed'],
   ['another reason for it', `update opportunities set triage_notes = 'another' where status = 'rejected'`, 'opportunity_decision_changed'],
   ['another who decided about a candidate', `update memory_candidates set reviewer = 'operator:somebody' where status = 'rejected'`, 'memory_candidate_decision_changed'],
@@ -112,9 +133,36 @@ test.each([
   expect(found(await verifyNow(t.url), kind).count).toBe(1)
 })
 
+test('words that were changed are told with the row that they are of, and the hash that they had', async () => {
+  const { id } = await aMemory(t.ledger)
+  const { rows } = await t.database.pool.query<{ hash: string }>(`select encode(words_hash, 'hex') as hash from memory_reviews`)
+
+  await tamper(t.url, `update memories set subject_key = 'db-2'`)
+
+  const { row, what } = found(await verifyNow(t.url), 'thought_words_changed')
+  expect(row).toMatchObject({ what: 'Memory', id, history_says: rows[0]?.hash })
+  expect(what).toContain(`Memory ${id}`)
+})
+
+test('a function of the database that was exchanged does not speak for the words', async () => {
+  await anIdea(t.ledger)
+  await tamper(
+    t.url,
+    `update ideas set title = 'another'`,
+    `create or replace function idea_words(i ideas) returns bytea language sql stable as $$ select words_hash from idea_reviews where idea_id = i.id and seq = 1 $$`,
+  )
+
+  expect(kindsOf(await verifyNow(t.url))).toEqual(['thoughts/thought_words_changed'])
+})
+
 test('a memory past its end within the grace is not one that nobody has put down', async () => {
   await thoughts()
-  await tamper(t.url, `update memories set expires_at = now() - interval '60 seconds' where status = 'active' and expires_at is not null`)
+  await tamper(
+    t.url,
+    `update memories set expires_at = now() - interval '60 seconds' where status = 'active' and expires_at is not null`,
+    `update memory_reviews r set details = r.details || jsonb_build_object('expires_at', to_char(m.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+     from memories m where m.id = r.memory_id and r.seq = 1 and m.expires_at is not null`,
+  )
 
   expect(kindsOf(await verifyNow(t.url))).toEqual([])
 })

@@ -139,6 +139,25 @@ export const rowsIn = async (t: Pick<TestLedger, 'database'>, table: string): Pr
   return rows[0]?.n ?? -1
 }
 
+/** Until somebody waits for such a lock, so that a test need not sleep. */
+export async function someoneWaitsFor(t: Pick<TestLedger, 'database'>, lock: 'relation' | 'advisory' | 'transactionid'): Promise<void> {
+  const waiting = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and wait_event = $1`
+  await expect.poll(async () => (await t.database.pool.query(waiting, [lock])).rows.length, { timeout: 10_000, interval: 20 }).toBeGreaterThan(0)
+}
+
+/** Holds back whoever writes to a table until `work` lets go of it: what a transaction has locked before that stays locked. */
+export async function holdingBack<T>(t: Pick<TestLedger, 'database'>, table: string, work: (letGo: () => Promise<unknown>) => Promise<T>): Promise<T> {
+  const holder = await t.database.pool.connect()
+  try {
+    await holder.query('begin')
+    await holder.query(`lock table ${table} in share mode`)
+    return await work(() => holder.query('commit'))
+  } finally {
+    await holder.query('rollback')
+    holder.release()
+  }
+}
+
 /** As many connections as contenders, so that none of them is over before the others have begun. */
 export async function connected(t: Pick<TestLedger, 'database'>, contenders: number): Promise<void> {
   await Promise.all(Array.from({ length: contenders }, () => t.database.pool.query('select pg_sleep(0.05)')))

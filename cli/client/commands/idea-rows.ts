@@ -85,7 +85,7 @@ export const IDEA_COMMANDS: readonly CommandRow[] = [
       o('theme', 'text', 'what it is about (default: the theme of the idea)'),
       o('title', 'text', 'in one line (default: the title of the idea)'),
       o('evidence', 'json', 'what speaks for it, as a JSON object (default: the evidence of the idea)'),
-      o('dedupe-key', 'text', 'when an opportunity with the key is open, the idea is linked to that one'),
+      o('dedupe-key', 'text', 'when an opportunity with the key is open, whoever has proposed it, the idea is linked to that one'),
       notes,
     ],
     conditional: true,

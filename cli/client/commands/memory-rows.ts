@@ -95,6 +95,7 @@ export const MEMORY_COMMANDS: readonly CommandRow[] = [
       o('expires-at', 'text', 'until when it is in force (ISO 8601)'),
       o('next-review-at', 'text', 'when somebody should look at it again (ISO 8601)'),
       o('supersedes-memory-id', 'text', 'the memory that it takes the place of'),
+      o('supersedes-version', 'int', 'only if that memory is at this version'),
       o('dedupe-key', 'text', 'at most one memory with this key is in force'),
       o('notes', 'text', 'why; kept in the history'),
     ],
@@ -110,7 +111,7 @@ export const MEMORY_COMMANDS: readonly CommandRow[] = [
     paged: true,
     options: [
       inNamespace,
-      o('status', 'text', 'active, superseded, expired or archived'),
+      o('status', 'text', 'active (and not past its end), superseded, expired or archived'),
       o('kind', 'text', 'of this kind'),
       o('scope', 'text', `about: ${scopes}`),
       o('subject-key', 'text', 'about this subject'),
@@ -138,7 +139,7 @@ export const MEMORY_COMMANDS: readonly CommandRow[] = [
     show: 'memory',
     options: [
       why,
-      o('next-review-at', 'text-or-none', 'when somebody should look at it again (ISO 8601), or none'),
+      o('next-review-at', 'text-or-none', 'when somebody should look at it again (ISO 8601), or none; a date that has passed is taken away in any case'),
       o('expires-at', 'text-or-none', 'until when it is in force (ISO 8601), or none'),
       o('confidence-score', 'int', '1 to 5'),
     ],
