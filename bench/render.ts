@@ -36,6 +36,10 @@ export function render(results: Results): string {
     `Commit ${results.commit}, ${results.date.slice(0, 10)}; ${machine.cores} cores (${machine.cpu}), ${machine.memory_gib} GiB, ${machine.system}; the cores were ${(100 * results.busy).toFixed(0)} % busy.`,
     `${listed(versions)}. ${listed(stores)}.`,
     `Medians of ${String(results.arguments['runs'])} interleaved runs (lowest–highest). \`npm run bench\`; figures as data: [peers.json](peers.json). What is measured and how: [performance](../../docs/performance.md).`,
+    ...results.renewed.map(
+      ({ section, commit, date, busy }) =>
+        `The section “${TITLES[section]}” was measured anew: commit ${commit}, ${date.slice(0, 10)}; the cores were ${(100 * busy).toFixed(0)} % busy.`,
+    ),
     '',
   ]
   const isTrial = Number(results.arguments['runs']) < ENOUGH_RUNS
@@ -64,7 +68,9 @@ function ageTable(figures: readonly Figure[]): string[] {
   return [
     '| figure | way | queues | empty | full | cost |',
     '|---|---|---|---|---|---|',
-    ...costsOfAge(figures).map(({ figure, way, young, old, costs }) => `| ${figure} | ${way} | ${placeOf(young)} | ${cell(young, true)} | ${cell(old, true)} | ${costShown(costs)} |`),
+    ...costsOfAge(figures).map(
+      ({ figure, way, young, old, costs }) => `| ${figure} | ${way} | ${placeOf(young)} | ${cell(young, true)} | ${cell(old, true)} | ${costShown(costs)} |`,
+    ),
   ]
 }
 

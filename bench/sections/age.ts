@@ -52,7 +52,8 @@ async function compare(pair: Pair, entries: Readonly<Record<Side, Entry>>, optio
   }
   for (const entry of Object.values(entries)) await entry.enqueue({ jobs: warmUp, callers })
   await inTurn(async (entry, side) => tell(side, 'enqueue rate', 'jobs/s', await entry.enqueue({ jobs, callers })))
-  for (const entry of Object.values(entries)) await entry.begin()
+  // Together: over HTTP the gateway waits for what was sent to either.
+  await Promise.all(Object.values(entries).map((entry) => entry.begin()))
   for (const entry of Object.values(entries)) await entry.rate({ jobs: warmUp, callers })
   await inTurn(async (entry, side) => tell(side, 'end-to-end rate', 'jobs/s', await entry.rate({ jobs, callers })))
   const all: Record<Side, number[]> = { young: [], old: [] }

@@ -5,6 +5,7 @@ import { chart } from '../../bench/chart.js'
 import { Results, SECTIONS, type Figure } from '../../bench/figure.js'
 import { median, medianInterval } from '../../bench/figures.js'
 import { readOptions } from '../../bench/options.js'
+import { renew } from '../../bench/renew.js'
 import { render } from '../../bench/render.js'
 import { verdicts } from '../../bench/targets.js'
 
@@ -106,11 +107,26 @@ test('the page, the chart and the verdicts come from the figures: one that is ch
   expect(chart(scaled(0.49))).not.toBe(chart(scaled(0.51)))
 })
 
+test('sections that are measured anew take the place of theirs, and the page says so; what was measured otherwise is refused', () => {
+  const memory = results.figures.filter(({ section }) => section === 'memory').map((one) => ({ ...one, values: [7] }))
+  const fresh: Results = { ...results, commit: 'fresh11', figures: memory, arguments: { ...results.arguments, only: ['memory'] } }
+  const both = renew(results, fresh, ['memory'])
+
+  expect(both.figures.filter(({ section }) => section === 'memory').map(({ values }) => values)).toEqual(memory.map(() => [7]))
+  expect(both.figures.filter(({ section }) => section !== 'memory')).toEqual(results.figures.filter(({ section }) => section !== 'memory'))
+  expect(render(both)).toMatch(/“Memory and idle CPU” was measured anew: commit fresh11/)
+  expect(render(results)).not.toContain('anew')
+  expect(() => renew(results, { ...fresh, stores: { fsync: 'off' } }, ['memory'])).toThrow(/another stores/)
+  expect(() => renew(results, { ...fresh, arguments: { ...fresh.arguments, runs: 2 } }, ['memory'])).toThrow(/--runs 1, not 2/)
+})
+
 test.each([
   ['an unknown option', ['--fast']],
   ['an unknown section', ['--only', 'rates']],
   ['a number that is none', ['--jobs', 'many']],
   ['no runs', ['--runs', '0']],
+  ['a short form to be kept', ['--short', '--keep']],
+  ['rates that are kept without what they are compared with', ['--only', 'rate', '--keep']],
 ])('%s is refused with the usage', (_what, argv) => {
   expect(() => readOptions(argv)).toThrow(/npm run bench --/)
 })
