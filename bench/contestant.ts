@@ -16,7 +16,7 @@ export interface Load {
 export interface Entry {
   /** Jobs stored per second while nobody works on them. */
   enqueue(load: Load): Promise<number>
-  /** Workers begin, and work off what is there. */
+  /** Workers begin, and work off what is there; of systems that are open together, all begin together. */
   begin(): Promise<void>
   /**
    * Jobs per second from the first call until the last has durably ended; with `mostMs`, what ended in that time.

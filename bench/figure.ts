@@ -34,6 +34,8 @@ export const Results = z.object({
   /** The share of the cores' time that was used from start to end, by whatever process. */
   busy: z.number(),
   figures: z.array(Figure),
+  /** Sections that were measured anew later than the rest, and of which commit. */
+  renewed: z.array(z.object({ section: Section, commit: z.string(), date: z.iso.datetime(), busy: z.number() })).default([]),
 })
 export type Results = z.infer<typeof Results>
 

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { PARTS } from './contestant.js'
 import { SECTIONS, type Section } from './figure.js'
 
 const Count = z.coerce.number().int().min(1)
@@ -92,14 +93,17 @@ export interface BenchOptions {
   readonly mostMs: number
   readonly short: boolean
   readonly json: boolean
+  /** Some sections take the place of theirs in the results that are kept. */
+  readonly keep: boolean
   /** As given or by default, for the results. */
   readonly given: Readonly<Record<string, string | number | boolean | string[]>>
 }
 
-export const USAGE = `npm run bench -- [--short] [--json] [--only ${SECTIONS.join(',')}] [--backend redis|postgres|both] [--runs N] [--jobs N] [--batch N]
+export const USAGE = `npm run bench -- [--short] [--json] [--keep] [--only ${SECTIONS.join(',')}] [--backend redis|postgres|both] [--runs N] [--jobs N] [--batch N]
   [--concurrency N] [--callers N] [--warm-up N] [--seconds N] [--per-second N] [--old N] [--slices N] [--slice-jobs N] [--queued N] [--agents N] [--idle SECONDS] [--most-seconds N]
 
-All sections: writes bench/results/peers.{json,md} and docs/performance.svg. With --short or --only: writes to stdout alone; --json in place of Markdown.`
+All sections: writes bench/results/peers.{json,md} and docs/performance.svg. With --short or --only: writes to stdout alone; --json in place of Markdown.
+With --only and --keep: these sections take the place of theirs in the results, which say so; enqueue, rate and latency only together, since they are compared.`
 
 /** @throws with the usage when an argument is unknown or makes no sense */
 export function readOptions(argv: readonly string[]): BenchOptions {
@@ -110,11 +114,15 @@ export function readOptions(argv: readonly string[]): BenchOptions {
       options: {
         short: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
+        keep: { type: 'boolean', default: false },
         ...Object.fromEntries(names.map((name) => [name, { type: 'string' as const }])),
       },
     })
-    const { short, json, ...given } = values
+    const { short, json, keep, ...given } = values
     const parsed = Arguments.parse({ ...(short === true ? SHORT : FULL), ...given })
+    if (keep === true && short === true) throw new Error('--keep: the short form has no results to keep')
+    const compared = PARTS.filter((part) => parsed.only.includes(part)).length
+    if (keep === true && compared > 0 && compared < PARTS.length) throw new Error('--keep: enqueue, rate and latency are compared with each other, and are renewed together')
     return {
       only: parsed.only,
       backend: parsed.backend,
@@ -135,6 +143,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
       mostMs: parsed['most-seconds'] * 1_000,
       short: short === true,
       json: json === true,
+      keep: keep === true,
       given: parsed,
     }
   } catch (error) {

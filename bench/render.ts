@@ -1,6 +1,6 @@
 import { digitsOf, ENOUGH_RUNS, type Figure, type Results, type Section } from './figure.js'
-import { median, medianInterval } from './figures.js'
-import { costsOfAge, verdicts } from './targets.js'
+import { median } from './figures.js'
+import { costShown, costsOfAge, verdicts } from './targets.js'
 
 const TITLES: Readonly<Record<Section, string>> = {
   enqueue: 'Enqueue rate, jobs/s',
@@ -20,7 +20,7 @@ const NOTES: Readonly<Record<Section, (given: Readonly<Record<string, string>>) 
     `${a['jobs']} jobs from the first call until the last has durably ended, workers there from the start, ${a['concurrency']} jobs at a time. What takes more than ${a['most-seconds']} s is measured by what ended in that time.`,
   latency: (a) => `${a['per-second']} jobs/s for ${a['seconds']} s.`,
   age: (a) =>
-    `The same bus on an empty ledger and on one with ${Number(a['old']).toLocaleString('en')} finished jobs, in turn: ${a['slices']} pairs of ${a['slice-jobs']} jobs for a rate, and of a second with ${a['per-second']} jobs for a latency. The cost is the median of the pairs, with the interval that it lies in with 95 %.`,
+    `The same bus on an empty ledger and on one with ${Number(a['old']).toLocaleString('en')} finished jobs, in turn: ${a['slices']} pairs of ${a['slice-jobs']} jobs for a rate, and of a second with ${a['per-second']} jobs for a latency. Both are open all the time, so what either does when idle is in both figures. The cost is the median of the pairs, with the interval that it lies in with 95 %.`,
   'hand-off': (a) => `${a['per-second']} hand-offs/s for ${a['seconds']} s.`,
   recovery: (a) => `${a['queued']} queued jobs; the store is emptied under a running bus, which has to notice it by itself.`,
   memory: (a) =>
@@ -36,6 +36,10 @@ export function render(results: Results): string {
     `Commit ${results.commit}, ${results.date.slice(0, 10)}; ${machine.cores} cores (${machine.cpu}), ${machine.memory_gib} GiB, ${machine.system}; the cores were ${(100 * results.busy).toFixed(0)} % busy.`,
     `${listed(versions)}. ${listed(stores)}.`,
     `Medians of ${String(results.arguments['runs'])} interleaved runs (lowest–highest). \`npm run bench\`; figures as data: [peers.json](peers.json). What is measured and how: [performance](../../docs/performance.md).`,
+    ...results.renewed.map(
+      ({ section, commit, date, busy }) =>
+        `The section “${TITLES[section]}” was measured anew: commit ${commit}, ${date.slice(0, 10)}; the cores were ${(100 * busy).toFixed(0)} % busy.`,
+    ),
     '',
   ]
   const isTrial = Number(results.arguments['runs']) < ENOUGH_RUNS
@@ -44,7 +48,8 @@ export function render(results: Results): string {
   const targets = verdicts(results)
   if (targets.length > 0) {
     lines.push('## Targets', '', '| target | measured | |', '|---|---|---|')
-    for (const { target, measured, met } of targets) lines.push(`| ${target} | ${measured} | ${isTrial ? 'a trial' : met ? 'met' : '**NOT met**'} |`)
+    for (const { target, measured, met, isClose } of targets)
+      lines.push(`| ${target} | ${measured} | ${isTrial ? 'a trial' : met ? (isClose === true ? 'met by the median' : 'met') : '**NOT met**'} |`)
     lines.push('')
   }
   for (const [section, title] of Object.entries(TITLES) as [Section, string][]) {
@@ -60,14 +65,12 @@ const listed = (facts: Readonly<Record<string, string>>): string =>
     .join(', ')
 
 function ageTable(figures: readonly Figure[]): string[] {
-  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
   return [
     '| figure | way | queues | empty | full | cost |',
     '|---|---|---|---|---|---|',
-    ...costsOfAge(figures).map(({ figure, way, young, old, costs }) => {
-      const cost = costs.length === 1 ? percent(median(costs)) : `${percent(median(costs))} (${medianInterval(costs).map(percent).join(' to ')})`
-      return `| ${figure} | ${way} | ${placeOf(young)} | ${cell(young, true)} | ${cell(old, true)} | ${cost} |`
-    }),
+    ...costsOfAge(figures).map(
+      ({ figure, way, young, old, costs }) => `| ${figure} | ${way} | ${placeOf(young)} | ${cell(young, true)} | ${cell(old, true)} | ${costShown(costs)} |`,
+    ),
   ]
 }
 

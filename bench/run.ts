@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import path from 'node:path'
@@ -12,6 +12,7 @@ import { Book, Results, SECTIONS } from './figure.js'
 import { watchCores } from './machine.js'
 import { growOld } from './old-ledger.js'
 import { readOptions, type BenchOptions } from './options.js'
+import { renew } from './renew.js'
 import { render } from './render.js'
 import { age, pairsOf } from './sections/age.js'
 import { bytes } from './sections/bytes.js'
@@ -24,6 +25,7 @@ import { startStores, type BenchStores, type Where } from './stores.js'
 import { startOutside, type Outside } from './systems/over-http.js'
 
 const ROOT = path.join(import.meta.dirname, '..')
+const KEPT = path.join(ROOT, 'bench', 'results', 'peers.json')
 
 async function measure(stores: BenchStores, options: BenchOptions, book: Book): Promise<void> {
   const asked = (section: (typeof SECTIONS)[number]): boolean => options.only.includes(section)
@@ -112,6 +114,7 @@ async function main(): Promise<void> {
     })
     const isWhole = !options.short && SECTIONS.every((section) => options.only.includes(section)) && options.backend === 'both'
     if (isWhole) await keep(results)
+    else if (options.keep) await keep(renew(Results.parse(JSON.parse(await readFile(KEPT, 'utf8'))), results, options.only))
     process.stdout.write(options.json ? `${JSON.stringify(results, null, 2)}\n` : `${render(results)}\n`)
   } finally {
     await stores.stop()
@@ -119,10 +122,9 @@ async function main(): Promise<void> {
 }
 
 async function keep(results: Results): Promise<void> {
-  const folder = path.join(ROOT, 'bench', 'results')
-  await mkdir(folder, { recursive: true })
-  await writeFile(path.join(folder, 'peers.json'), `${JSON.stringify(results, null, 2)}\n`)
-  await writeFile(path.join(folder, 'peers.md'), `${render(results)}\n`)
+  await mkdir(path.dirname(KEPT), { recursive: true })
+  await writeFile(KEPT, `${JSON.stringify(results, null, 2)}\n`)
+  await writeFile(KEPT.replace(/json$/, 'md'), `${render(results)}\n`)
   await writeFile(path.join(ROOT, 'docs', 'performance.svg'), chart(results))
 }
 

@@ -12,7 +12,7 @@ import { AT_START, operatorToken, simulatorToken } from './bootstrap.js'
 import { startBus, type Bus } from './bus.js'
 import { Narrator } from './demo-narrator.js'
 import { Story } from './demo-story.js'
-import { startStores, type Stores } from './stores.js'
+import { startStores, type StartedStores } from './stores.js'
 import { untilStopped } from './until-stopped.js'
 
 export interface DemoOptions {
@@ -27,7 +27,8 @@ export type DemoEnd = 'held' | 'broken' | 'stopped'
 
 /** Plays a story on a fresh fleet in a temporary folder and tells it from the ledger. Ctrl-C ends it; nothing stays behind. */
 export async function playDemo({ env, stdout, pace }: DemoOptions): Promise<DemoEnd> {
-  const stopping = untilStopped()
+  const log = createLogger({ level: 'error', pretty: false })
+  const stopping = untilStopped({ log })
   const abort = new AbortController()
   const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-demo-'))
   // PostgreSQL does not run as root: with a folder that its own user can walk into, nothing is put elsewhere.
@@ -41,24 +42,25 @@ export async function playDemo({ env, stdout, pace }: DemoOptions): Promise<Demo
     AGENTBUS_PROBE_SECONDS: '1',
     AGENTBUS_LOG_LEVEL: 'error',
   })
-  const log = createLogger({ level: 'error', pretty: false })
-  let stores: Stores | undefined
+  let stores: StartedStores | undefined
   let bus: Bus | undefined
   let gateway: Simulator | undefined
   try {
     stdout.write('Starting a PostgreSQL, a queue store, a gateway simulator and a bus, all in a temporary folder.\n')
-    stores = await startStores(settings, log)
-    gateway = createSimulator({ hookToken: simulatorToken(stores.secret), agents: 'any', behave: createScriptedAgent() })
+    const started = await startStores(settings, log)
+    stores = started
+    void stopping.requested.then(() => started.letGo())
+    gateway = createSimulator({ hookToken: simulatorToken(started.secret), agents: 'any', behave: createScriptedAgent() })
     await gateway.start()
     const url = gateway.url
     bus = await startBus({
       settings,
       env,
-      stores,
+      stores: started,
       log,
       api: true,
       workers: true,
-      simulatorToken: simulatorToken(stores.secret),
+      simulatorToken: simulatorToken(started.secret),
       prepare: async ({ ledger }) => {
         await operatorToken(ledger, settings.dataDir)
         await ledger.applyFleet(

@@ -1,14 +1,22 @@
+import { EXIT } from './exit-codes.js'
 import { runCli } from './run.js'
-import { stopsInOrder } from './until-stopped.js'
 
-// A reader that has seen enough (`| head`) or a terminal that was closed is no error. What has stores to stop goes on without it.
+const lost: string[] = []
+
+// No command is ended from here. One whose reader has seen enough (`| head`), or whose terminal was closed, may have a backup to finish or a
+// scratch database to remove, and has an exit code that somebody waits for.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (stopsInOrder()) return
-    if (error.code === 'EPIPE' || error.code === 'EIO') process.exit()
-    throw error
+    if (error.code === 'EPIPE' || error.code === 'EIO') return
+    lost.push(error.code ?? error.message)
+    if (stream === process.stdout && lost.length === 1) process.stderr.write(`agentbus: Standard output cannot be written: ${lost.join()}.\n`)
   })
 }
+
+// A full disk is no reader that has seen enough. Looked at last: a stream tells of it only after the command has returned.
+process.once('exit', () => {
+  if (lost.length > 0 && (process.exitCode ?? EXIT.ok) === EXIT.ok) process.exitCode = EXIT.unexpected
+})
 
 process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,

@@ -71,8 +71,10 @@ async function up(io: ServerIo): Promise<void> {
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, true)
   tellOfUnknown(io, log)
-  const stopping = untilStopped()
+  const stopping = untilStopped({ log })
   const stores = await startStores(settings, log)
+  // Also while the bus starts or stops: a logout signals everything at once, and a PostgreSQL that it ends must stay down.
+  void stopping.requested.then(() => stores.letGo())
   let bus: Bus | undefined
   const extra: (() => Promise<void>)[] = []
   try {
@@ -114,7 +116,7 @@ async function serve(io: ServerIo, roles: { readonly api: boolean; readonly work
   const settings = loadSettings(io.env)
   const log = loggerFor(settings, io.env, false)
   tellOfUnknown(io, log)
-  const stopping = untilStopped()
+  const stopping = untilStopped({ log })
   const stores = await attachStores(settings, log)
   const bus = await startBus({
     settings,

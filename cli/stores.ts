@@ -6,7 +6,7 @@ import { programSearchPath } from '../config/search-path.js'
 import type { Settings } from '../config/settings.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { loadOrCreateSecret, openDataDir, type DataDir } from '../embedded/data-dir.js'
-import { startEmbeddedPostgres } from '../embedded/embedded-postgres.js'
+import { startEmbeddedPostgres, type EmbeddedPostgres } from '../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../embedded/private-redis.js'
 import { checkConnectionBudget, probePostgres, probeRedis, redactUrl } from '../embedded/probe-stores.js'
 import { isAlive } from '../embedded/process-identity.js'
@@ -28,6 +28,12 @@ export interface Stores {
   stop(): Promise<void>
 }
 
+/** Stores of which this process has started some itself. */
+export interface StartedStores extends Stores {
+  /** From then on a PostgreSQL that ends is not started again. To be called as soon as a stop is asked for: who asks may have ended the server too. */
+  letGo(): void
+}
+
 /** What `agentbus up` tells other processes of the same machine about the stores it started. 0600. */
 const Runtime = z.object({ pid: z.int(), databaseUrl: z.string(), queue: z.object({ kind: z.enum(['redis', 'postgres']), url: z.string() }) })
 
@@ -41,7 +47,7 @@ export const QUEUE_POOL = 8
  * For `agentbus up`: takes the data folder, starts what is not configured, probes, migrates.
  * @throws AgentbusError with one clear sentence; what had been started by then is stopped again
  */
-export async function startStores(settings: Settings, log: Logger): Promise<Stores> {
+export async function startStores(settings: Settings, log: Logger): Promise<StartedStores> {
   const dataDir = await openDataDir(settings.dataDir)
   const undo: (() => Promise<void>)[] = [() => dataDir.release()]
   const stop = async (): Promise<void> => {
@@ -49,25 +55,26 @@ export async function startStores(settings: Settings, log: Logger): Promise<Stor
   }
   try {
     const announcements: string[] = []
-    const databaseUrl = settings.databaseUrl ?? (await embeddedPostgres(dataDir, log, undo, announcements))
+    const postgres = settings.databaseUrl === undefined ? await embeddedPostgres(dataDir, log, undo, announcements) : { url: settings.databaseUrl, letGo: () => undefined }
+    const databaseUrl = postgres.url
     const queue = await chooseQueueStore(settings, dataDir, databaseUrl, log, undo, announcements)
     await readyStores(settings, { databaseUrl, queue }, log, announcements)
     const secret = settings.secret ?? (await loadOrCreateSecret(dataDir.path, 'secret'))
     const runtime = path.join(dataDir.path, 'runtime.json')
     await writePrivate(runtime, JSON.stringify({ pid: process.pid, databaseUrl, queue }))
     undo.push(() => unlink(runtime))
-    return { databaseUrl, queue, secret, announcements, stop }
+    return { databaseUrl, queue, secret, announcements, letGo: () => postgres.letGo(), stop }
   } catch (error) {
     await stop()
     throw error
   }
 }
 
-async function embeddedPostgres(dataDir: DataDir, log: Logger, undo: (() => Promise<void>)[], announcements: string[]): Promise<string> {
+async function embeddedPostgres(dataDir: DataDir, log: Logger, undo: (() => Promise<void>)[], announcements: string[]): Promise<EmbeddedPostgres> {
   const postgres = await startEmbeddedPostgres({ dataDir: dataDir.path, log, keepUp: true })
   undo.push(() => postgres.stop())
   announcements.push('Ledger:  embedded PostgreSQL (DATABASE_URL is not set)')
-  return postgres.url
+  return postgres
 }
 
 async function chooseQueueStore(

@@ -1,3 +1,5 @@
+import { writeSync } from 'node:fs'
+import { isatty } from 'node:tty'
 import { pino, stdSerializers, type DestinationStream, type Logger } from 'pino'
 import type { Settings } from './settings.js'
 
@@ -11,7 +13,7 @@ const DEEPEST = 8
  * A logger to standard error, which leaves standard output to the commands. The field `event` names what happened
  * (`queue.rebuilt`) and is documented; the message is for people and may change. Values under a name that ends in token, secret, password,
  * authorization and the like are censored at any depth; so are passwords in URLs and bearer tokens
- * anywhere in the line, because drivers put them into their messages.
+ * anywhere in the line, because drivers put them into their messages. No call of it throws: a line that cannot be written is left out.
  */
 export function createLogger({ level, pretty = false, destination }: { level: Settings['logLevel']; pretty?: boolean; destination?: DestinationStream }): Logger {
   const out = destination ?? standardError()
@@ -37,15 +39,63 @@ export function createLogger({ level, pretty = false, destination }: { level: Se
   return logger
 }
 
-/** pino goes on in silence when nobody reads the pipe. So it does here when the terminal was closed: the process has things to put in order still. */
+/** Where lines go to. */
+export interface Outlet {
+  readonly isTerminal: boolean
+  /** @returns how many of the bytes were taken. @throws as fs.writeSync */
+  write(bytes: Uint8Array): number
+}
+
+const STANDARD_ERROR = 2
+
+/** Between two tries while the reader of a pipe is slow, in milliseconds. */
+const BUSY_MS = 20
+const nothing = new Int32Array(new SharedArrayBuffer(4))
+
 function standardError(): DestinationStream {
-  const out = pino.destination({ fd: 2, sync: true })
-  out.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') return
-    if (error.code !== 'EIO') throw error
-    out.write = () => true
-  })
-  return out
+  // Asked at the start: a terminal that is gone does not say any more that it is one.
+  return lineWriter({ isTerminal: isatty(STANDARD_ERROR), write: (bytes) => writeSync(STANDARD_ERROR, bytes) })
+}
+
+/**
+ * Writes each line at once and never throws: a disk that is full for the moment must not end a process, least of all one that is putting
+ * its stores in order. pino's own destination keeps what it could not write, without a limit. When nobody reads any more, because the pipe
+ * or the terminal was closed, no further line is tried.
+ */
+export function lineWriter(outlet: Outlet): DestinationStream {
+  let isMute = false
+  /** Part of the last line got out: the next one must not go on in it. */
+  let isTorn = false
+  return {
+    write(line) {
+      if (isMute) return
+      const bytes = Buffer.from(isTorn ? `\n${line}` : line)
+      let written = 0
+      try {
+        while (written < bytes.length) written += writeSome(outlet, bytes.subarray(written))
+        isTorn = false
+      } catch (error) {
+        isTorn ||= written > 0
+        const code = codeOf(error)
+        isMute = code === 'EPIPE' || (code === 'EIO' && outlet.isTerminal)
+      }
+    },
+  }
+}
+
+/** A slow reader is waited for, as pino does: the order of the lines is kept, and none is left out. */
+function writeSome(outlet: Outlet, bytes: Uint8Array): number {
+  try {
+    return outlet.write(bytes)
+  } catch (error) {
+    if (codeOf(error) !== 'EAGAIN') throw error
+    Atomics.wait(nothing, 0, 0, BUSY_MS)
+    return 0
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 /** Censors passwords in URLs, bearer tokens, and tokens of agentbus in any text. */

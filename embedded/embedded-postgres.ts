@@ -17,6 +17,8 @@ export interface EmbeddedPostgres {
   readonly url: string
   /** The folder of cluster, password and log. Root may have it outside the data folder, see `postgresHome`. */
   readonly home: string
+  /** From then on the server is not started again when it ends. */
+  letGo(): void
   /** Ends the server in order; to be called last, and harmless when repeated. */
   stop(): Promise<void>
 }
@@ -41,17 +43,34 @@ export async function startEmbeddedPostgres({ dataDir, log, keepUp = false }: { 
   const cluster: Cluster = { home, binaries, password, log, clock: systemClock }
   if (isNew) await initCluster(cluster)
 
-  const server = (await adoptPostmaster(cluster)) ?? (await startPostmaster(cluster))
-  await ensureDatabase(cluster, server.port)
+  const adopted = await adoptPostmaster(cluster)
+  const server = adopted ?? (await startPostmaster(cluster))
+  try {
+    await ensureDatabase(cluster, server.port)
+  } catch (error) {
+    if (adopted === undefined) await stopUnused(cluster)
+    throw error
+  }
   const keeper = keepUp ? keepPostmaster(cluster, server) : undefined
   return {
     url: urlOf(password, server.port),
     home: home.path,
+    letGo() {
+      keeper?.letGo()
+    },
     async stop() {
-      await keeper?.stop()
-      await stopPostmaster(cluster)
+      try {
+        await keeper?.stop()
+      } finally {
+        await stopPostmaster(cluster)
+      }
     },
   }
+}
+
+/** Never rejects: why the server is of no use is what has to be told. */
+async function stopUnused(cluster: Cluster): Promise<void> {
+  await stopPostmaster(cluster).catch((error: unknown) => cluster.log.error({ event: 'stop.failed', err: messageOf(error) }, 'could not stop a store'))
 }
 
 /** Into a draft folder that is renamed when whole, so that a kill in the middle leaves no half cluster. */

@@ -1,4 +1,4 @@
-import { messageOf } from '../contracts/errors.js'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { adoptPostmaster, startPostmaster, type Cluster, type Postmaster } from './postmaster.js'
 
 /** Before a new start, in milliseconds; twice as long after each that did not last. */
@@ -8,7 +8,9 @@ const LONGEST_WAIT_MS = 30_000
 const LASTED_MS = 60_000
 
 export interface Keeper {
-  /** From then on an end is not undone. A start that is under way is waited for. */
+  /** From then on an end is not undone. */
+  letGo(): void
+  /** Lets go, and breaks off a start that is under way: it may be in a long recovery. Its server is left to whoever stops the cluster. */
   stop(): Promise<void>
 }
 
@@ -18,8 +20,13 @@ export interface Keeper {
  */
 export function keepPostmaster(cluster: Cluster, first: Postmaster): Keeper {
   const stopping = new AbortController()
-  const kept = keep(cluster, first, stopping.signal)
+  const kept = keep(cluster, first, stopping.signal).catch((error: unknown) => {
+    cluster.log.error({ event: 'embedded_postgres.not_kept', err: messageOf(error) }, 'nobody looks after the embedded PostgreSQL any more; restart agentbus')
+  })
   return {
+    letGo() {
+      stopping.abort()
+    },
     async stop() {
       stopping.abort()
       await kept
@@ -39,19 +46,30 @@ async function keep(cluster: Cluster, first: Postmaster, stopping: AbortSignal):
     if (clock.nowMs() - sinceMs >= LASTED_MS) waitMs = FIRST_WAIT_MS
     await clock.sleep(waitMs, stopping).catch(() => undefined)
     waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)
-    server = stopping.aborted ? undefined : await startAgain(cluster, first.port)
+    server = stopping.aborted ? undefined : await startAgain(cluster, first.port, stopping)
   }
 }
 
-/** @returns undefined when it does not start, which is logged */
-async function startAgain(cluster: Cluster, port: number): Promise<Postmaster | undefined> {
+/** @returns undefined when it does not start, which is logged, or when that was broken off */
+async function startAgain(cluster: Cluster, port: number, stopping: AbortSignal): Promise<Postmaster | undefined> {
   const { log } = cluster
   try {
-    const server = (await adoptPostmaster(cluster)) ?? (await startPostmaster(cluster, port))
+    const server = (await adoptAt(port, cluster, stopping)) ?? (await startPostmaster(cluster, { onlyPort: port, signal: stopping }))
     log.warn({ event: 'embedded_postgres.restarted', port: server.port }, 'the embedded PostgreSQL is up again')
     return server
   } catch (error) {
+    if (stopping.aborted) return undefined
     log.error({ event: 'embedded_postgres.not_restarted', port, err: messageOf(error) }, 'the embedded PostgreSQL did not start again; it is tried again')
     return undefined
   }
+}
+
+/** @throws AgentbusError AGENTBUS_STORE_UNREACHABLE when somebody has started it elsewhere: nobody who has the URL finds it there */
+async function adoptAt(port: number, cluster: Cluster, stopping: AbortSignal): Promise<Postmaster | undefined> {
+  const found = await adoptPostmaster(cluster, stopping)
+  if (found === undefined || found.port === port) return found
+  throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL runs at port ${found.port} and is looked for at port ${port}; stop it or restart agentbus`, {
+    port,
+    found: found.port,
+  })
 }

@@ -9,7 +9,7 @@ import { AgentbusError } from '../contracts/errors.js'
 import { freePort } from './free-port.js'
 import type { PostgresBinaries } from './postgres-binaries.js'
 import type { PostgresHome } from './postgres-home.js'
-import { isServerIn, waitForExit } from './process-identity.js'
+import { isServerIn, unlessGone, waitForExit } from './process-identity.js'
 import { lastLine, runAs } from './run-as.js'
 
 /** The superuser and the database of the embedded cluster. */
@@ -52,11 +52,14 @@ const ORPHAN_LOOK_MS = 2_000
  * The server that runs on this cluster already: an orphan, whose agentbus was killed. Undefined when
  * none does. A stale pid file that names a live stranger is defused, not removed: the shared memory key
  * in it is how PostgreSQL notices backends of the killed server that still write.
+ *
+ * @throws AgentbusError; the reason of `signal` once that is aborted; and, the pid file untouched, whatever keeps from telling who runs
  */
-export async function adoptPostmaster(cluster: Cluster): Promise<Postmaster | undefined> {
+export async function adoptPostmaster(cluster: Cluster, signal?: AbortSignal): Promise<Postmaster | undefined> {
   const { home, clock, log } = cluster
   const until = clock.nowMs() + START_LIMIT_MS
   for (;;) {
+    signal?.throwIfAborted()
     const file = await readPidFile(home.cluster)
     if (file === undefined) return undefined
     if (!(await isServerIn(file.pid, home.cluster, 'postgres'))) {
@@ -66,42 +69,53 @@ export async function adoptPostmaster(cluster: Cluster): Promise<Postmaster | un
     if (file.status === 'ready') {
       await checkPassword(cluster, file.port)
       log.info({ event: 'embedded_postgres.adopted', pid: file.pid, port: file.port }, 'PostgreSQL was running already')
-      return { port: file.port, untilEnded: (signal) => untilOrphanEnded(cluster, file.pid, signal) }
+      return { port: file.port, untilEnded: (stopping) => untilOrphanEnded(cluster, file.pid, stopping) }
     }
     if (clock.nowMs() >= until)
       throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) is neither ready nor gone; see ${logPath(home)}`, { pid: file.pid })
-    await clock.sleep(50)
+    await clock.sleep(50, signal)
   }
 }
 
 async function untilOrphanEnded({ home, clock }: Cluster, pid: number, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted && (await isServerIn(pid, home.cluster, 'postgres'))) await clock.sleep(ORPHAN_LOOK_MS, signal).catch(() => undefined)
+  // One that cannot be looked at for the moment is there.
+  while (!signal.aborted && (await isServerIn(pid, home.cluster, 'postgres').catch(() => true))) await clock.sleep(ORPHAN_LOOK_MS, signal).catch(() => undefined)
+}
+
+export interface StartOptions {
+  /** Where it has to listen; not given: at the port of the last start, or at any other when that is taken. */
+  readonly onlyPort?: number
+  /** Breaks the start off. A server that recovers by then goes on, and its pid file names it: end it with {@link stopPostmaster}. */
+  readonly signal?: AbortSignal
 }
 
 /**
  * Starts the server in a session of its own, so that it outlives Ctrl-C and the death of agentbus.
- * @param onlyPort where it has to listen; not given: at the port of the last start, or at any other when that is taken
+ * @throws AgentbusError AGENTBUS_STORE_UNREACHABLE; the reason of `signal` once that is aborted
  */
-export async function startPostmaster(cluster: Cluster, onlyPort?: number): Promise<Postmaster> {
+export async function startPostmaster(cluster: Cluster, { onlyPort, signal }: StartOptions = {}): Promise<Postmaster> {
   const { home, clock, log } = cluster
   const orphansUntil = clock.nowMs() + ORPHANS_LIMIT_MS
   let preferred = await lastPort(home)
   for (let tried = 1; ;) {
+    signal?.throwIfAborted()
     const port = onlyPort ?? (await freePort(preferred))
     await writeSettings(home, port)
-    const { server, said } = await launch(cluster)
+    const { server, said } = await launch(cluster, signal)
     if (said === undefined) {
       await writeFile(portPath(home), `${port}\n`, { mode: 0o600 })
       log.info({ event: 'embedded_postgres.started', port, home: home.path }, 'PostgreSQL is up')
-      return { port, untilEnded: (signal) => untilChildEnded(server, signal) }
+      return { port, untilEnded: (stopping) => untilChildEnded(server, stopping) }
     }
-    if (/could not bind|could not create any TCP\/IP sockets|Address already in use/.test(said) && onlyPort === undefined && tried < PORTS_TO_TRY) {
+    const isTaken = /could not bind|could not create any TCP\/IP sockets|Address already in use/.test(said)
+    if (isTaken && onlyPort !== undefined) throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', portTaken(onlyPort), { port: onlyPort, log: logPath(home) })
+    if (isTaken && tried < PORTS_TO_TRY) {
       tried += 1
       preferred = undefined
       continue
     }
     if (/pre-existing shared memory block|lock file .* already exists/.test(said) && clock.nowMs() < orphansUntil) {
-      await clock.sleep(100)
+      await clock.sleep(100, signal)
       continue
     }
     throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL did not start: ${firstFatal(said)}; see ${logPath(home)}`, { log: logPath(home) })
@@ -112,7 +126,7 @@ async function untilChildEnded(server: ChildProcess, signal: AbortSignal): Promi
   if (server.exitCode === null && server.signalCode === null) await once(server, 'exit', { signal }).catch(() => undefined)
 }
 
-/** Stops the server in order (fast mode: open transactions are rolled back). Nothing happens when it is gone. */
+/** Stops the server in order (fast mode: open transactions are rolled back, a recovery is broken off). Nothing happens when it is gone. */
 export async function stopPostmaster({ home, binaries, clock }: Cluster): Promise<void> {
   const file = await readPidFile(home.cluster)
   // pg_ctl signals whatever process has the pid in the file.
@@ -123,8 +137,12 @@ export async function stopPostmaster({ home, binaries, clock }: Cluster): Promis
   throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) did not stop: ${lastLine(result)}`, { pid: file.pid })
 }
 
-/** Starts the server. @returns it, once it is ready, or what it wrote to its log before it gave up */
-async function launch({ home, binaries, clock }: Cluster): Promise<{ readonly server: ChildProcess; readonly said?: string }> {
+/**
+ * Starts the server.
+ * @returns it, once it is ready, or what it wrote to its log before it gave up
+ * @throws the reason of `signal` once that is aborted and the pid file names the server, a moment after its start
+ */
+async function launch({ home, binaries, clock }: Cluster, signal: AbortSignal | undefined): Promise<{ readonly server: ChildProcess; readonly said?: string }> {
   const offset = await rotatedLogSize(home)
   const out = await open(logPath(home), 'a', 0o600)
   // Not by `pg_ctl start`, which goes through a shell with the paths half quoted.
@@ -144,16 +162,24 @@ async function launch({ home, binaries, clock }: Cluster): Promise<{ readonly se
   await out.close()
   const until = clock.nowMs() + START_LIMIT_MS
   while (!hasEnded && clock.nowMs() < until) {
-    const file = await readPidFile(home.cluster)
-    if (file?.pid === server.pid && file?.status === 'ready') return { server }
+    const file = await readPidFile(home.cluster).catch(() => undefined)
+    if (file !== undefined && file.pid === server.pid) {
+      if (file.status === 'ready') return { server }
+      // Not earlier: without its pid file nobody could stop it.
+      signal?.throwIfAborted()
+    }
+    // Without the signal: once that is aborted there would be no wait any more.
     await Promise.race([clock.sleep(20), ended])
   }
   return { server, said: (await readFile(logPath(home))).subarray(offset).toString('utf8') || 'no word in its log' }
 }
 
-/** Lines of postmaster.pid: pid, data folder, start, port, socket folder, address, shared memory, status. */
+/**
+ * Lines of postmaster.pid: pid, data folder, start, port, socket folder, address, shared memory, status.
+ * @throws when there is one that cannot be read: that is not a server that is gone
+ */
 async function readPidFile(cluster: string): Promise<PidFile | undefined> {
-  const text = await readFile(join(cluster, 'postmaster.pid'), 'utf8').catch(() => undefined)
+  const text = await unlessGone(readFile(join(cluster, 'postmaster.pid'), 'utf8'))
   if (text === undefined) return undefined
   const lines = text.split('\n')
   return { pid: Number(lines[0]), port: Number(lines[3]), status: (lines[7] ?? '').trim() }
@@ -215,6 +241,10 @@ async function rotatedLogSize(home: PostgresHome): Promise<number> {
 async function lastPort(home: PostgresHome): Promise<number | undefined> {
   const port = Number(await readFile(portPath(home), 'utf8').catch(() => ''))
   return Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined
+}
+
+function portTaken(port: number): string {
+  return `the embedded PostgreSQL did not start: port ${port} is taken by another program; stop it or restart agentbus`
 }
 
 function firstFatal(said: string): string {

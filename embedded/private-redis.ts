@@ -119,7 +119,8 @@ async function waitUntilReady(server: Server, { pid, port }: Running, hasEnded: 
         port,
       })
     }
-    if (hasEnded() || !(await isServer(server, pid))) return false
+    // One that cannot be looked at for the moment is there.
+    if (hasEnded() || !(await isServer(server, pid).catch(() => true))) return false
     await server.clock.sleep(20)
   }
   throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) does not answer on port ${port}; see ${logPath(server)}`, { pid, port })

@@ -249,12 +249,15 @@ export class JobCommands {
   async requeueExpired(context: CommandContext, request: { readonly namespace?: string | undefined; readonly limit: number }): Promise<{ items: JobView[]; replayed?: boolean }> {
     await this.#mustOperate(context.caller, {})
     const { random, retryBaseSeconds } = this.#deps
-    return this.#deps.run((tx) =>
-      onceOnly(tx, context, async () => {
+    return this.#deps.run(async (tx) => {
+      // Only which: a thousand whole jobs are too much to be kept for a repeat of the request.
+      const { ids, replayed } = await onceOnly(tx, context, async () => {
         const reaped = await reapExpired(tx, { actor: actorOf(context.caller), ...request, random, retryBaseSeconds })
-        return { items: reaped.map(jobView) }
-      }),
-    )
+        return { ids: reaped.map(({ id }) => id) }
+      })
+      const { rows } = await tx.execute(sql`select * from jobs where id = any(${sql.param(ids)}::uuid[]) order by id`)
+      return { items: rows.map((row) => jobView(row as JobRow)), ...(replayed === undefined ? {} : { replayed }) }
+    })
   }
 
   async #close(context: CommandContext, id: JobId, closing: Closing): Promise<JobView> {

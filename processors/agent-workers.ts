@@ -38,6 +38,9 @@ export interface AgentWorkersOptions {
  * has forgotten.
  */
 const WAIT_SECONDS = 60
+/** A worker that could not reach the store asks again after this; BullMQ's own 15 s would keep an agent waiting long after the store is back. */
+const STORE_AGAIN_MS = 3_000
+
 /** Milliseconds until an entry comes again that found the ledger away. */
 const AWAY_MS = 1_000
 
@@ -192,6 +195,7 @@ export class AgentWorkers {
       stalledInterval: stalledCheckMs,
       drainDelay: WAIT_SECONDS * (1 + ledger.random() / 2),
       maxStalledCount: MAX_STALLED_COUNT,
+      runRetryDelay: STORE_AGAIN_MS,
       settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
     })
     if (!gate.open) void worker.pause(true)
@@ -209,7 +213,7 @@ export class AgentWorkers {
       if (end.kind === 'busy') await this.#raise(agentId, end.heldBy)
       const onLeft = (error: unknown): void =>
         this.#options.log.warn({ event: 'entries.not_put_off', agent: agentId, err: messageOf(error) }, 'an entry could not be put off; it comes again when its lock has run out')
-      return await settle(job, token, end, { nowMs: this.#options.clock.nowMs(), onLeft })
+      return await settle(job, token, end, { clock: this.#options.clock, onLeft })
     } finally {
       stop.end()
     }

@@ -1,4 +1,5 @@
-import { DelayedError, UnrecoverableError, WaitingError } from 'bullmq'
+import { DelayedError, ErrorCode, UnrecoverableError, WaitingError } from 'bullmq'
+import type { Clock } from '../config/clock.js'
 import type { BusJob } from '../queues/backend.js'
 
 /**
@@ -34,31 +35,51 @@ export function ledgerBackoff(_attemptsMade: number, _type: string | undefined, 
 }
 
 export interface Settling {
-  readonly nowMs: number
+  readonly clock: Clock
   /** Called when the store would not put the entry off: it comes again when its lock has run out. */
   readonly onLeft: (error: unknown) => void
 }
 
+/** Waits between tries to put an entry off. An entry that is left takes up a place of its agent for seconds; most faults are over sooner. */
+const AGAIN_MS = [100, 400, 1_600] as const
+
+/** What a store says when the entry is not in this worker's hands any more: removed, or taken over. */
+const NOT_OURS: ReadonlySet<unknown> = new Set([ErrorCode.JobNotExist, ErrorCode.JobLockNotExist, ErrorCode.JobNotInState, ErrorCode.JobLockMismatch])
+
+async function putOff(job: BusJob, token: string | undefined, afterMs: number, { clock, onLeft }: Settling): Promise<void> {
+  const dueMs = clock.nowMs() + afterMs
+  for (const againMs of [...AGAIN_MS, undefined]) {
+    try {
+      return await job.moveToDelayed(dueMs, token)
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && NOT_OURS.has(error.code)) return
+      if (againMs === undefined) return onLeft(error)
+      await clock.sleep(againMs)
+    }
+  }
+}
+
 /**
- * Ends the BullMQ job as the ledger decided. One that is to wait, and that the store does not put off, stays as it is: its lock
+ * Ends the BullMQ job as the ledger decided. One that is to wait, and that the store does not put off in a few tries, stays as it is: its lock
  * runs out, and it comes again like that of a dead worker. On PostgreSQL ledger and store are away together, and as a failure it
  * would use up a try, though nothing has run.
  * @returns the entry's return value
  * @throws DelayedError, WaitingError, UnrecoverableError, AttemptFailedError, which BullMQ understands
  */
-export async function settle(job: BusJob, token: string | undefined, end: DeliveryEnd, { nowMs, onLeft }: Settling): Promise<{ outcome: string }> {
+export async function settle(job: BusJob, token: string | undefined, end: DeliveryEnd, settling: Settling): Promise<{ outcome: string }> {
   switch (end.kind) {
     case 'done':
       return { outcome: end.outcome }
     case 'delay':
-      await job.moveToDelayed(nowMs + Math.max(1, Math.ceil(end.ms)), token).catch(onLeft)
+      await putOff(job, token, Math.max(1, Math.ceil(end.ms)), settling)
       throw new DelayedError(end.outcome)
     case 'busy':
       // Each look waits longer than the last, so that a long backlog does not keep a worker busy with looking.
-      await job.moveToDelayed(nowMs + Math.min(end.ms * Math.max(1, job.attemptsStarted), LONGEST_LOOK_MS), token).catch(onLeft)
+      await putOff(job, token, Math.min(end.ms * Math.max(1, job.attemptsStarted), LONGEST_LOOK_MS), settling)
       throw new DelayedError('agent_busy')
     case 'hand_back':
-      await job.moveToWait(token).catch(onLeft)
+      // Once: this worker stops, and has no time to try again.
+      await job.moveToWait(token).catch(settling.onLeft)
       throw new WaitingError('handed back at shutdown')
     case 'retry':
       throw new AttemptFailedError(end.error, Math.max(0, Math.ceil(end.ms)))

@@ -52,16 +52,19 @@ async function compare(pair: Pair, entries: Readonly<Record<Side, Entry>>, optio
   }
   for (const entry of Object.values(entries)) await entry.enqueue({ jobs: warmUp, callers })
   await inTurn(async (entry, side) => tell(side, 'enqueue rate', 'jobs/s', await entry.enqueue({ jobs, callers })))
-  for (const entry of Object.values(entries)) await entry.begin()
+  // Together: over HTTP the gateway waits for what was sent to either.
+  await Promise.all(Object.values(entries).map((entry) => entry.begin()))
   for (const entry of Object.values(entries)) await entry.rate({ jobs: warmUp, callers })
   await inTurn(async (entry, side) => tell(side, 'end-to-end rate', 'jobs/s', await entry.rate({ jobs, callers })))
   const all: Record<Side, number[]> = { young: [], old: [] }
+  const fellBehind = new Set<Side>()
   await inTurn(async (entry, side) => {
     const latencies = await entry.latency({ jobs: perSecond, perSecond }, KEEPS_UP_MS)
+    if (latencies === undefined) fellBehind.add(side)
     all[side].push(...(latencies ?? []))
     tell(side, 'latency p50', 'ms', latencies === undefined ? null : quantile(latencies, 0.5))
   })
-  for (const side of ['young', 'old'] as const) tell(side, 'latency p99, of all', 'ms', all[side].length === 0 ? null : quantile(all[side], 0.99))
+  for (const side of ['young', 'old'] as const) tell(side, 'latency p99, of all', 'ms', fellBehind.has(side) ? null : quantile(all[side], 0.99))
 }
 
 /** Whoever has not run the last job this long after it was sent has fallen behind. */

@@ -16,7 +16,10 @@ const PATIENCE_MS = 180_000
 export interface Outside {
   readonly gatewayUrl: string
   readonly client: ChildProcess
-  readonly gateway: ChildProcess
+  /** Asks the gateway, one question after the other. */
+  readonly ask: (what: 'reset' | 'count' | 'seen') => Promise<unknown>
+  /** Jobs since the gateway began to count, of all systems that are open: it cannot tell whose a job is that it closes. */
+  sent: number
   readonly stop: () => void
 }
 
@@ -25,10 +28,20 @@ export async function startOutside(): Promise<Outside> {
   const { url } = z.object({ url: z.string() }).parse(await next(gateway))
   const client = child('client.ts')
   await next(client)
+  let asked: Promise<unknown> = Promise.resolve()
   return {
     gatewayUrl: url,
     client,
-    gateway,
+    ask: (what) => {
+      const answer = asked.then(() => {
+        const one = next(gateway)
+        gateway.send(what)
+        return one
+      })
+      asked = answer.catch(() => undefined)
+      return answer
+    },
+    sent: 0,
     stop: () => {
       gateway.disconnect()
       client.disconnect()
@@ -66,23 +79,17 @@ export async function openNoLedger(where: Where, outside: Outside, concurrency: 
   )
 }
 
-async function overHttp(served: Served, { client, gateway }: Outside): Promise<Entry> {
+async function overHttp(served: Served, outside: Outside): Promise<Entry> {
   const { url, token } = served
-  let sent = 0
-
-  async function ask(what: 'reset' | 'count' | 'seen'): Promise<unknown> {
-    const answer = next(gateway)
-    gateway.send(what)
-    return answer
-  }
+  const { client, ask } = outside
 
   async function reset(): Promise<void> {
     await ask('reset')
-    sent = 0
+    outside.sent = 0
   }
 
   async function send(load: Load & { readonly perSecond?: number }): Promise<z.infer<typeof Done>> {
-    sent += load.jobs
+    outside.sent += load.jobs
     const done = next(client)
     client.send({ url, token, jobs: load.jobs, perSecond: load.perSecond, connections: load.callers, batch: load.batch })
     return Done.parse(await done)
@@ -92,13 +99,13 @@ async function overHttp(served: Served, { client, gateway }: Outside): Promise<E
   async function settle(latest: number): Promise<z.infer<typeof Seen>> {
     for (;;) {
       const { closed } = Count.parse(await ask('count'))
-      if (closed >= sent || performance.now() >= latest) return Seen.parse(await ask('seen'))
+      if (closed >= outside.sent || performance.now() >= latest) return Seen.parse(await ask('seen'))
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
 
   function refuse(closed: number): void {
-    if (closed < sent) throw new Error(`${sent - closed} of ${sent} jobs were not closed in ${PATIENCE_MS / 1_000} s`)
+    if (closed < outside.sent) throw new Error(`${outside.sent - closed} of ${outside.sent} jobs were not closed in ${PATIENCE_MS / 1_000} s`)
   }
 
   await reset()
@@ -109,8 +116,6 @@ async function overHttp(served: Served, { client, gateway }: Outside): Promise<E
       return (load.jobs * 1_000) / (postedMs - startedMs)
     },
     begin: async () => {
-      // Another system may have been measured with the same gateway meanwhile; of this one nothing has run yet.
-      await ask('reset')
       await served.setPaused(false)
       const { closed } = await settle(performance.now() + PATIENCE_MS)
       refuse(closed)

@@ -157,7 +157,7 @@ async function keepReminders(tx: Tx, config: AlertsConfig): Promise<void> {
     from (
       select o.id, case when r.remind_seconds > 0 then t.at + make_interval(secs => r.remind_seconds) end as at
       from jsonb_to_recordset(${JSON.stringify(rules)}::jsonb) as r (name text, remind_seconds int) join alerts o on o.rule = r.name
-        cross join lateral (select max(h.at) as at from alert_history h where h.alert_id = o.id and h.move = 'told') t
+        cross join lateral (select h.at from alert_history h where h.alert_id = o.id and h.move = 'told' order by h.seq desc limit 1) t
       where o.status = 'open' and o.acknowledged_at is null and o.told > 0
     ) due
     where a.id = due.id and a.tell_at is distinct from due.at`)

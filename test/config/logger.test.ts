@@ -1,11 +1,37 @@
 import { describe, expect, test } from 'vitest'
-import { createLogger, type Logger } from '../../config/logger.js'
+import { createLogger, lineWriter, type Logger } from '../../config/logger.js'
 import { AgentbusError, messageOf } from '../../contracts/errors.js'
 
 function aLogger(pretty = false): { log: Logger; text: () => string } {
   const lines: string[] = []
   return { log: createLogger({ level: 'info', pretty, destination: { write: (line: string) => void lines.push(line) } }), text: () => lines.join('') }
 }
+
+interface Refusing {
+  /** What the first tries end with, in order; everything after them is taken. */
+  readonly tries: readonly (string | number)[]
+  readonly isTerminal?: boolean
+}
+
+/** A logger whose outlet refuses with a code, or takes no more than so many bytes. */
+function aRefusedLogger({ tries, isTerminal = false }: Refusing): { log: Logger; text: () => string; tried: () => number } {
+  let text = ''
+  let tried = 0
+  const write = (bytes: Uint8Array): number => {
+    const end = tries[tried] ?? bytes.length
+    tried += 1
+    if (typeof end === 'string') throw Object.assign(new Error(end), { code: end })
+    text += Buffer.from(bytes.subarray(0, end)).toString()
+    return Math.min(end, bytes.length)
+  }
+  return { log: createLogger({ level: 'info', destination: lineWriter({ isTerminal, write }) }), text: () => text, tried: () => tried }
+}
+
+const messagesIn = (text: string): unknown[] =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { msg: unknown }).msg)
 
 describe('logger', () => {
   test.each(['token', 'hook_token', 'attemptToken', 'Authorization', 'secret', 'PASSWORD', 'x-api-key', 'set-cookie'])('a field named %s is censored at any depth', (name) => {
@@ -86,5 +112,51 @@ describe('logger', () => {
     log.warn({ job: 'a', count: 3 }, 'relay.published')
 
     expect(text()).toMatch(/^\d\d:\d\d:\d\d\.\d{3} WARN {2}relay\.published job=a count=3\n$/)
+  })
+})
+
+describe('a line that cannot be written', () => {
+  test.each(['ENOSPC', 'EIO', 'EBADF', 'EFBIG'])('because of %s is left out, and those after it are written', (code) => {
+    const { log, text } = aRefusedLogger({ tries: [code] })
+
+    log.error('first')
+    log.error('second')
+    log.error('third')
+
+    expect(messagesIn(text())).toEqual(['second', 'third'])
+  })
+
+  test.each([
+    ['its pipe', 'EPIPE', false],
+    ['its terminal', 'EIO', true],
+  ])('because nobody reads %s any more is the last one that is tried', (_what, code, isTerminal) => {
+    const { log, text, tried } = aRefusedLogger({ tries: [code], isTerminal })
+
+    log.error('first')
+    log.error('second')
+
+    expect([tried(), text()]).toEqual([1, ''])
+  })
+
+  test('for a moment, because its reader is slow, is written all the same', () => {
+    const { log, text, tried } = aRefusedLogger({ tries: ['EAGAIN', 10, 'EAGAIN', 10] })
+
+    log.error('first')
+    log.error('second')
+
+    expect(messagesIn(text())).toEqual(['first', 'second'])
+    expect(tried()).toBe(6)
+  })
+
+  test('to its end does not run into the next one', () => {
+    const { log, text } = aRefusedLogger({ tries: [10, 'ENOSPC', 'ENOSPC'] })
+
+    log.error('first')
+    log.error('second')
+    log.error('third')
+
+    const [torn, ...rest] = text().split('\n')
+    expect(torn).toHaveLength(10)
+    expect(messagesIn(rest.join('\n'))).toEqual(['third'])
   })
 })

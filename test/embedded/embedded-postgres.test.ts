@@ -154,6 +154,35 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
     expect(said.join('')).toContain('embedded_postgres.died')
   })
 
+  test('one that was let go of stays down when it has ended, and its end is nothing to tell', async () => {
+    const path = join(await tempFolder(), 'data')
+    const said: string[] = []
+    const log = createLogger({ level: 'warn', destination: { write: (line) => void said.push(line) } })
+    const store = await startEmbeddedPostgres({ dataDir: await made(path), log, keepUp: true })
+    onCleanup(() => store.stop())
+    const pid = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
+
+    store.letGo()
+    await killServer(pid)
+    await store.stop()
+
+    expect(said).toEqual([])
+  })
+
+  test('a server that runs but refuses work is not left running', async () => {
+    const path = join(await tempFolder(), 'data')
+    const pidFile = join(path, 'postgres', 'data', 'postmaster.pid')
+    const first = await startEmbeddedPostgres({ dataDir: await made(path), log: silent })
+    await first.stop()
+    await writeFile(join(path, 'postgres', 'password'), `${'0'.repeat(64)}\n`)
+
+    const second = startEmbeddedPostgres({ dataDir: path, log: silent })
+
+    await expect(second).rejects.toMatchObject({ code: 'AGENTBUS_STORE_UNREACHABLE', message: expect.stringContaining('refuses work') as string })
+    const left = await serverPid(pidFile).catch(() => 0)
+    expect(await isAlive(left)).toBe(false)
+  })
+
   test('a busy backend of a killed server is waited for', async () => {
     const path = join(await tempFolder(), 'data')
     const child = await startChild(['postgres', path])

@@ -207,6 +207,31 @@ test('an entry that found the ledger away uses up no try when the store is away 
   await expect(ended).rejects.toBeInstanceOf(DelayedError)
 })
 
+test('an entry that the store does not put off at once is put off when it can be, and one that somebody else has is let go', async () => {
+  await workers.start()
+  const { id } = await aJob(t.ledger, 'queued')
+  const answers = [new Error('a broken connection'), undefined]
+  const gone = Object.assign(new Error('Missing lock for job'), { code: -2 })
+  const tries: string[] = []
+  const entryOf = (name: string, fault: () => Error | undefined): BusJob =>
+    ({
+      ...{ id: `${id}-g1`, name: 'a job', data: { v: 1, job_id: id, generation: 1, subject: 'a job' }, attemptsStarted: 1 },
+      moveToDelayed: async () => {
+        tries.push(name)
+        const error = fault()
+        if (error !== undefined) throw error
+      },
+    }) as unknown as BusJob
+  const away = new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.')
+  vi.spyOn(t.ledger, 'lease').mockRejectedValueOnce(away).mockRejectedValueOnce(away)
+
+  const pickUp = store.workers.get('agent-devops')?.processor
+  await expect(pickUp?.(entryOf('broken', () => answers.shift()), 'token', new AbortController().signal)).rejects.toBeInstanceOf(DelayedError)
+  await expect(pickUp?.(entryOf('gone', () => gone), 'token', new AbortController().signal)).rejects.toBeInstanceOf(DelayedError)
+
+  expect(tries).toEqual(['broken', 'broken', 'gone'])
+})
+
 test('an entry that is handed back uses up no try when the store is away', async () => {
   await workers.start()
   const { id } = await aJob(t.ledger, 'queued')

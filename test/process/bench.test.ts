@@ -3,8 +3,9 @@ import { promisify } from 'node:util'
 import { beforeAll, expect, test } from 'vitest'
 import { chart } from '../../bench/chart.js'
 import { Results, SECTIONS, type Figure } from '../../bench/figure.js'
-import { medianInterval } from '../../bench/figures.js'
+import { median, medianInterval } from '../../bench/figures.js'
 import { readOptions } from '../../bench/options.js'
+import { renew } from '../../bench/renew.js'
 import { render } from '../../bench/render.js'
 import { verdicts } from '../../bench/targets.js'
 
@@ -48,7 +49,7 @@ test('agentbus on an empty and on a full ledger takes turns, and each figure has
 
 test('what a full ledger costs comes from the pairs: what disturbs both of a pair costs nothing', () => {
   const key = { section: 'age', figure: 'end-to-end rate', unit: 'jobs/s', system: 'agentbus', way: 'HTTP', queues: 'redis' } as const
-  const costOf = (young: number[], old: number[]): string | undefined =>
+  const costOf = (young: number[], old: (number | null)[]): string | undefined =>
     verdicts({
       ...results,
       figures: [
@@ -56,10 +57,13 @@ test('what a full ledger costs comes from the pairs: what disturbs both of a pai
         { ...key, finished: 1_000_000, values: old },
       ],
     }).at(0)?.measured
-  expect(costOf([400, 100, 200], [380, 95, 190])).toBe('5.0 % (5.0 % to 5.0 %)')
-  expect(costOf([400, 100, 200], [360, 85, 160])).toBe('15.0 % (10.0 % to 20.0 %)')
+  expect(costOf([400, 100, 200], [380, 95, 190])).toBe('5.0 %')
+  expect(costOf([400, 100, 200], [360, 85, 160])).toBe('15.0 %')
+  expect(costOf([400, 100, 200, 50, 50, 50], [360, 85, 160, 45, 45, 45])).toBe('10.0 % (10.0 % to 20.0 %)')
+  expect(costOf([400, 100, 200], [380, null, null])).toBe('does not keep up')
   expect(medianInterval(Array.from({ length: 24 }, (_none, at) => at))).toEqual([6, 17])
-  expect(medianInterval([3, 1, 2])).toEqual([1, 3])
+  expect(medianInterval([3, 1, 2, 4, 5])).toBeUndefined()
+  expect([median([3, 1, 2]), median([4, 1, 2, 3])]).toEqual([2, 2.5])
 })
 
 test.each(SECTIONS.filter((section) => section !== 'age'))('the section %s has a figure of each run for both backends', (section) => {
@@ -103,11 +107,26 @@ test('the page, the chart and the verdicts come from the figures: one that is ch
   expect(chart(scaled(0.49))).not.toBe(chart(scaled(0.51)))
 })
 
+test('sections that are measured anew take the place of theirs, and the page says so; what was measured otherwise is refused', () => {
+  const memory = results.figures.filter(({ section }) => section === 'memory').map((one) => ({ ...one, values: [7] }))
+  const fresh: Results = { ...results, commit: 'fresh11', figures: memory, arguments: { ...results.arguments, only: ['memory'] } }
+  const both = renew(results, fresh, ['memory'])
+
+  expect(both.figures.filter(({ section }) => section === 'memory').map(({ values }) => values)).toEqual(memory.map(() => [7]))
+  expect(both.figures.filter(({ section }) => section !== 'memory')).toEqual(results.figures.filter(({ section }) => section !== 'memory'))
+  expect(render(both)).toMatch(/“Memory and idle CPU” was measured anew: commit fresh11/)
+  expect(render(results)).not.toContain('anew')
+  expect(() => renew(results, { ...fresh, stores: { fsync: 'off' } }, ['memory'])).toThrow(/another stores/)
+  expect(() => renew(results, { ...fresh, arguments: { ...fresh.arguments, runs: 2 } }, ['memory'])).toThrow(/--runs 1, not 2/)
+})
+
 test.each([
   ['an unknown option', ['--fast']],
   ['an unknown section', ['--only', 'rates']],
   ['a number that is none', ['--jobs', 'many']],
   ['no runs', ['--runs', '0']],
+  ['a short form to be kept', ['--short', '--keep']],
+  ['rates that are kept without what they are compared with', ['--only', 'rate', '--keep']],
 ])('%s is refused with the usage', (_what, argv) => {
   expect(() => readOptions(argv)).toThrow(/npm run bench --/)
 })

@@ -220,6 +220,22 @@ describe('agentbus up', () => {
     expect([code, isLeft]).toEqual([0, false])
   })
 
+  test('leaves its PostgreSQL down when both are asked to end at once, as at a logout', async () => {
+    const bus = await up()
+    const pid = await postmaster()
+
+    bus.child.kill('SIGTERM')
+    process.kill(pid, 'SIGTERM')
+    const [code] = (await once(bus.child, 'exit')) as [number | null]
+    const isLeft = await isAlive(pid)
+    // Its pid file is gone with it, and there is none of another.
+    const next = await postmaster().catch(() => undefined)
+    await killAll(folder)
+
+    expect([code, isLeft, next]).toEqual([0, false, undefined])
+    expect(bus.output()).not.toMatch(/embedded_postgres\.|has ended|is up again/)
+  }, 60_000)
+
   test('stops its stores when its terminal is closed', async ({ skip }) => {
     const script = await run('script', ['--version']).catch(() => undefined)
     skip(script === undefined, 'script, which gives it a terminal, is not installed')
