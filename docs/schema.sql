@@ -374,12 +374,14 @@ create table idea_reviews (
   seq integer not null,
   from_status idea_status,
   decision idea_status not null,
+  details jsonb not null default '{}'::jsonb,
   notes text,
   reviewer text,
   job_id uuid,
   attempt_id uuid,
   actor_kind actor_kind not null,
   actor text not null,
+  words_hash bytea,
   at timestamp(6) with time zone not null default clock_timestamp(),
   record_id bigint not null generated always as identity,
   xact xid8 not null default pg_current_xact_id()
@@ -577,6 +579,7 @@ create table memory_candidate_reviews (
   attempt_id uuid,
   actor_kind actor_kind not null,
   actor text not null,
+  words_hash bytea,
   at timestamp(6) with time zone not null default clock_timestamp(),
   record_id bigint not null generated always as identity,
   xact xid8 not null default pg_current_xact_id()
@@ -618,6 +621,7 @@ create table memory_reviews (
   attempt_id uuid,
   actor_kind actor_kind not null,
   actor text not null,
+  words_hash bytea,
   at timestamp(6) with time zone not null default clock_timestamp(),
   record_id bigint not null generated always as identity,
   xact xid8 not null default pg_current_xact_id()
@@ -684,6 +688,7 @@ create table opportunity_reviews (
   attempt_id uuid,
   actor_kind actor_kind not null,
   actor text not null,
+  words_hash bytea,
   at timestamp(6) with time zone not null default clock_timestamp(),
   record_id bigint not null generated always as identity,
   xact xid8 not null default pg_current_xact_id()
@@ -1008,6 +1013,7 @@ CASE
     ELSE ((seq > 1) AND ((((((from_status = 'new'::idea_status) AND (decision = 'reviewed'::idea_status)) OR ((from_status = 'new'::idea_status) AND (decision = 'promoted_to_opportunity'::idea_status))) OR ((from_status = 'new'::idea_status) AND (decision = 'archived'::idea_status))) OR ((from_status = 'reviewed'::idea_status) AND (decision = 'promoted_to_opportunity'::idea_status))) OR ((from_status = 'reviewed'::idea_status) AND (decision = 'archived'::idea_status))))
 END);
 alter table idea_reviews add constraint idea_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table idea_reviews add constraint idea_reviews_words_check CHECK (((seq = 1) = (words_hash IS NOT NULL)));
 alter table idea_reviews add constraint idea_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
 alter table idea_reviews add constraint idea_reviews_idea_id_ideas_id_fk FOREIGN KEY (idea_id) REFERENCES ideas(id);
 alter table idea_reviews add constraint idea_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
@@ -1084,6 +1090,7 @@ CASE
     ELSE ((seq > 1) AND ((((((((from_status = 'new'::memory_candidate_status) AND (decision = 'reviewed'::memory_candidate_status)) OR ((from_status = 'new'::memory_candidate_status) AND (decision = 'promoted'::memory_candidate_status))) OR ((from_status = 'new'::memory_candidate_status) AND (decision = 'rejected'::memory_candidate_status))) OR ((from_status = 'new'::memory_candidate_status) AND (decision = 'archived'::memory_candidate_status))) OR ((from_status = 'reviewed'::memory_candidate_status) AND (decision = 'promoted'::memory_candidate_status))) OR ((from_status = 'reviewed'::memory_candidate_status) AND (decision = 'rejected'::memory_candidate_status))) OR ((from_status = 'reviewed'::memory_candidate_status) AND (decision = 'archived'::memory_candidate_status))))
 END);
 alter table memory_candidate_reviews add constraint memory_candidate_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table memory_candidate_reviews add constraint memory_candidate_reviews_words_check CHECK (((seq = 1) = (words_hash IS NOT NULL)));
 alter table memory_candidate_reviews add constraint memory_candidate_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
 alter table memory_candidate_reviews add constraint memory_candidate_reviews_candidate_fk FOREIGN KEY (memory_candidate_id) REFERENCES memory_candidates(id);
 alter table memory_candidate_reviews add constraint memory_candidate_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
@@ -1103,6 +1110,7 @@ CASE
     ELSE ((seq > 1) AND (((((from_status = 'active'::memory_status) AND (decision = 'active'::memory_status)) OR ((from_status = 'active'::memory_status) AND (decision = 'superseded'::memory_status))) OR ((from_status = 'active'::memory_status) AND (decision = 'expired'::memory_status))) OR ((from_status = 'active'::memory_status) AND (decision = 'archived'::memory_status))))
 END);
 alter table memory_reviews add constraint memory_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table memory_reviews add constraint memory_reviews_words_check CHECK (((seq = 1) = (words_hash IS NOT NULL)));
 alter table memory_reviews add constraint memory_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
 alter table memory_reviews add constraint memory_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table memory_reviews add constraint memory_reviews_memory_id_memories_id_fk FOREIGN KEY (memory_id) REFERENCES memories(id);
@@ -1125,6 +1133,7 @@ CASE
     ELSE ((seq > 1) AND ((((((((((((((((((from_status = 'new'::opportunity_status) AND (decision = 'triaged'::opportunity_status)) OR ((from_status = 'new'::opportunity_status) AND (decision = 'accepted'::opportunity_status))) OR ((from_status = 'new'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'new'::opportunity_status) AND (decision = 'parked'::opportunity_status))) OR ((from_status = 'new'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'accepted'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'parked'::opportunity_status))) OR ((from_status = 'triaged'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'triaged'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'parked'::opportunity_status))) OR ((from_status = 'accepted'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'triaged'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'accepted'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'rejected'::opportunity_status))) OR ((from_status = 'parked'::opportunity_status) AND (decision = 'converted_to_job'::opportunity_status))))
 END);
 alter table opportunity_reviews add constraint opportunity_reviews_reviewer_check CHECK (((reviewer IS NULL) OR (reviewer = actor)));
+alter table opportunity_reviews add constraint opportunity_reviews_words_check CHECK (((seq = 1) = (words_hash IS NOT NULL)));
 alter table opportunity_reviews add constraint opportunity_reviews_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
 alter table opportunity_reviews add constraint opportunity_reviews_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table opportunity_reviews add constraint opportunity_reviews_opportunity_id_opportunities_id_fk FOREIGN KEY (opportunity_id) REFERENCES opportunities(id);
@@ -1243,10 +1252,11 @@ CREATE INDEX idea_reviews_reviewer_idx ON public.idea_reviews USING btree (revie
 CREATE INDEX idea_reviews_xact_idx ON public.idea_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX ideas_counts_idx ON public.ideas USING btree (namespace, status, created_at);
 CREATE UNIQUE INDEX ideas_dedupe_idx ON public.ideas USING btree (namespace, COALESCE(source_agent, ''::text), dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::idea_status, 'reviewed'::idea_status])));
-CREATE INDEX ideas_source_idx ON public.ideas USING btree (source_agent, id DESC NULLS LAST) WHERE (source_agent IS NOT NULL);
-CREATE INDEX ideas_status_idx ON public.ideas USING btree (status, id DESC NULLS LAST);
+CREATE INDEX ideas_namespace_idx ON public.ideas USING btree (namespace, id);
+CREATE INDEX ideas_source_idx ON public.ideas USING btree (source_agent, id) WHERE (source_agent IS NOT NULL);
+CREATE INDEX ideas_status_idx ON public.ideas USING btree (status, id);
 CREATE INDEX ideas_tags_idx ON public.ideas USING gin (tags);
-CREATE INDEX ideas_theme_idx ON public.ideas USING btree (theme, id DESC NULLS LAST);
+CREATE INDEX ideas_theme_idx ON public.ideas USING btree (theme, id);
 CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX inbox_messages_agent_idx ON public.inbox_messages USING btree (agent_id, id DESC NULLS LAST);
 CREATE INDEX inbox_messages_finding_idx ON public.inbox_messages USING btree (finding_id, id);
@@ -1294,16 +1304,18 @@ CREATE INDEX jobs_unassigned_idx ON public.jobs USING btree (priority DESC NULLS
 CREATE UNIQUE INDEX memories_candidate_idx ON public.memories USING btree (source_candidate_id);
 CREATE UNIQUE INDEX memories_dedupe_idx ON public.memories USING btree (namespace, dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = 'active'::memory_status));
 CREATE INDEX memories_expiry_idx ON public.memories USING btree (expires_at) WHERE ((status = 'active'::memory_status) AND (expires_at IS NOT NULL));
+CREATE INDEX memories_namespace_idx ON public.memories USING btree (namespace, id);
 CREATE INDEX memories_review_idx ON public.memories USING btree (next_review_at) WHERE ((status = 'active'::memory_status) AND (next_review_at IS NOT NULL));
-CREATE INDEX memories_status_idx ON public.memories USING btree (status, id DESC NULLS LAST);
-CREATE INDEX memories_subject_idx ON public.memories USING btree (scope, subject_key, id DESC NULLS LAST);
+CREATE INDEX memories_status_idx ON public.memories USING btree (status, id);
+CREATE INDEX memories_subject_idx ON public.memories USING btree (subject_key, id);
 CREATE UNIQUE INDEX memories_supersedes_idx ON public.memories USING btree (supersedes_memory_id) WHERE (supersedes_memory_id IS NOT NULL);
 CREATE INDEX memory_candidate_reviews_reviewer_idx ON public.memory_candidate_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
 CREATE INDEX memory_candidate_reviews_xact_idx ON public.memory_candidate_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE UNIQUE INDEX memory_candidates_dedupe_idx ON public.memory_candidates USING btree (namespace, COALESCE(source_agent, ''::text), dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::memory_candidate_status, 'reviewed'::memory_candidate_status])));
-CREATE INDEX memory_candidates_source_idx ON public.memory_candidates USING btree (source_agent, id DESC NULLS LAST) WHERE (source_agent IS NOT NULL);
-CREATE INDEX memory_candidates_status_idx ON public.memory_candidates USING btree (status, id DESC NULLS LAST);
-CREATE INDEX memory_candidates_subject_idx ON public.memory_candidates USING btree (scope, subject_key, id DESC NULLS LAST);
+CREATE INDEX memory_candidates_namespace_idx ON public.memory_candidates USING btree (namespace, id);
+CREATE INDEX memory_candidates_source_idx ON public.memory_candidates USING btree (source_agent, id) WHERE (source_agent IS NOT NULL);
+CREATE INDEX memory_candidates_status_idx ON public.memory_candidates USING btree (status, id);
+CREATE INDEX memory_candidates_subject_idx ON public.memory_candidates USING btree (subject_key, id);
 CREATE INDEX memory_reviews_reviewer_idx ON public.memory_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
 CREATE INDEX memory_reviews_xact_idx ON public.memory_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX observations_at_idx ON public.observations USING btree (at);
@@ -1311,12 +1323,13 @@ CREATE INDEX observations_job_idx ON public.observations USING btree (job_id, id
 CREATE INDEX observations_kind_idx ON public.observations USING btree (kind, id);
 CREATE INDEX observations_xact_idx ON public.observations USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX opportunities_counts_idx ON public.opportunities USING btree (namespace, status, created_at);
-CREATE UNIQUE INDEX opportunities_dedupe_idx ON public.opportunities USING btree (namespace, COALESCE(source_agent, ''::text), dedupe_key) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status])));
+CREATE UNIQUE INDEX opportunities_dedupe_idx ON public.opportunities USING btree (namespace, dedupe_key, COALESCE(source_agent, ''::text)) WHERE ((dedupe_key IS NOT NULL) AND (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status])));
 CREATE UNIQUE INDEX opportunities_job_idx ON public.opportunities USING btree (converted_job_id) WHERE (converted_job_id IS NOT NULL);
-CREATE INDEX opportunities_open_idx ON public.opportunities USING btree (id DESC NULLS LAST) WHERE (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status]));
-CREATE INDEX opportunities_source_idx ON public.opportunities USING btree (source_agent, id DESC NULLS LAST) WHERE (source_agent IS NOT NULL);
-CREATE INDEX opportunities_status_idx ON public.opportunities USING btree (status, id DESC NULLS LAST);
-CREATE INDEX opportunities_theme_idx ON public.opportunities USING btree (theme, id DESC NULLS LAST);
+CREATE INDEX opportunities_namespace_idx ON public.opportunities USING btree (namespace, id);
+CREATE INDEX opportunities_open_idx ON public.opportunities USING btree (id) WHERE (status = ANY (ARRAY['new'::opportunity_status, 'triaged'::opportunity_status, 'accepted'::opportunity_status, 'parked'::opportunity_status]));
+CREATE INDEX opportunities_source_idx ON public.opportunities USING btree (source_agent, id) WHERE (source_agent IS NOT NULL);
+CREATE INDEX opportunities_status_idx ON public.opportunities USING btree (status, id);
+CREATE INDEX opportunities_theme_idx ON public.opportunities USING btree (theme, id);
 CREATE INDEX opportunity_reviews_reviewer_idx ON public.opportunity_reviews USING btree (reviewer, at) WHERE (reviewer IS NOT NULL);
 CREATE INDEX opportunity_reviews_xact_idx ON public.opportunity_reviews USING brin ((((xact)::text)::bigint)) WITH (pages_per_range='32', autosummarize='true');
 CREATE INDEX outbox_claim_idx ON public.outbox USING btree (claimed_until, id);
@@ -1552,6 +1565,16 @@ begin
   return true;
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.idea_words(i ideas)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select sha256(convert_to(jsonb_build_array(
+    i.id, i.namespace, i.source_agent, i.theme, i.title, i.body, i.evidence, i.tags, i.dedupe_key, i.created_by
+  )::text, 'UTF8'))
+$function$
+;
 CREATE OR REPLACE FUNCTION public.ideas_have_history()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1565,6 +1588,7 @@ begin
       or (s.last_seq > 1 and not exists (
         select from idea_reviews r join idea_reviews p on p.idea_id = r.idea_id and p.seq = r.seq - 1
         where r.idea_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from idea_reviews r where r.idea_id = s.id and r.seq = 1 and r.words_hash = idea_words(s))
     )
   ) then
     raise exception 'idea % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
@@ -1699,12 +1723,24 @@ begin
       or (s.last_seq > 1 and not exists (
         select from memory_reviews r join memory_reviews p on p.memory_id = r.memory_id and p.seq = r.seq - 1
         where r.memory_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from memory_reviews r where r.memory_id = s.id and r.seq = 1 and r.words_hash = memory_words(s))
     )
   ) then
     raise exception 'memory % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
+;
+CREATE OR REPLACE FUNCTION public.memory_candidate_words(c memory_candidates)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select sha256(convert_to(jsonb_build_array(
+    c.id, c.namespace, c.source_agent, c.candidate_kind, c.scope, c.subject_key, c.title, c.body, c.evidence, c.source_refs, c.confidence_score,
+    c.stability, c.visibility, c.visible_to, c.dedupe_key, c.created_by
+  )::text, 'UTF8'))
+$function$
 ;
 CREATE OR REPLACE FUNCTION public.memory_candidates_have_history()
  RETURNS trigger
@@ -1719,12 +1755,24 @@ begin
       or (s.last_seq > 1 and not exists (
         select from memory_candidate_reviews r join memory_candidate_reviews p on p.memory_candidate_id = r.memory_candidate_id and p.seq = r.seq - 1
         where r.memory_candidate_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from memory_candidate_reviews r where r.memory_candidate_id = s.id and r.seq = 1 and r.words_hash = memory_candidate_words(s))
     )
   ) then
     raise exception 'memory candidate % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
+;
+CREATE OR REPLACE FUNCTION public.memory_words(m memories)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select sha256(convert_to(jsonb_build_array(
+    m.id, m.namespace, m.kind, m.scope, m.subject_key, m.title, m.body, m.owner_agent, m.source_candidate_id, m.source_refs, m.stability,
+    m.visibility, m.visible_to, m.supersedes_memory_id, m.dedupe_key, m.created_by
+  )::text, 'UTF8'))
+$function$
 ;
 CREATE OR REPLACE FUNCTION public.messages_have_history()
  RETURNS trigger
@@ -1789,12 +1837,24 @@ begin
       or (s.last_seq > 1 and not exists (
         select from opportunity_reviews r join opportunity_reviews p on p.opportunity_id = r.opportunity_id and p.seq = r.seq - 1
         where r.opportunity_id = s.id and r.seq = s.last_seq and r.from_status = p.decision))
+      or not exists (select from opportunity_reviews r where r.opportunity_id = s.id and r.seq = 1 and r.words_hash = opportunity_words(s))
     )
   ) then
     raise exception 'opportunity % is not what its history says', new.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $function$
+;
+CREATE OR REPLACE FUNCTION public.opportunity_words(o opportunities)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select sha256(convert_to(jsonb_build_array(
+    o.id, o.namespace, o.source_agent, o.theme, o.title, o.why_now, o.evidence, o.impact_score, o.confidence_score, o.urgency_score, o.reversibility,
+    o.owner_candidate, o.suggested_next_step, o.dedupe_key, o.created_by
+  )::text, 'UTF8'))
+$function$
 ;
 CREATE OR REPLACE FUNCTION public.prune_canonical(p prunes)
  RETURNS text

@@ -226,8 +226,20 @@ test('an entry that the store does not put off at once is put off when it can be
   vi.spyOn(t.ledger, 'lease').mockRejectedValueOnce(away).mockRejectedValueOnce(away)
 
   const pickUp = store.workers.get('agent-devops')?.processor
-  await expect(pickUp?.(entryOf('broken', () => answers.shift()), 'token', new AbortController().signal)).rejects.toBeInstanceOf(DelayedError)
-  await expect(pickUp?.(entryOf('gone', () => gone), 'token', new AbortController().signal)).rejects.toBeInstanceOf(DelayedError)
+  await expect(
+    pickUp?.(
+      entryOf('broken', () => answers.shift()),
+      'token',
+      new AbortController().signal,
+    ),
+  ).rejects.toBeInstanceOf(DelayedError)
+  await expect(
+    pickUp?.(
+      entryOf('gone', () => gone),
+      'token',
+      new AbortController().signal,
+    ),
+  ).rejects.toBeInstanceOf(DelayedError)
 
   expect(tries).toEqual(['broken', 'broken', 'gone'])
 })

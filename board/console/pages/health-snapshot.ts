@@ -41,7 +41,9 @@ const THOUGHTS = [
 export function snapshotSection(namespaces: readonly NamespaceHealth[], nowMs: number): Html {
   return html`<section id="health-snapshot" data-live aria-labelledby="snapshot-title">
     <h2 id="snapshot-title">Snapshot by namespace</h2>
-    <p class="dim">The view <code>system_health_snapshot_v</code>: open work; below it the slots of standing orders of the last 24 hours with the workers; then opportunities and ideas.</p>
+    <p class="dim">
+      The view <code>system_health_snapshot_v</code>: open work; below it the slots of standing orders of the last 24 hours with the workers; then opportunities and ideas.
+    </p>
     ${
       namespaces.length === 0
         ? empty('There is no work, no standing order and no worker yet.')

@@ -12,18 +12,21 @@ CREATE TABLE "idea_reviews" (
 	"seq" integer NOT NULL,
 	"from_status" "idea_status",
 	"decision" "idea_status" NOT NULL,
+	"details" jsonb DEFAULT '{}'::jsonb NOT NULL,
 	"notes" text,
 	"reviewer" text,
 	"job_id" uuid,
 	"attempt_id" uuid,
 	"actor_kind" "actor_kind" NOT NULL,
 	"actor" text NOT NULL,
+	"words_hash" "bytea",
 	"at" timestamp(6) with time zone DEFAULT clock_timestamp() NOT NULL,
 	"record_id" bigint GENERATED ALWAYS AS IDENTITY (sequence name "idea_reviews_record_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"xact" "xid8" DEFAULT pg_current_xact_id() NOT NULL,
 	CONSTRAINT "idea_reviews_idea_id_seq_pk" PRIMARY KEY("idea_id","seq"),
 	CONSTRAINT "idea_reviews_legal_move" CHECK (case when "idea_reviews"."from_status" is null then "idea_reviews"."seq" = 1 and "idea_reviews"."decision" = 'new'
         else "idea_reviews"."seq" > 1 and ("idea_reviews"."from_status", "idea_reviews"."decision") in (('new', 'reviewed'), ('new', 'promoted_to_opportunity'), ('new', 'archived'), ('reviewed', 'promoted_to_opportunity'), ('reviewed', 'archived')) end),
+	CONSTRAINT "idea_reviews_words_check" CHECK (("idea_reviews"."seq" = 1) = ("idea_reviews"."words_hash" is not null)),
 	CONSTRAINT "idea_reviews_reviewer_check" CHECK ("idea_reviews"."reviewer" is null or "idea_reviews"."reviewer" = "idea_reviews"."actor")
 );
 --> statement-breakpoint
@@ -91,12 +94,14 @@ CREATE TABLE "memory_candidate_reviews" (
 	"attempt_id" uuid,
 	"actor_kind" "actor_kind" NOT NULL,
 	"actor" text NOT NULL,
+	"words_hash" "bytea",
 	"at" timestamp(6) with time zone DEFAULT clock_timestamp() NOT NULL,
 	"record_id" bigint GENERATED ALWAYS AS IDENTITY (sequence name "memory_candidate_reviews_record_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"xact" "xid8" DEFAULT pg_current_xact_id() NOT NULL,
 	CONSTRAINT "memory_candidate_reviews_memory_candidate_id_seq_pk" PRIMARY KEY("memory_candidate_id","seq"),
 	CONSTRAINT "memory_candidate_reviews_legal_move" CHECK (case when "memory_candidate_reviews"."from_status" is null then "memory_candidate_reviews"."seq" = 1 and "memory_candidate_reviews"."decision" = 'new'
         else "memory_candidate_reviews"."seq" > 1 and ("memory_candidate_reviews"."from_status", "memory_candidate_reviews"."decision") in (('new', 'reviewed'), ('new', 'promoted'), ('new', 'rejected'), ('new', 'archived'), ('reviewed', 'promoted'), ('reviewed', 'rejected'), ('reviewed', 'archived')) end),
+	CONSTRAINT "memory_candidate_reviews_words_check" CHECK (("memory_candidate_reviews"."seq" = 1) = ("memory_candidate_reviews"."words_hash" is not null)),
 	CONSTRAINT "memory_candidate_reviews_reviewer_check" CHECK ("memory_candidate_reviews"."reviewer" is null or "memory_candidate_reviews"."reviewer" = "memory_candidate_reviews"."actor")
 );
 --> statement-breakpoint
@@ -144,12 +149,14 @@ CREATE TABLE "memory_reviews" (
 	"attempt_id" uuid,
 	"actor_kind" "actor_kind" NOT NULL,
 	"actor" text NOT NULL,
+	"words_hash" "bytea",
 	"at" timestamp(6) with time zone DEFAULT clock_timestamp() NOT NULL,
 	"record_id" bigint GENERATED ALWAYS AS IDENTITY (sequence name "memory_reviews_record_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"xact" "xid8" DEFAULT pg_current_xact_id() NOT NULL,
 	CONSTRAINT "memory_reviews_memory_id_seq_pk" PRIMARY KEY("memory_id","seq"),
 	CONSTRAINT "memory_reviews_legal_move" CHECK (case when "memory_reviews"."from_status" is null then "memory_reviews"."seq" = 1 and "memory_reviews"."decision" = 'active'
         else "memory_reviews"."seq" > 1 and ("memory_reviews"."from_status", "memory_reviews"."decision") in (('active', 'active'), ('active', 'superseded'), ('active', 'expired'), ('active', 'archived')) end),
+	CONSTRAINT "memory_reviews_words_check" CHECK (("memory_reviews"."seq" = 1) = ("memory_reviews"."words_hash" is not null)),
 	CONSTRAINT "memory_reviews_reviewer_check" CHECK ("memory_reviews"."reviewer" is null or "memory_reviews"."reviewer" = "memory_reviews"."actor")
 );
 --> statement-breakpoint
@@ -194,12 +201,14 @@ CREATE TABLE "opportunity_reviews" (
 	"attempt_id" uuid,
 	"actor_kind" "actor_kind" NOT NULL,
 	"actor" text NOT NULL,
+	"words_hash" "bytea",
 	"at" timestamp(6) with time zone DEFAULT clock_timestamp() NOT NULL,
 	"record_id" bigint GENERATED ALWAYS AS IDENTITY (sequence name "opportunity_reviews_record_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"xact" "xid8" DEFAULT pg_current_xact_id() NOT NULL,
 	CONSTRAINT "opportunity_reviews_opportunity_id_seq_pk" PRIMARY KEY("opportunity_id","seq"),
 	CONSTRAINT "opportunity_reviews_legal_move" CHECK (case when "opportunity_reviews"."from_status" is null then "opportunity_reviews"."seq" = 1 and "opportunity_reviews"."decision" = 'new'
         else "opportunity_reviews"."seq" > 1 and ("opportunity_reviews"."from_status", "opportunity_reviews"."decision") in (('new', 'triaged'), ('new', 'accepted'), ('new', 'rejected'), ('new', 'parked'), ('new', 'converted_to_job'), ('triaged', 'accepted'), ('triaged', 'rejected'), ('triaged', 'parked'), ('triaged', 'converted_to_job'), ('accepted', 'triaged'), ('accepted', 'rejected'), ('accepted', 'parked'), ('accepted', 'converted_to_job'), ('parked', 'triaged'), ('parked', 'accepted'), ('parked', 'rejected'), ('parked', 'converted_to_job')) end),
+	CONSTRAINT "opportunity_reviews_words_check" CHECK (("opportunity_reviews"."seq" = 1) = ("opportunity_reviews"."words_hash" is not null)),
 	CONSTRAINT "opportunity_reviews_reviewer_check" CHECK ("opportunity_reviews"."reviewer" is null or "opportunity_reviews"."reviewer" = "opportunity_reviews"."actor")
 );
 --> statement-breakpoint
@@ -228,32 +237,37 @@ ALTER TABLE "opportunity_reviews" ADD CONSTRAINT "opportunity_reviews_attempt_id
 CREATE INDEX "idea_reviews_reviewer_idx" ON "idea_reviews" USING btree ("reviewer","at") WHERE reviewer is not null;--> statement-breakpoint
 CREATE INDEX "idea_reviews_xact_idx" ON "idea_reviews" USING brin (((xact::text)::bigint)) WITH (pages_per_range=32,autosummarize=true);--> statement-breakpoint
 CREATE UNIQUE INDEX "ideas_dedupe_idx" ON "ideas" USING btree ("namespace",(coalesce(source_agent, '')),"dedupe_key") WHERE dedupe_key is not null and status in ('new', 'reviewed');--> statement-breakpoint
-CREATE INDEX "ideas_status_idx" ON "ideas" USING btree ("status","id" DESC NULLS LAST);--> statement-breakpoint
-CREATE INDEX "ideas_source_idx" ON "ideas" USING btree ("source_agent","id" DESC NULLS LAST) WHERE source_agent is not null;--> statement-breakpoint
-CREATE INDEX "ideas_theme_idx" ON "ideas" USING btree ("theme","id" DESC NULLS LAST);--> statement-breakpoint
+CREATE INDEX "ideas_namespace_idx" ON "ideas" USING btree ("namespace","id");--> statement-breakpoint
+CREATE INDEX "ideas_status_idx" ON "ideas" USING btree ("status","id");--> statement-breakpoint
+CREATE INDEX "ideas_source_idx" ON "ideas" USING btree ("source_agent","id") WHERE source_agent is not null;--> statement-breakpoint
+CREATE INDEX "ideas_theme_idx" ON "ideas" USING btree ("theme","id");--> statement-breakpoint
 CREATE INDEX "ideas_tags_idx" ON "ideas" USING gin ("tags");--> statement-breakpoint
 CREATE INDEX "ideas_counts_idx" ON "ideas" USING btree ("namespace","status","created_at");--> statement-breakpoint
 CREATE UNIQUE INDEX "memories_dedupe_idx" ON "memories" USING btree ("namespace","dedupe_key") WHERE dedupe_key is not null and status = 'active';--> statement-breakpoint
 CREATE UNIQUE INDEX "memories_candidate_idx" ON "memories" USING btree ("source_candidate_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "memories_supersedes_idx" ON "memories" USING btree ("supersedes_memory_id") WHERE supersedes_memory_id is not null;--> statement-breakpoint
-CREATE INDEX "memories_status_idx" ON "memories" USING btree ("status","id" DESC NULLS LAST);--> statement-breakpoint
-CREATE INDEX "memories_subject_idx" ON "memories" USING btree ("scope","subject_key","id" DESC NULLS LAST);--> statement-breakpoint
+CREATE INDEX "memories_namespace_idx" ON "memories" USING btree ("namespace","id");--> statement-breakpoint
+CREATE INDEX "memories_status_idx" ON "memories" USING btree ("status","id");--> statement-breakpoint
+CREATE INDEX "memories_subject_idx" ON "memories" USING btree ("subject_key","id");--> statement-breakpoint
 CREATE INDEX "memories_review_idx" ON "memories" USING btree ("next_review_at") WHERE status = 'active' and next_review_at is not null;--> statement-breakpoint
 CREATE INDEX "memories_expiry_idx" ON "memories" USING btree ("expires_at") WHERE status = 'active' and expires_at is not null;--> statement-breakpoint
 CREATE INDEX "memory_candidate_reviews_reviewer_idx" ON "memory_candidate_reviews" USING btree ("reviewer","at") WHERE reviewer is not null;--> statement-breakpoint
 CREATE INDEX "memory_candidate_reviews_xact_idx" ON "memory_candidate_reviews" USING brin (((xact::text)::bigint)) WITH (pages_per_range=32,autosummarize=true);--> statement-breakpoint
 CREATE UNIQUE INDEX "memory_candidates_dedupe_idx" ON "memory_candidates" USING btree ("namespace",(coalesce(source_agent, '')),"dedupe_key") WHERE dedupe_key is not null and status in ('new', 'reviewed');--> statement-breakpoint
-CREATE INDEX "memory_candidates_status_idx" ON "memory_candidates" USING btree ("status","id" DESC NULLS LAST);--> statement-breakpoint
-CREATE INDEX "memory_candidates_source_idx" ON "memory_candidates" USING btree ("source_agent","id" DESC NULLS LAST) WHERE source_agent is not null;--> statement-breakpoint
-CREATE INDEX "memory_candidates_subject_idx" ON "memory_candidates" USING btree ("scope","subject_key","id" DESC NULLS LAST);--> statement-breakpoint
+CREATE INDEX "memory_candidates_namespace_idx" ON "memory_candidates" USING btree ("namespace","id");--> statement-breakpoint
+CREATE INDEX "memory_candidates_status_idx" ON "memory_candidates" USING btree ("status","id");--> statement-breakpoint
+CREATE INDEX "memory_candidates_source_idx" ON "memory_candidates" USING btree ("source_agent","id") WHERE source_agent is not null;--> statement-breakpoint
+CREATE INDEX "memory_candidates_subject_idx" ON "memory_candidates" USING btree ("subject_key","id");--> statement-breakpoint
 CREATE INDEX "memory_reviews_reviewer_idx" ON "memory_reviews" USING btree ("reviewer","at") WHERE reviewer is not null;--> statement-breakpoint
 CREATE INDEX "memory_reviews_xact_idx" ON "memory_reviews" USING brin (((xact::text)::bigint)) WITH (pages_per_range=32,autosummarize=true);--> statement-breakpoint
-CREATE UNIQUE INDEX "opportunities_dedupe_idx" ON "opportunities" USING btree ("namespace",(coalesce(source_agent, '')),"dedupe_key") WHERE dedupe_key is not null and status in ('new', 'triaged', 'accepted', 'parked');--> statement-breakpoint
+CREATE UNIQUE INDEX "opportunities_dedupe_idx" ON "opportunities" USING btree ("namespace","dedupe_key",(coalesce(source_agent, ''))) WHERE dedupe_key is not null and status in ('new', 'triaged', 'accepted', 'parked');--> statement-breakpoint
 CREATE UNIQUE INDEX "opportunities_job_idx" ON "opportunities" USING btree ("converted_job_id") WHERE converted_job_id is not null;--> statement-breakpoint
-CREATE INDEX "opportunities_open_idx" ON "opportunities" USING btree ("id" DESC NULLS LAST) WHERE status in ('new', 'triaged', 'accepted', 'parked');--> statement-breakpoint
-CREATE INDEX "opportunities_status_idx" ON "opportunities" USING btree ("status","id" DESC NULLS LAST);--> statement-breakpoint
-CREATE INDEX "opportunities_source_idx" ON "opportunities" USING btree ("source_agent","id" DESC NULLS LAST) WHERE source_agent is not null;--> statement-breakpoint
-CREATE INDEX "opportunities_theme_idx" ON "opportunities" USING btree ("theme","id" DESC NULLS LAST);--> statement-breakpoint
+CREATE INDEX "opportunities_open_idx" ON "opportunities" USING btree ("id") WHERE status in ('new', 'triaged', 'accepted', 'parked');--> statement-breakpoint
+CREATE INDEX "opportunities_namespace_idx" ON "opportunities" USING btree ("namespace","id");--> statement-breakpoint
+CREATE INDEX "opportunities_status_idx" ON "opportunities" USING btree ("status","id");--> statement-breakpoint
+CREATE INDEX "opportunities_source_idx" ON "opportunities" USING btree ("source_agent","id") WHERE source_agent is not null;--> statement-breakpoint
+CREATE INDEX "opportunities_theme_idx" ON "opportunities" USING btree ("theme","id");--> statement-breakpoint
 CREATE INDEX "opportunities_counts_idx" ON "opportunities" USING btree ("namespace","status","created_at");--> statement-breakpoint
 CREATE INDEX "opportunity_reviews_reviewer_idx" ON "opportunity_reviews" USING btree ("reviewer","at") WHERE reviewer is not null;--> statement-breakpoint
-CREATE INDEX "opportunity_reviews_xact_idx" ON "opportunity_reviews" USING brin (((xact::text)::bigint)) WITH (pages_per_range=32,autosummarize=true);
+CREATE INDEX "opportunity_reviews_xact_idx" ON "opportunity_reviews" USING brin (((xact::text)::bigint)) WITH (pages_per_range=32,autosummarize=true);--> statement-breakpoint
+CREATE INDEX "standing_order_runs_missed_idx" ON "standing_order_runs" USING btree ("slot_at","order_id","cause") WHERE status = 'missed';

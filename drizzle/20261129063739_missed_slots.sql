@@ -1,1 +1,0 @@
-CREATE INDEX "standing_order_runs_missed_idx" ON "standing_order_runs" USING btree ("slot_at","order_id","cause") WHERE status = 'missed';
