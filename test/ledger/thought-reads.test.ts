@@ -29,7 +29,7 @@ async function fill({ database }: TestLedger): Promise<void> {
   await client.query(`
     insert into opportunities (id, namespace, theme, title, why_now, impact_score, confidence_score, urgency_score, reversibility, suggested_next_step, status, last_seq,
       created_by, triaged_by, triaged_at)
-    select gen_random_uuid(), ${place}, ${place}, 't', 'w', 3, 3, 3, 'high', 's', (case when rare then 'accepted' else 'rejected' end)::opportunity_status, 2,
+    select gen_random_uuid(), ${place}, ${place}, 't', 'w', 3, 3, 3, 'high', 's', (case when rare then 'accepted' when n % 2 = 0 then 'rejected' else 'parked' end)::opportunity_status, 2,
       'x', 'x', now() from ${made}`)
   await client.query(`
     insert into memory_candidates (id, namespace, candidate_kind, scope, subject_key, title, body, confidence_score, status, last_seq, created_by, reviewer)
