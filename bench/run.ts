@@ -12,7 +12,7 @@ import { Book, Results, SECTIONS } from './figure.js'
 import { watchCores } from './machine.js'
 import { growOld } from './old-ledger.js'
 import { readOptions, type BenchOptions } from './options.js'
-import { renew } from './renew.js'
+import { mustCompare, renew } from './renew.js'
 import { render } from './render.js'
 import { age, pairsOf } from './sections/age.js'
 import { bytes } from './sections/bytes.js'
@@ -67,6 +67,13 @@ async function grow(stores: BenchStores, { old }: BenchOptions): Promise<readonl
   return places
 }
 
+const machineNow = (): Results['machine'] => ({
+  cores: cpus().length,
+  cpu: cpus()[0]?.model ?? '',
+  memory_gib: Math.round(totalmem() / 2 ** 30),
+  system: `${platform()} ${arch()}`,
+})
+
 async function factsOf(stores: BenchStores): Promise<Pick<Results, 'versions' | 'stores'>> {
   const versionOf = (name: string): string => z.object({ version: z.string() }).parse(createRequire(import.meta.url)(`${name}/package.json`)).version
   const client = new pg.Client({ connectionString: stores.peers.databaseUrl })
@@ -100,22 +107,22 @@ async function main(): Promise<void> {
   const stores = await startStores(options.backend)
   const book = new Book()
   try {
-    const facts = await factsOf(stores)
+    const facts = { ...(await factsOf(stores)), machine: machineNow(), arguments: options.given }
+    const isWhole = !options.short && SECTIONS.every((section) => options.only.includes(section)) && options.backend === 'both'
+    const kept = options.keep && !isWhole ? Results.parse(JSON.parse(await readFile(KEPT, 'utf8'))) : undefined
+    if (kept !== undefined) mustCompare(kept, { ...facts, arguments: { ...options.given } })
     await measure(stores, options, book)
     const results: Results = Results.parse({
       v: 1,
       commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT }).toString().trim(),
       date: new Date().toISOString(),
-      machine: { cores: cpus().length, cpu: cpus()[0]?.model ?? '', memory_gib: Math.round(totalmem() / 2 ** 30), system: `${platform()} ${arch()}` },
       ...facts,
-      arguments: options.given,
       busy: busy(),
       figures: book.figures,
     })
-    const isWhole = !options.short && SECTIONS.every((section) => options.only.includes(section)) && options.backend === 'both'
-    if (isWhole) await keep(results)
-    else if (options.keep) await keep(renew(Results.parse(JSON.parse(await readFile(KEPT, 'utf8'))), results, options.only))
     process.stdout.write(options.json ? `${JSON.stringify(results, null, 2)}\n` : `${render(results)}\n`)
+    if (isWhole) await keep(results)
+    else if (kept !== undefined) await keep(renew(kept, results, options.only))
   } finally {
     await stores.stop()
   }

@@ -7,7 +7,7 @@ const lost: string[] = []
 // scratch database to remove, and has an exit code that somebody waits for.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE' || error.code === 'EIO') return
+    if (error.code === 'EPIPE' || (error.code === 'EIO' && stream.isTTY)) return
     lost.push(error.code ?? error.message)
     if (stream === process.stdout && lost.length === 1) process.stderr.write(`agentbus: Standard output cannot be written: ${lost.join()}.\n`)
   })

@@ -186,9 +186,16 @@ async function readPidFile(cluster: string): Promise<PidFile | undefined> {
 }
 
 async function defusePidFile({ home, log }: Cluster, pid: number): Promise<void> {
-  const path = join(home.cluster, 'postmaster.pid')
-  const [, ...rest] = (await readFile(path, 'utf8')).split('\n')
-  await writeFile(path, [NO_PID, ...rest].join('\n'))
+  const file = await unlessGone(open(join(home.cluster, 'postmaster.pid'), 'r+'))
+  // A server that has ended in order meanwhile has taken its file away, and none is to be made in its place.
+  if (file === undefined) return
+  try {
+    const [, ...rest] = (await file.readFile('utf8')).split('\n')
+    await file.truncate(0)
+    await file.write([NO_PID, ...rest].join('\n'), 0)
+  } finally {
+    await file.close()
+  }
   log.warn({ event: 'embedded_postgres.stale_pid_file', pid }, 'a pid file of a killed server named a stranger')
 }
 

@@ -53,9 +53,15 @@ export async function isServerIn(pid: number, dir: string, program: string): Pro
 export async function findServerIn(dir: string, program: string): Promise<number | undefined> {
   if (process.platform !== 'linux') return undefined
   for (const name of await readdir('/proc')) {
-    if (/^\d+$/.test(name) && (await isServerIn(Number(name), dir, program))) return Number(name)
+    if (/^\d+$/.test(name) && (await isServerIn(Number(name), dir, program).catch(notOfOurs))) return Number(name)
   }
   return undefined
+}
+
+/** Of all processes of the machine some may not be looked into. Ours may: they run as the user that we are, or that root has chosen. */
+function notOfOurs(error: unknown): false {
+  if (error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM')) return false
+  throw error
 }
 
 /** True when the process ended in time. One that cannot be looked at for the moment has not. */

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterEach } from 'vitest'
 import { z } from 'zod'
 import { systemClock } from '../../config/clock.js'
 import { createLogger } from '../../config/logger.js'
@@ -29,9 +28,12 @@ export interface Child {
 
 const cleanups: (() => Promise<unknown>)[] = []
 
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
+/** Every one, also when one fails. After each test of any file: modules are shared by the files of a worker, so a hook that is registered here would be that of one file alone. */
+export async function runCleanups(): Promise<void> {
+  const faults: unknown[] = []
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup().catch((error: unknown) => faults.push(error))
+  if (faults.length > 0) throw faults[0]
+}
 
 export function onCleanup(cleanup: () => Promise<unknown>): void {
   cleanups.push(cleanup)
