@@ -6,7 +6,7 @@ import { LIMITS } from './request-limits.js'
 import { reasonText, storableText, Time } from './text.js'
 import { WorkflowRunId } from './workflows.js'
 
-/** What can be stopped. An order is named `agent/name`; `promotions` and `conversions` are switches that findings and opportunities obey. */
+/** What can be stopped. An order is named `agent/name`; `promotions` and `conversions` are switches that ideas, memory candidates and opportunities obey. */
 export const CONTROL_SCOPES = ['everything', 'lane', 'gateway', 'agent', 'order', 'promotions', 'conversions'] as const
 export const ControlScope = z.enum(CONTROL_SCOPES)
 export type ControlScope = z.infer<typeof ControlScope>

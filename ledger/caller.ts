@@ -7,7 +7,7 @@ export type Caller =
   | { readonly role: 'operator'; readonly tokenId: string; readonly name: string }
   | { readonly role: 'auditor'; readonly tokenId: string; readonly name: string }
   | { readonly role: 'agent'; readonly tokenId: string; readonly name: string; readonly agentId: AgentId }
-  /** An attempt's own token: it reads and closes its own job, and acts for its agent on findings, inboxes and projects. */
+  /** An attempt's own token: it reads and closes its own job, and acts for its agent on findings, inboxes, projects, ideas, opportunities and memories. */
   | { readonly role: 'attempt'; readonly attemptId: AttemptId; readonly jobId: JobId; readonly agentId: AgentId }
   /** The process itself, or a person at the board. Never made from a token. */
   | { readonly role: 'internal'; readonly actor: Actor }

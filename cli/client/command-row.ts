@@ -11,6 +11,24 @@ export interface OptionRow {
   readonly inQuery?: true
 }
 
+/** The shows of ideas, opportunities and memories: they are many, and are made apart. */
+export type ThoughtKind =
+  | 'idea'
+  | 'ideas'
+  | 'idea-history'
+  | 'promoted-idea'
+  | 'opportunity'
+  | 'opportunities'
+  | 'opportunity-history'
+  | 'converted-opportunity'
+  | 'memory-candidate'
+  | 'memory-candidates'
+  | 'memory-candidate-history'
+  | 'promoted-memory-candidate'
+  | 'memory'
+  | 'memories'
+  | 'memory-history'
+
 /** How an answer is shown to people. */
 export type ShowKind =
   | 'job'
@@ -55,21 +73,7 @@ export type ShowKind =
   | 'project-entry'
   | 'project-status'
   | 'project-statuses'
-  | 'idea'
-  | 'ideas'
-  | 'idea-history'
-  | 'promoted-idea'
-  | 'opportunity'
-  | 'opportunities'
-  | 'opportunity-history'
-  | 'converted-opportunity'
-  | 'memory-candidate'
-  | 'memory-candidates'
-  | 'memory-candidate-history'
-  | 'promoted-memory-candidate'
-  | 'memory'
-  | 'memories'
-  | 'memory-history'
+  | ThoughtKind
   | 'control'
   | 'controls'
   | 'control-changes'

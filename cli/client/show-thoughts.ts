@@ -1,26 +1,7 @@
 import { assertNever } from '../../contracts/errors.js'
-import type { ShowKind } from './command-row.js'
+import type { ThoughtKind } from './command-row.js'
 import { asObject, rowsOf, type Json } from './json.js'
 import { fields, indented, page, table } from './tables.js'
-
-type ThoughtKind = Extract<
-  ShowKind,
-  | 'idea'
-  | 'ideas'
-  | 'idea-history'
-  | 'promoted-idea'
-  | 'opportunity'
-  | 'opportunities'
-  | 'opportunity-history'
-  | 'converted-opportunity'
-  | 'memory-candidate'
-  | 'memory-candidates'
-  | 'memory-candidate-history'
-  | 'promoted-memory-candidate'
-  | 'memory'
-  | 'memories'
-  | 'memory-history'
->
 
 const IDEA = ['id', 'status', 'namespace', 'source_agent', 'theme', 'title', 'tags', 'evidence', 'promoted_opportunity_id', 'dedupe_key', 'version', 'created_by', 'created_at']
 
