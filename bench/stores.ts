@@ -82,8 +82,10 @@ function inDatabase(serverUrl: string, name: string): string {
   return url.href
 }
 
-/** The queues of a system that has no ledger: connected as agentbus connects them, under a prefix of their own. */
+/** The queues of a system that has no ledger: connected as agentbus connects them, under a prefix of their own; what they lose nobody else has. */
 export function openBareBackend(queue: Where['queue']): QueueBackend {
   const onError = (): void => undefined
-  return queue.kind === 'redis' ? createRedisBackend({ url: queue.url, prefix: 'baseline', onError }) : createPostgresBackend({ url: queue.url, poolSize: QUEUE_POOL, onError })
+  return queue.kind === 'redis'
+    ? createRedisBackend({ url: queue.url, prefix: 'baseline', onError })
+    : createPostgresBackend({ url: queue.url, poolSize: QUEUE_POOL, durable: true, onError })
 }

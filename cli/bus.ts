@@ -180,7 +180,7 @@ function openBackend({ settings, stores }: BusOptions, tracing: Tracing | undefi
   const telemetry = tracing?.queueTelemetry as WorkerOptions['telemetry']
   return stores.queue.kind === 'redis'
     ? createRedisBackend({ url: stores.queue.url, prefix: settings.queuePrefix, onError, telemetry })
-    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, onError, telemetry })
+    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, durable: false, onError, telemetry })
 }
 
 function buildWorkers(

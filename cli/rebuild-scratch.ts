@@ -68,7 +68,7 @@ export async function rebuildScratch(scratch: ScratchQueues): Promise<{ readonly
 async function open({ databaseUrl, queue, prefix }: ScratchQueues): Promise<QueueBackend> {
   if (queue.kind === 'redis') return createRedisBackend({ url: queue.url, prefix, onError: () => undefined })
   await migrateQueueStore(databaseUrl)
-  return createPostgresBackend({ url: databaseUrl, poolSize: QUEUE_POOL, onError: () => undefined })
+  return createPostgresBackend({ url: databaseUrl, poolSize: QUEUE_POOL, durable: false, onError: () => undefined })
 }
 
 /** The relay has told the store everything. @throws when it does not come to that */

@@ -50,5 +50,5 @@ async function answers(stores: LookedAt, reader: Reader): Promise<void> {
 function open(settings: Settings, stores: LookedAt): QueueBackend {
   return stores.queue.kind === 'redis'
     ? createRedisBackend({ url: stores.queue.url, prefix: settings.queuePrefix, onError: () => undefined })
-    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, onError: () => undefined })
+    : createPostgresBackend({ url: stores.queue.url, poolSize: QUEUE_POOL, durable: false, onError: () => undefined })
 }

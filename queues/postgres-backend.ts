@@ -49,6 +49,11 @@ class SharedPostgresBackend extends PostgresQueueBackend {
 export function createPostgresBackend(options: {
   readonly url: string
   readonly poolSize: number
+  /**
+   * Whether a commit waits for the disk. What the ledger knows can be lost here: a server that crashes may have forgotten the last
+   * fraction of a second of its queues, as Redis forgets a second of them.
+   */
+  readonly durable: boolean
   readonly onError: ReportError
   readonly telemetry?: WorkerOptions['telemetry']
   /** Milliseconds after which a connection that owes an answer and says nothing counts as lost. */
@@ -57,7 +62,7 @@ export function createPostgresBackend(options: {
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.poolSize,
-    options: '-c search_path=bullmq',
+    options: `-c search_path=bullmq${options.durable ? '' : ' -c synchronous_commit=off'}`,
     keepAlive: true,
     connectionTimeoutMillis: 10_000,
     application_name: 'agentbus-queues',
@@ -96,7 +101,7 @@ export function createPostgresBackend(options: {
       return worker as unknown as BusWorker
     },
     removeEntries: async (queue, ids) => {
-      // One commit for all: each waits for the disk. BullMQ itself removes no more than one at a time.
+      // One commit for all. BullMQ itself removes no more than one at a time.
       await pool.query('select count(remove($1, id, true)) from unnest($2::text[]) as id', [queue.name, ids]).catch(async () => {
         for (const id of ids) await queue.remove(id).catch(() => 0)
       })

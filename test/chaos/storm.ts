@@ -190,7 +190,7 @@ const prefixOf = ({ seed }: StormOptions): string => `chaos${seed}`
 /** The storm's own look at the queues, past every cut. */
 function openBackend(options: StormOptions, ownUrl: string): QueueBackend {
   return options.redis === undefined
-    ? createPostgresBackend({ url: ownUrl, poolSize: 4, onError: () => undefined })
+    ? createPostgresBackend({ url: ownUrl, poolSize: 4, durable: false, onError: () => undefined })
     : createRedisBackend({ url: options.redis.url, prefix: prefixOf(options), onError: () => undefined })
 }
 

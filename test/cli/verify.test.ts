@@ -197,7 +197,7 @@ test('a job that the queue lacks, and an entry that belongs to nothing, are foun
   const { id } = await aJob(t.ledger, 'queued')
   await t.database.pool.query('delete from outbox')
   await tamper(t.url, [`update jobs set updated_at = now() - interval '1 hour' where id = $1`, [id]])
-  const backend = createPostgresBackend({ url: t.url, poolSize: 3, onError: () => undefined })
+  const backend = createPostgresBackend({ url: t.url, poolSize: 3, durable: false, onError: () => undefined })
   const queue = backend.openQueue('agent-devops')
   const foreign = entryId('00000000-0000-7000-8000-000000000000', 1)
   await queue.add('x', {}, { jobId: foreign, delay: 60_000 })

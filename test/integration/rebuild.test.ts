@@ -23,7 +23,7 @@ let relay: Relay
 beforeEach(async () => {
   t = await freshLedger()
   const onError = (): void => undefined
-  backend = BACKEND === 'redis' ? createRedisBackend({ url: inject('redisUrl'), prefix, onError }) : createPostgresBackend({ url: t.url, poolSize: 4, onError })
+  backend = BACKEND === 'redis' ? createRedisBackend({ url: inject('redisUrl'), prefix, onError }) : createPostgresBackend({ url: t.url, poolSize: 4, durable: false, onError })
   queues = new QueueRegistry(backend)
   relay = new Relay({ ledger: t.ledger, queues, log, pollMs: 50 })
   relay.start()

@@ -1,0 +1,407 @@
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { ManualClock, systemClock } from '../../config/clock.js'
+import { createLogger } from '../../config/logger.js'
+import { AgentbusError } from '../../contracts/errors.js'
+import { CompleteJobBody } from '../../contracts/closings.js'
+import type { AttemptId, JobId } from '../../contracts/ids.js'
+import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
+import type { Started } from '../../ledger/early-lease.js'
+import type { OutboxItem } from '../../ledger/outbox.js'
+import { HookClient, type AdmitOutcome, type HookPost, type JoinOutcome, type ProbeOutcome } from '../../openclaw/hook-client.js'
+import { AttemptWatches } from '../../processors/attempt-watches.js'
+import { deliver, type DeliverDeps } from '../../processors/deliver.js'
+import { LeaseAhead } from '../../processors/lease-ahead.js'
+import { leaseRequest } from '../../processors/lease-request.js'
+import { Places } from '../../processors/places.js'
+import { ShortLeases } from '../../processors/short-leases.js'
+import type { DeliveryEntry } from '../../queues/catalogue.js'
+import { aJob, attemptCaller, freshLedger, leaseAs, ledgerAt, OPERATOR, type TestLedger } from '../support/ledger.js'
+
+/** Nothing is looked for by itself. */
+const NEVER_MS = 3_600_000
+
+let t: TestLedger
+let clock: ManualClock
+let watches: AttemptWatches
+let places: Places
+let ahead: LeaseAhead
+/** How many entries of an agent this process takes at once, where nobody else takes any. */
+const own = new Map<string, number>()
+const lines: string[] = []
+const log = createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } })
+const leaser = () => ({ ledger: t.ledger, clock, workerId: 'w1', deadlineMarginSeconds: 60 })
+beforeEach(async () => {
+  t = await freshLedger()
+  clock = new ManualClock(Date.now())
+  watches = new AttemptWatches({ ledger: t.ledger, log, pollMs: NEVER_MS })
+  places = new Places()
+  own.clear()
+  own.set('devops', 100)
+  lines.length = 0
+  ahead = new LeaseAhead({ ...leaser(), watches, places, log, placesOf: (agentId) => own.get(agentId) })
+})
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await ahead.stop()
+  watches.stop()
+  await t.close()
+})
+
+const entryOf = (job: JobView): DeliveryEntry => ({ v: 1, job_id: job.id, generation: job.generation, subject: job.subject })
+
+/** What the store is about to be told of. */
+const itemOf = (job: JobView): OutboxItem => ({
+  ...{ id: 1, kind: 'publish' as const, jobId: job.id, agentId: job.target_agent ?? '', generation: job.generation, priority: job.priority },
+  ...{ jobType: job.job_type, subject: job.subject, maxAttempts: job.max_attempts, delayMs: 0, current: true },
+})
+
+const queued = async (): Promise<JobView> => (await aJob(t.ledger, 'queued')).job
+
+/** A job that is leased ahead of its entry. */
+async function leasedAhead(): Promise<JobView> {
+  const job = await queued()
+  const before = watches.size
+  ahead.leaseAll([itemOf(job)])
+  await vi.waitUntil(() => watches.size > before, { timeout: 10_000, interval: 5 })
+  return job
+}
+
+const isOffered = (agentId = 'devops'): boolean => ahead.offer(agentId) !== undefined
+const reasonsOf = async (id: JobId) => (await t.ledger.jobHistory(id)).transitions.map(({ reason }) => reason)
+
+/** An entry of an agent that was leased for nothing, as when a pause came in between. */
+const expectNothing = (agentId: string): void => ahead.expect({ jobId: randomUUID() as JobId, agentId, generation: 1 }, Promise.resolve(undefined))
+
+function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => undefined
+  const promise = new Promise<T>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+/** Whether it has settled by the time that PostgreSQL has answered something else. */
+async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false
+  const note = (): void => {
+    settled = true
+  }
+  void promise.then(note, note)
+  await t.database.pool.query('select 1')
+  return settled
+}
+
+describe('an offer', () => {
+  test('is made only of places that this process alone has', () => {
+    const before = isOffered()
+
+    own.delete('devops')
+
+    expect([before, isOffered()]).toEqual([true, false])
+  })
+
+  test.each([
+    [0, true],
+    [1, true],
+    [2, false],
+    [3, false],
+  ])('of two places with %i entries in hand: %s', (inHand, offered) => {
+    own.set('devops', 2)
+
+    for (let at = 0; at < inHand; at += 1) places.enter('devops')
+
+    expect(isOffered()).toBe(offered)
+  })
+
+  test('counts what is leased ahead as in hand, for its agent alone', () => {
+    own.set('devops', 1)
+    own.set('auditor', 1)
+
+    expectNothing('devops')
+
+    expect([isOffered('devops'), isOffered('auditor')]).toEqual([false, true])
+  })
+
+  test('of the last place is made when it has been free for 25 ms, and of others at once', () => {
+    own.set('devops', 2)
+    const now = { ms: 1_000 }
+    vi.spyOn(performance, 'now').mockImplementation(() => now.ms)
+    const first = places.enter('devops')
+    const second = places.enter('devops')
+    const offered = [isOffered()]
+
+    places.leave('devops', first)
+    offered.push(isOffered())
+    now.ms += 24
+    offered.push(isOffered())
+    now.ms += 1
+    offered.push(isOffered())
+    places.leave('devops', second)
+    offered.push(isOffered())
+
+    expect(offered).toEqual([false, false, false, true, true])
+  })
+
+  test('names the slots of what is in hand and of what is leased ahead', async () => {
+    const job = await leasedAhead()
+    places.enter('devops').slot = 500
+    // Has no lease yet.
+    places.enter('devops')
+    places.enter('auditor').slot = 501
+
+    const offer = ahead.offer('devops')
+
+    const { rows } = await t.database.pool.query<{ slot: number }>('select slot from job_attempts where job_id = $1', [job.id])
+    expect(offer?.takenSlots).toEqual([500, rows[0]?.slot])
+    expect(offer?.request).toMatchObject({ workerId: 'w1', actor: { kind: 'worker', id: 'w1' }, deadlineMarginSeconds: 60 })
+  })
+})
+
+describe('of what the store is told', () => {
+  test('four jobs of an agent are leased ahead at most', async () => {
+    const jobs: JobView[] = []
+    for (let at = 0; at < 6; at += 1) jobs.push(await queued())
+
+    ahead.leaseAll(jobs.map(itemOf))
+
+    const taken = await Promise.all(jobs.map((job) => ahead.take(entryOf(job))))
+    const states = await Promise.all(jobs.map(async ({ id }) => (await t.ledger.getJob(id)).status))
+    expect(taken.map((early) => early?.started.job.id)).toEqual([...jobs.slice(0, 4).map(({ id }) => id), undefined, undefined])
+    expect(states).toEqual([...Array<string>(4).fill('leased'), 'queued', 'queued'])
+  })
+
+  test('a job that was leased right behind its creation is not leased once more', async () => {
+    await aJob(t.ledger, 'succeeded')
+    const leases = vi.spyOn(t.ledger, 'leaseAhead')
+    t.ledger.publishBy({ claimSeconds: 60, publish: (item) => ahead.leaseAll([item]) })
+    t.ledger.leaseEarlyFor(ahead)
+
+    const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job' }))
+
+    const early = await ahead.take(entryOf(job))
+    expect(leases).not.toHaveBeenCalled()
+    expect(early?.started).toMatchObject({ kind: 'start', job: { id: job.id }, attempt: { lease_owner: 'w1' } })
+    expect(await t.ledger.jobAttempts(job.id)).toMatchObject([{ id: early?.started.attempt.id, status: 'leased' }])
+  })
+
+  test('a job whose lease the ledger cannot decide now is left to its entry', async () => {
+    const job = await queued()
+    vi.spyOn(t.ledger, 'leaseAhead').mockRejectedValue(new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger cannot be reached.'))
+
+    ahead.leaseAll([itemOf(job)])
+
+    expect(await ahead.take(entryOf(job))).toBeUndefined()
+    expect(await leaseAs(t.ledger, job.id, 1)).toMatchObject({ kind: 'start' })
+  })
+})
+
+describe('an entry takes the lease that was taken for it', () => {
+  test('once, and under its own generation alone', async () => {
+    const job = await queued()
+    ahead.leaseAll([itemOf(job)])
+
+    const other = await ahead.take({ ...entryOf(job), generation: 2 })
+    const first = await ahead.take(entryOf(job))
+    const again = await ahead.take(entryOf(job))
+
+    expect([other, again]).toEqual([undefined, undefined])
+    expect(first?.started).toMatchObject({ kind: 'start', job: { id: job.id, status: 'leased' }, attempt: { attempt_no: 1 } })
+  })
+
+  test('with a watch that hears of the end of the attempt', async () => {
+    const job = await queued()
+    ahead.leaseAll([itemOf(job)])
+    const early = await ahead.take(entryOf(job))
+    const before = early?.watch.isClosed()
+
+    await t.ledger.jobs.cancel(OPERATOR, job.id, 'a test')
+
+    await early?.watch.closed
+    expect([before, early?.watch.isClosed()]).toEqual([false, true])
+  })
+
+  test('and waits for one that is being taken', async () => {
+    const job = await queued()
+    const lease = deferred<Started | undefined>()
+    ahead.expect({ jobId: job.id, agentId: 'devops', generation: 1 }, lease.promise)
+
+    const taking = ahead.take(entryOf(job))
+    const early = await hasSettled(taking)
+    const started = await t.ledger.leaseAhead(leaseRequest(leaser(), entryOf(job)))
+    lease.resolve(started)
+
+    expect(started?.kind).toBe('start')
+    expect(early).toBe(false)
+    expect((await taking)?.started).toBe(started)
+  })
+})
+
+describe('an entry that does not come', () => {
+  test('has its job queued again after a second, burns no attempt, and for ten seconds nothing of its agent is leased ahead', async () => {
+    own.set('auditor', 100)
+    const job = await queued()
+
+    ahead.leaseAll([itemOf(job)])
+    await expect.poll(() => reasonsOf(job.id), { timeout: 15_000, interval: 20 }).toEqual(['created', 'leased', 'released'])
+
+    const late = await ahead.take(entryOf(job))
+    const offered = [isOffered('auditor'), isOffered()]
+    await clock.advance(9_999)
+    offered.push(isOffered())
+    await clock.advance(1)
+    offered.push(isOffered())
+    expect([late, watches.size]).toEqual([undefined, 0])
+    expect(offered).toEqual([true, false, false, true])
+    expect(await t.ledger.getJob(job.id)).toMatchObject({ status: 'queued', generation: 1, attempt_count: 0 })
+    expect(await t.ledger.jobAttempts(job.id)).toMatchObject([{ status: 'released', burned: false }])
+    expect(await leaseAs(t.ledger, job.id, 1)).toMatchObject({ kind: 'start', attempt: { attempt_no: 2 } })
+  })
+
+  test('of a job that was not leased either is forgotten after a second, and is no reason to lease nothing', async () => {
+    own.set('devops', 1)
+
+    expectNothing('devops')
+    const during = isOffered()
+
+    await expect.poll(isOffered, { timeout: 15_000, interval: 20 }).toBe(true)
+    expect(during).toBe(false)
+  })
+
+  test('here, but at another process, is taken on there, and its lease is not given back', async () => {
+    const job = await leasedAhead()
+    const other = ledgerAt(t.url)
+
+    const decision = await leaseAs(other.ledger, job.id, 1, 'w2')
+
+    await other.database.close()
+    await ahead.stop()
+    expect(decision.kind).toBe('reattach')
+    expect(await reasonsOf(job.id)).toEqual(['created', 'leased', 'reattached'])
+    expect(await t.ledger.jobAttempts(job.id)).toMatchObject([{ status: 'leased', lease_owner: 'w2' }])
+  })
+})
+
+describe('a process that stops', () => {
+  test('gives back all that was not picked up, also what is just being leased, and offers nothing more', async () => {
+    const jobs = [await leasedAhead(), await queued(), await queued()]
+
+    ahead.leaseAll(jobs.map(itemOf))
+    await ahead.stop()
+
+    for (const job of jobs) {
+      expect(await reasonsOf(job.id)).toEqual(['created', 'leased', 'released'])
+      expect(await t.ledger.getJob(job.id)).toMatchObject({ status: 'queued', generation: 1 })
+      expect(await ahead.take(entryOf(job))).toBeUndefined()
+    }
+    expect([isOffered(), watches.size]).toEqual([false, 0])
+  })
+
+  test('has an entry that comes meanwhile wait until its lease is given back, and get none', async () => {
+    const job = await leasedAhead()
+    const reached = deferred<void>()
+    const gate = deferred<void>()
+    const run = t.ledger.run.bind(t.ledger)
+    vi.spyOn(t.ledger, 'run').mockImplementation(async (work) => {
+      reached.resolve()
+      await gate.promise
+      return run(work)
+    })
+
+    const stopping = ahead.stop()
+    await reached.promise
+    const taking = ahead.take(entryOf(job)).then(async (early) => ({ early, status: (await t.ledger.getJob(job.id)).status }))
+    const settled = await hasSettled(taking)
+    gate.resolve()
+    await stopping
+
+    expect(settled).toBe(false)
+    expect(await taking).toEqual({ early: undefined, status: 'queued' })
+  })
+
+  test('tells of a lease that the ledger does not take back; it is taken on with its entry', async () => {
+    const job = await leasedAhead()
+    const run = vi.spyOn(t.ledger, 'run').mockRejectedValue(new Error('away'))
+
+    await ahead.stop()
+
+    run.mockRestore()
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toMatchObject([{ event: 'lease_ahead.not_given_back', job_id: job.id, err: 'away' }])
+    expect(await leaseAs(t.ledger, job.id, 1)).toMatchObject({ kind: 'reattach' })
+  })
+})
+
+/** A gateway without HTTP, which writes down what it is sent: it admits every run, and its agent closes the job at once. */
+class RecordingGateway extends HookClient {
+  readonly posts: string[] = []
+  closes: (post: HookPost) => Promise<unknown> = async () => undefined
+
+  override async admit({ idempotencyKey }: HookPost): Promise<AdmitOutcome> {
+    this.posts.push(`admit ${idempotencyKey}`)
+    return { kind: 'admitted', runId: idempotencyKey, httpStatus: 200, body: { ok: true } }
+  }
+
+  override async probe(): Promise<ProbeOutcome> {
+    return { ready: true }
+  }
+
+  override async join(post: HookPost): Promise<JoinOutcome> {
+    this.posts.push(`join ${post.idempotencyKey}`)
+    await this.closes(post)
+    return { kind: 'aborted' }
+  }
+}
+
+describe('a delivery', () => {
+  let gateway: RecordingGateway
+  let deps: DeliverDeps
+  beforeEach(() => {
+    gateway = new RecordingGateway()
+    deps = {
+      ...{ ledger: t.ledger, hooks: gateway, watches, log, clock: systemClock, workerId: 'w1', hookToken: () => 'x', hookBodies: async () => ({ admit: '{}', join: '{}' }) },
+      ...{ shortLeases: new ShortLeases({ lockMs: 8_000, stalledCheckMs: 3_000, log }), ahead, completionGraceMs: 60_000, deadlineMarginSeconds: 60 },
+      ...{ breakerFailures: 3, failing: new Set<string>(), admissionTimeoutMs: 5_000 },
+    }
+  })
+  afterEach(() => gateway.close())
+
+  test('of a job that was leased ahead goes on with that attempt, without another word to the ledger before the gateway is called', async () => {
+    const job = await queued()
+    const leases = vi.spyOn(t.ledger, 'lease')
+    const place = places.enter('devops')
+    gateway.closes = ({ idempotencyKey }) =>
+      t.ledger.jobs.complete({ caller: attemptCaller(idempotencyKey as AttemptId, job.id, 'devops') }, job.id, CompleteJobBody.parse({}))
+
+    ahead.leaseAll([itemOf(job)])
+    const ended = await deliver(deps, entryOf(job), place, new AbortController().signal)
+
+    const { rows } = await t.database.pool.query<{ id: string; slot: number }>('select id, slot from job_attempts where job_id = $1', [job.id])
+    expect(ended).toEqual({ kind: 'done', outcome: 'succeeded' })
+    expect(leases).not.toHaveBeenCalled()
+    expect(rows).toEqual([{ id: rows[0]?.id, slot: place.slot }])
+    expect(gateway.posts).toEqual([`admit ${rows[0]?.id}`, `join ${rows[0]?.id}`])
+    expect(watches.size).toBe(0)
+  })
+
+  test.each<[string, (id: JobId) => Promise<unknown>, Record<string, unknown>]>([
+    ['cancelled', (id) => t.ledger.jobs.cancel(OPERATOR, id, 'a test'), { kind: 'done', outcome: 'cancelled' }],
+    ['given up', (id) => t.ledger.jobs.forceDead(OPERATOR, id, 'hopeless'), { kind: 'dead', error: 'hopeless' }],
+    [
+      'retried by force',
+      (id) => t.ledger.jobs.retry(OPERATOR, id, { reason: 'anew', extra_attempts: 1, force: true }),
+      { kind: 'done', outcome: 'superseded by generation 2' },
+    ],
+  ])('of a job that was leased ahead and %s before its entry came posts nothing, and ends as the ledger says', async (_what, happens, end) => {
+    const job = await queued()
+    ahead.leaseAll([itemOf(job)])
+    const early = await ahead.take(entryOf(job))
+    await happens(job.id)
+
+    const ended = await deliver({ ...deps, ahead: { take: async () => early } }, entryOf(job), places.enter('devops'), new AbortController().signal)
+
+    expect(early?.started.kind).toBe('start')
+    expect(ended).toEqual(end)
+    expect(gateway.posts).toEqual([])
+    expect(watches.size).toBe(0)
+  })
+})
