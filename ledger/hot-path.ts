@@ -99,7 +99,7 @@ export class HotPath {
     const creation = { body, by, claimSeconds, traceparent: currentTraceparent(), id }
     const created = this.#createUnhurried(db, creation)
     const unborn = unbornRow(id, body, by, agent)
-    const lease = plainLease({ job: unborn, agent: { ...agent, taken_slots: offer.takenSlots, attempts_so_far: 0, due_in_ms: 0 } }, { ...offer.request, jobId: id, generation: 1 })
+    const lease = plainOrNone({ job: unborn, agent: { ...agent, taken_slots: offer.takenSlots, attempts_so_far: 0, due_in_ms: 0 } }, { ...offer.request, jobId: id, generation: 1 })
     if (lease === undefined) return { created, lease: Promise.resolve(undefined), durable: () => this.#flush(db) }
     // In a turn of its own: what it takes to write this statement is done while PostgreSQL works on the one before it.
     const opened = nextTurn()
@@ -178,6 +178,15 @@ export class HotPath {
   /** Where a job stands. @returns undefined when there is none with that id */
   standing(id: JobId): Promise<JobStanding | undefined> {
     return this.#ask(this.#standings, id)
+  }
+}
+
+/** A message that cannot be written is no fault of the creation that is under way: whoever picks the job up is told, and the job says so. */
+function plainOrNone(facts: LeaseFacts, request: LeaseRequest): ReturnType<typeof plainLease> {
+  try {
+    return plainLease(facts, request)
+  } catch {
+    return undefined
   }
 }
 

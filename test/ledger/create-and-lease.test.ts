@@ -2,6 +2,7 @@ import { sql, type SQL } from 'drizzle-orm'
 import { PgDialect } from 'drizzle-orm/pg-core'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ControlScope } from '../../contracts/controls.js'
+import { AgentbusError } from '../../contracts/errors.js'
 import { DelegationRule } from '../../contracts/fleet.js'
 import type { AgentId, AttemptId, JobId } from '../../contracts/ids.js'
 import type { JobStatus } from '../../contracts/job-states.js'
@@ -92,9 +93,9 @@ const bodyOf = (more: Record<string, unknown> = {}): CreateJobBody => CreateJobB
 const create = (more: Record<string, unknown> = {}, context: CommandContext = OPERATOR) => t.ledger.jobs.create(context, bodyOf(more))
 
 /** From now on the workers would take what is created. */
-function offers(takenSlots: readonly number[] = []): void {
+function offers(takenSlots: readonly number[] = [], render = renderForTests): void {
   const actor = { kind: 'worker', id: 'w-early' } as const
-  workers.offered = { request: { workerId: 'w-early', actor, nowMs: Date.now(), deadlineMarginSeconds: 120, render: renderForTests }, takenSlots }
+  workers.offered = { request: { workerId: 'w-early', actor, nowMs: Date.now(), deadlineMarginSeconds: 120, render }, takenSlots }
 }
 
 /** Something of the agent was leased and is over: how the agent stands is known, and its slots are free. */
@@ -368,6 +369,19 @@ describe('when something has changed since the agent was leased for', () => {
     expect(await workers.leases()).toEqual([undefined])
     expect(statements.asked).toEqual(['create', 'lease', 'wait for the disk'])
   })
+})
+
+test('a job whose message would be too large for a hook is created, queued and told to the store all the same: its lease says so', async () => {
+  await leasedBefore()
+  offers([], () => {
+    throw new AgentbusError('AGENTBUS_TOO_LARGE', 'The hook would have too many bytes.')
+  })
+
+  const { job, created } = await create()
+
+  expect([created, publications(job.id)]).toEqual([true, 1])
+  expect(await historyOf(job.id)).toEqual(['1 created'])
+  expect((await workers.leases()).filter((started) => started !== undefined)).toEqual([])
 })
 
 describe('what cannot be created so', () => {

@@ -1,10 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ManualClock, systemClock } from '../../config/clock.js'
 import { createLogger } from '../../config/logger.js'
-import { AgentbusError } from '../../contracts/errors.js'
 import { CompleteJobBody } from '../../contracts/closings.js'
-import type { AttemptId, JobId } from '../../contracts/ids.js'
+import { AgentbusError } from '../../contracts/errors.js'
+import { uuidv7, type AttemptId, type JobId } from '../../contracts/ids.js'
 import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import type { Started } from '../../ledger/early-lease.js'
 import type { OutboxItem } from '../../ledger/outbox.js'
@@ -71,7 +70,7 @@ const isOffered = (agentId = 'devops'): boolean => ahead.offer(agentId) !== unde
 const reasonsOf = async (id: JobId) => (await t.ledger.jobHistory(id)).transitions.map(({ reason }) => reason)
 
 /** An entry of an agent that was leased for nothing, as when a pause came in between. */
-const expectNothing = (agentId: string): void => ahead.expect({ jobId: randomUUID() as JobId, agentId, generation: 1 }, Promise.resolve(undefined))
+const expectNothing = (agentId: string): void => ahead.expect({ jobId: uuidv7(Date.now()) as JobId, agentId, generation: 1 }, Promise.resolve(undefined))
 
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined
@@ -227,12 +226,12 @@ describe('an entry takes the lease that was taken for it', () => {
     ahead.expect({ jobId: job.id, agentId: 'devops', generation: 1 }, lease.promise)
 
     const taking = ahead.take(entryOf(job))
-    const early = await hasSettled(taking)
+    const settled = await hasSettled(taking)
     const started = await t.ledger.leaseAhead(leaseRequest(leaser(), entryOf(job)))
     lease.resolve(started)
 
     expect(started?.kind).toBe('start')
-    expect(early).toBe(false)
+    expect(settled).toBe(false)
     expect((await taking)?.started).toBe(started)
   })
 })
@@ -264,13 +263,13 @@ describe('an entry that does not come', () => {
     expectNothing('devops')
     const during = isOffered()
 
-    await expect.poll(isOffered, { timeout: 15_000, interval: 20 }).toBe(true)
+    await expect.poll(() => isOffered(), { timeout: 15_000, interval: 20 }).toBe(true)
     expect(during).toBe(false)
   })
 
   test('here, but at another process, is taken on there, and its lease is not given back', async () => {
-    const job = await leasedAhead()
     const other = ledgerAt(t.url)
+    const job = await leasedAhead()
 
     const decision = await leaseAs(other.ledger, job.id, 1, 'w2')
 
@@ -284,7 +283,7 @@ describe('an entry that does not come', () => {
 
 describe('a process that stops', () => {
   test('gives back all that was not picked up, also what is just being leased, and offers nothing more', async () => {
-    const jobs = [await leasedAhead(), await queued(), await queued()]
+    const jobs = [await queued(), await queued(), await leasedAhead()]
 
     ahead.leaseAll(jobs.map(itemOf))
     await ahead.stop()
@@ -365,12 +364,11 @@ describe('a delivery', () => {
   })
   afterEach(() => gateway.close())
 
-  test('of a job that was leased ahead goes on with that attempt, without another word to the ledger before the gateway is called', async () => {
+  test('of a job that was leased ahead goes on with that attempt, and leases nothing more', async () => {
     const job = await queued()
     const leases = vi.spyOn(t.ledger, 'lease')
     const place = places.enter('devops')
-    gateway.closes = ({ idempotencyKey }) =>
-      t.ledger.jobs.complete({ caller: attemptCaller(idempotencyKey as AttemptId, job.id, 'devops') }, job.id, CompleteJobBody.parse({}))
+    gateway.closes = ({ idempotencyKey }) => t.ledger.jobs.complete({ caller: attemptCaller(idempotencyKey as AttemptId, job.id, 'devops') }, job.id, CompleteJobBody.parse({}))
 
     ahead.leaseAll([itemOf(job)])
     const ended = await deliver(deps, entryOf(job), place, new AbortController().signal)
@@ -378,19 +376,16 @@ describe('a delivery', () => {
     const { rows } = await t.database.pool.query<{ id: string; slot: number }>('select id, slot from job_attempts where job_id = $1', [job.id])
     expect(ended).toEqual({ kind: 'done', outcome: 'succeeded' })
     expect(leases).not.toHaveBeenCalled()
-    expect(rows).toEqual([{ id: rows[0]?.id, slot: place.slot }])
-    expect(gateway.posts).toEqual([`admit ${rows[0]?.id}`, `join ${rows[0]?.id}`])
+    const id = rows[0]?.id ?? ''
+    expect(rows).toEqual([{ id, slot: place.slot }])
+    expect(gateway.posts).toEqual([`admit ${id}`, `join ${id}`])
     expect(watches.size).toBe(0)
   })
 
   test.each<[string, (id: JobId) => Promise<unknown>, Record<string, unknown>]>([
     ['cancelled', (id) => t.ledger.jobs.cancel(OPERATOR, id, 'a test'), { kind: 'done', outcome: 'cancelled' }],
     ['given up', (id) => t.ledger.jobs.forceDead(OPERATOR, id, 'hopeless'), { kind: 'dead', error: 'hopeless' }],
-    [
-      'retried by force',
-      (id) => t.ledger.jobs.retry(OPERATOR, id, { reason: 'anew', extra_attempts: 1, force: true }),
-      { kind: 'done', outcome: 'superseded by generation 2' },
-    ],
+    ['retried by force', (id) => t.ledger.jobs.retry(OPERATOR, id, { reason: 'anew', extra_attempts: 1, force: true }), { kind: 'done', outcome: 'superseded by generation 2' }],
   ])('of a job that was leased ahead and %s before its entry came posts nothing, and ends as the ledger says', async (_what, happens, end) => {
     const job = await queued()
     ahead.leaseAll([itemOf(job)])
