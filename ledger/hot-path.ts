@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { currentTraceparent } from '../config/tracing.js'
+import { AgentbusError } from '../contracts/errors.js'
 import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { createTogether, type Created, type Creation } from './create-many.js'
@@ -100,7 +101,7 @@ export class HotPath {
     const created = this.#createUnhurried(db, creation)
     const unborn = unbornRow(id, body, by, agent)
     const lease = plainOrNone({ job: unborn, agent: { ...agent, taken_slots: offer.takenSlots, attempts_so_far: 0, due_in_ms: 0 } }, { ...offer.request, jobId: id, generation: 1 })
-    if (lease === undefined) return { created, lease: Promise.resolve(undefined), durable: () => this.#flush(db) }
+    if (lease === undefined) return { created, lease: Promise.resolve(undefined), durable: () => this.#mustBeDurable(db, id) }
     // In a turn of its own: what it takes to write this statement is done while PostgreSQL works on the one before it.
     const opened = nextTurn()
       .then(() => this.#inFreeSlot(agentId, lease.attempt, (slot) => inOneStatement(db, async () => (await openAttempts(db, [{ job: unborn, attempt: lease.attempt, slot }]))[0])))
@@ -116,7 +117,7 @@ export class HotPath {
       created,
       lease: started,
       durable: async () => {
-        if ((await started) === undefined) await this.#flush(db)
+        if ((await started) === undefined) await this.#mustBeDurable(db, id)
       },
     }
   }
@@ -133,9 +134,15 @@ export class HotPath {
     })
   }
 
-  /** A commit that waits for the disk, or the standby, as the server is told to: with it everything that was committed before it is durable. */
-  async #flush(db: Db): Promise<void> {
-    await inOneStatement(db, () => db.execute(sql`select pg_logical_emit_message(true, 'agentbus', '')`))
+  /**
+   * A commit that waits for the disk, or the standby, as the server is told to: with it everything that was committed before it is durable. That the
+   * job is among that has to be seen: a server that has crashed in between, or a standby that took over, may not know of it.
+   */
+  async #mustBeDurable(db: Db, id: JobId): Promise<void> {
+    const { rows } = await inOneStatement(db, () =>
+      db.execute(sql`select exists (select from jobs where id = ${id}::uuid) as known, pg_logical_emit_message(true, 'agentbus', '')`),
+    )
+    if (rows[0]?.['known'] !== true) throw new AgentbusError('AGENTBUS_UNAVAILABLE', 'The ledger was restarted while the job was created, and has not kept it. Create it again.')
   }
 
   async #start(facts: LeaseFacts | undefined, request: LeaseRequest): Promise<Started | undefined> {

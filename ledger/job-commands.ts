@@ -94,7 +94,7 @@ export class JobCommands {
     const { hot, hint, leaser: leaserOf, nowMs, publisher: publisherOf } = this.#deps
     const publisher = publisherOf()
     const leaser = leaserOf()
-    const offer = publisher === undefined ? undefined : leaser?.offer(named.target_agent ?? '')
+    const offer = publisher?.isPublishing() === true ? leaser?.offer(named.target_agent ?? '') : undefined
     const born = publisher === undefined || leaser === undefined || offer === undefined ? undefined : hot.createAndLease(named, by, publisher.claimSeconds, { offer, leaser })
     const made = await (born === undefined ? hot.create(named, by, publisher?.claimSeconds ?? 0) : born.created)
     if (made === undefined) return undefined

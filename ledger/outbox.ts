@@ -25,6 +25,8 @@ export interface OutboxItem {
  */
 export interface Publisher {
   readonly claimSeconds: number
+  /** False while the store refuses what it is told. */
+  readonly isPublishing: () => boolean
   readonly publish: (item: OutboxItem) => void
 }
 

@@ -36,11 +36,11 @@ export interface AgentWorkersOptions {
 }
 
 /**
- * Seconds a worker waits at an empty queue before it asks again by itself, and up to half as much more, so that not all ask at
+ * Seconds a worker waits at an empty queue before it asks again by itself, and up to a third more, so that not all ask at
  * once. An entry that comes wakes it at once, and what nobody was told of the watch finds; this is for a wait that the store
- * has forgotten.
+ * has forgotten. It has to be over before the connection that waits counts as silent, which is after 120 s.
  */
-const WAIT_SECONDS = 60
+const WAIT_SECONDS = 80
 /** A worker that could not reach the store asks again after this; BullMQ's own 15 s would keep an agent waiting long after the store is back. */
 const STORE_AGAIN_MS = 3_000
 
@@ -159,6 +159,7 @@ export class AgentWorkers {
     const known = this.#running.get(gate.agentId)
     if (known === undefined) {
       const worker = this.#open(gate)
+      this.#places.opened(gate.agentId)
       this.#running.set(gate.agentId, { worker, concurrency: gate.concurrency, open: gate.open, paused: gate.paused })
       return false
     }
@@ -175,6 +176,7 @@ export class AgentWorkers {
       known.paused = gate.paused
     }
     if (known.open === gate.open) return isWider && gate.open
+    if (gate.open) this.#places.opened(gate.agentId)
     if (gate.open) await known.worker.resume()
     else await known.worker.pause(true)
     known.open = gate.open
@@ -212,7 +214,7 @@ export class AgentWorkers {
       skipLockRenewal: true,
       skipStalledCheck: true,
       stalledInterval: stalledCheckMs,
-      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 2),
+      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 3),
       maxStalledCount: MAX_STALLED_COUNT,
       runRetryDelay: STORE_AGAIN_MS,
       settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
@@ -273,6 +275,7 @@ export class AgentWorkers {
     this.#shutdown.abort()
     this.#unlisten()
     this.#withdraw()
+    this.#ahead.close()
     this.#watch.stop()
     clearTimeout(this.#timer)
     await this.#refreshing

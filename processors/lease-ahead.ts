@@ -26,12 +26,11 @@ export interface LeaseAheadOptions extends Leaser {
 
 /** Of one agent at once. What comes in larger numbers is a backlog, whose order the queue decides. */
 const MOST = 4
-/** Milliseconds for which an agent's last place has to be free. While entries wait it is not, but for a moment. */
-const RESTED_MS = 25
 /** Milliseconds after which a lease is given back whose entry has not come. */
 const GIVE_BACK_MS = 1_000
-/** For how long nothing of an agent is leased ahead after an entry has not come, in milliseconds. */
+/** For how long nothing of an agent is leased ahead after an entry has not come, in milliseconds; twice as long after each that follows. */
 const PAUSE_MS = 10_000
+const LONGEST_PAUSE_MS = 600_000
 
 /** A job whose entry is on its way here. */
 interface Expected {
@@ -39,9 +38,16 @@ interface Expected {
   readonly generation: number
   /** Never rejects. Undefined when there is none, or none any more. */
   readonly lease: Promise<EarlyLease | undefined>
+  /** By `performance.now()`. */
+  readonly sinceMs: number
   readonly timer: NodeJS.Timeout | undefined
   /** Undefined until it is leased. */
   slot: number | undefined
+}
+
+interface Pause {
+  readonly untilMs: number
+  readonly lengthMs: number
 }
 
 /**
@@ -54,8 +60,10 @@ export class LeaseAhead implements EarlyLeaser {
   readonly #options: LeaseAheadOptions
   /** By the job. */
   readonly #expected = new Map<string, Expected>()
-  /** Until when nothing is leased ahead for an agent, since an entry did not come. */
-  readonly #paused = new Map<string, number>()
+  /** Jobs that the store was told of lately and that are not leased ahead: each will take a place. By the job, oldest first. */
+  readonly #onTheWay = new Map<string, { readonly agentId: string; readonly sinceMs: number }>()
+  /** Agents whose entries did not come. */
+  readonly #paused = new Map<string, Pause>()
   #stopped = false
 
   constructor(options: LeaseAheadOptions) {
@@ -64,34 +72,71 @@ export class LeaseAhead implements EarlyLeaser {
 
   /** The store is about to be told of these. Never throws, and waits for nothing. */
   leaseAll(items: readonly OutboxItem[]): void {
-    for (const { agentId, generation, jobId } of items) {
-      const offer = this.#expected.has(jobId) ? undefined : this.offer(agentId)
-      const id = jobId as JobId
-      if (offer !== undefined) this.expect({ jobId: id, agentId, generation }, this.#lease({ ...offer.request, jobId: id, generation }))
+    const byAgent = new Map<string, OutboxItem[]>()
+    for (const item of items) if (!this.#expected.has(item.jobId)) byAgent.set(item.agentId, [...(byAgent.get(item.agentId) ?? []), item])
+    for (const [agentId, group] of byAgent) this.#leaseGroup(agentId, group)
+  }
+
+  /** All or none: which of several is the first the store decides, by their priority. */
+  #leaseGroup(agentId: string, items: readonly OutboxItem[]): void {
+    this.#forgetArrivals()
+    if (this.#options.placesOf(agentId) === undefined) return
+    const areAll = items.length <= this.#free(agentId)
+    for (const item of items) {
+      const offer = areAll ? this.offer(agentId) : undefined
+      const jobId = item.jobId as JobId
+      if (offer === undefined) this.#onTheWay.set(jobId, { agentId, sinceMs: performance.now() })
+      else this.expect({ jobId, agentId, generation: item.generation }, this.#lease({ ...offer.request, jobId, generation: item.generation }))
     }
   }
 
-  offer = (agentId: string): Offer | undefined => {
+  #free(agentId: string): number {
     const { places, placesOf, clock } = this.#options
     const most = this.#stopped ? undefined : placesOf(agentId)
-    if (most === undefined || clock.nowMs() < (this.#paused.get(agentId) ?? 0)) return undefined
-    const ahead = [...this.#expected.values()].filter((one) => one.agentId === agentId)
-    const free = most - places.inHand(agentId) - ahead.length
-    // The last place may be free only until the entry that waits for it is there.
-    if (ahead.length >= MOST || free < 1 || (free === 1 && places.restedMs(agentId) < RESTED_MS)) return undefined
-    return { request: whoLeases(this.#options), takenSlots: [...places.slots(agentId), ...ahead.flatMap(({ slot }) => (slot === undefined ? [] : [slot]))] }
+    if (most === undefined || clock.nowMs() < (this.#paused.get(agentId)?.untilMs ?? 0)) return 0
+    const ahead = this.#ahead(agentId).length
+    const onTheWay = [...this.#onTheWay.values()].filter((one) => one.agentId === agentId).length
+    return Math.min(MOST - ahead, places.free(agentId, most) - ahead - onTheWay)
+  }
+
+  /** What has not come after a second waits, and then places are not free for long. */
+  #forgetArrivals(): void {
+    for (const [jobId, { sinceMs }] of this.#onTheWay) {
+      if (performance.now() - sinceMs < GIVE_BACK_MS) return
+      this.#onTheWay.delete(jobId)
+    }
+  }
+
+  #ahead(agentId: string): Expected[] {
+    return [...this.#expected.values()].filter((one) => one.agentId === agentId)
+  }
+
+  offer = (agentId: string): Offer | undefined => {
+    this.#forgetArrivals()
+    if (this.#free(agentId) < 1) return undefined
+    const aheadSlots = this.#ahead(agentId).flatMap(({ slot }) => (slot === undefined ? [] : [slot]))
+    return { request: whoLeases(this.#options), takenSlots: [...this.#options.places.slots(agentId), ...aheadSlots] }
   }
 
   expect = ({ jobId, agentId, generation }: { readonly jobId: JobId; readonly agentId: string; readonly generation: number }, lease: Promise<Started | undefined>): void => {
     const { watches } = this.#options
     const early = lease.then((started) => {
-      if (started === undefined) return undefined
+      if (started === undefined) {
+        // Nothing is held for it: it takes a place when it comes, if it comes.
+        if (this.#expected.get(jobId) === expected) this.#forget(jobId, expected)
+        return undefined
+      }
       expected.slot = started.attempt.slot
       return { started, watch: watches.watch(started.attempt.id) }
     })
     const timer = setTimeout(() => void this.#missed(jobId, agentId, early), GIVE_BACK_MS)
-    const expected: Expected = { agentId, generation, lease: early, timer, slot: undefined }
+    const expected: Expected = { agentId, generation, lease: early, sinceMs: performance.now(), timer, slot: undefined }
     this.#expected.set(jobId, expected)
+  }
+
+  #forget(jobId: string, { timer }: Expected): void {
+    clearTimeout(timer)
+    this.#expected.delete(jobId)
   }
 
   async #lease(request: LeaseRequest): Promise<Started | undefined> {
@@ -105,19 +150,31 @@ export class LeaseAhead implements EarlyLeaser {
   }
 
   async #missed(jobId: string, agentId: string, lease: Promise<EarlyLease | undefined>): Promise<void> {
-    const hasLease = (await lease) !== undefined
+    await lease
     if (!this.#expected.has(jobId)) return
-    if (hasLease) this.#paused.set(agentId, this.#options.clock.nowMs() + PAUSE_MS)
+    const lengthMs = Math.min(2 * (this.#paused.get(agentId)?.lengthMs ?? PAUSE_MS / 2), LONGEST_PAUSE_MS)
+    this.#paused.set(agentId, { untilMs: this.#options.clock.nowMs() + lengthMs, lengthMs })
     await this.#giveUp(jobId)
   }
 
-  /** The lease that was taken for an entry, once. Waits for one that is being taken or given back. Never rejects. */
+  /**
+   * The lease that was taken for an entry, once. Waits for one that is being taken or given back. Never rejects.
+   * @returns undefined when there is none, when it was taken for another entry of the job, or too long ago: this process may have slept, and the
+   * ledger knows what has become of it
+   */
   async take(entry: Pick<DeliveryEntry, 'job_id' | 'generation'>): Promise<EarlyLease | undefined> {
+    this.#onTheWay.delete(entry.job_id)
     const expected = this.#expected.get(entry.job_id)
-    if (expected === undefined || expected.generation !== entry.generation) return undefined
-    clearTimeout(expected.timer)
-    this.#expected.delete(entry.job_id)
-    return expected.lease
+    if (expected === undefined) return undefined
+    this.#forget(entry.job_id, expected)
+    const early = await expected.lease
+    if (early === undefined) return undefined
+    if (expected.generation !== entry.generation || performance.now() - expected.sinceMs > GIVE_BACK_MS) {
+      early.watch.stop()
+      return undefined
+    }
+    this.#paused.delete(expected.agentId)
+    return early
   }
 
   /** While it is given back it stays expected: an entry that comes late must not be attended to with a lease that is about to end. */
@@ -152,9 +209,14 @@ export class LeaseAhead implements EarlyLeaser {
     }
   }
 
+  /** Nothing is leased ahead any more. */
+  close(): void {
+    this.#stopped = true
+  }
+
   /** Gives back what was leased and not picked up. */
   async stop(): Promise<void> {
-    this.#stopped = true
+    this.close()
     await Promise.all([...this.#expected.keys()].map((jobId) => this.#giveUp(jobId)))
   }
 }

@@ -65,6 +65,7 @@ export class Relay {
     })
     const withdraw = ledger.publishBy({
       claimSeconds: FRESH_CLAIM_SECONDS,
+      isPublishing: () => this.#failures === 0,
       publish: (item) => {
         if (this.#fresh.length < MOST_FRESH) this.#fresh.push(item)
         this.#run()
@@ -156,7 +157,8 @@ export class Relay {
       const queue = await this.#options.queues.get(agentId)
       const additions = items.filter((item) => item.kind === 'publish' && item.current)
       if (additions.length > 0) {
-        this.#options.onPublish?.(additions.filter(({ delayMs }) => delayMs === 0))
+        // While the store refuses what it is told, nobody will pick it up in a moment.
+        if (this.#failures === 0) this.#options.onPublish?.(additions.filter(({ delayMs }) => delayMs === 0))
         const telemetry = await this.#trace(agentId, additions)
         const entries = additions.map((item) => ({
           name: item.jobType,

@@ -13,7 +13,7 @@ import { giveBackLease, reportAdmitted, type Reported, type WorkerReport } from 
 import type { EarlyLeaser, Offer, Started } from '../../ledger/early-lease.js'
 import type { OutboxItem } from '../../ledger/outbox.js'
 import { aJob, freshLedger, leaseAs, OPERATOR, renderForTests, type TestJob, type TestLedger } from '../support/ledger.js'
-import { kindsOf, verifyNow } from '../support/verify.js'
+import { kindsOf, tamper, verifyNow } from '../support/verify.js'
 
 /** A part of each statement that a creation can ask in order, and what it does. */
 const STATEMENTS: readonly (readonly [string, string])[] = [
@@ -77,12 +77,16 @@ let workers: Workers
 let statements: ReturnType<typeof watchStatements>
 let withdraw: { readonly relay: () => void; readonly workers: () => void }
 const handed: OutboxItem[] = []
+/** False while the queue store refuses what the relay tells it. */
+let isPublishing: boolean
 beforeEach(async () => {
   t = await freshLedger()
   workers = new Workers()
   statements = watchStatements(t.database)
   handed.length = 0
-  withdraw = { relay: t.ledger.publishBy({ claimSeconds: 60, publish: (item) => handed.push(item) }), workers: t.ledger.leaseEarlyFor(workers) }
+  isPublishing = true
+  const publisher = { claimSeconds: 60, isPublishing: () => isPublishing, publish: (item: OutboxItem): void => void handed.push(item) }
+  withdraw = { relay: t.ledger.publishBy(publisher), workers: t.ledger.leaseEarlyFor(workers) }
 })
 afterEach(async () => {
   vi.restoreAllMocks()
@@ -207,7 +211,7 @@ describe('a job that workers of this process alone can take', () => {
     // One connection that keeps an order, so that it is the same one that is asked.
     const one = await freshLedger({ poolSize: 3 })
     await aJob(one.ledger, 'succeeded')
-    one.ledger.publishBy({ claimSeconds: 60, publish: () => undefined })
+    one.ledger.publishBy({ claimSeconds: 60, isPublishing: () => true, publish: () => undefined })
     one.ledger.leaseEarlyFor(workers)
     offers()
     const { pool } = one.database
@@ -250,6 +254,22 @@ describe('a job is created as ever, and only queued', () => {
     expect(created).toBe(true)
     expect(await historyOf(job.id)).toEqual(['1 created'])
     expect([workers.expected, statements.asked]).toEqual([[], []])
+  })
+
+  test('while the queue store refuses what it is told: its entry would not come in a moment', async () => {
+    await leasedBefore()
+    offers()
+    isPublishing = false
+
+    const { job, created } = await create()
+
+    const asked = [...statements.asked]
+    isPublishing = true
+    const next = await create()
+    expect([created, publications(job.id), asked]).toEqual([true, 1, []])
+    expect(await historyOf(job.id)).toEqual(['1 created'])
+    expect(await historyOf(next.job.id)).toEqual(['1 created', '2 leased'])
+    expect(workers.expected.map(({ entry }) => entry.jobId)).toEqual([next.job.id])
   })
 
   test.each<[string, () => Promise<Record<string, unknown>>, JobStatus]>([
@@ -368,6 +388,33 @@ describe('when something has changed since the agent was leased for', () => {
     expect(await historyOf(job.id)).toEqual(['1 created'])
     expect(await workers.leases()).toEqual([undefined])
     expect(statements.asked).toEqual(['create', 'lease', 'wait for the disk'])
+  })
+})
+
+describe('a job that the ledger has lost before its creation could be acknowledged, as a server does that crashes in between', () => {
+  test.each<[string, () => Promise<unknown>, readonly string[]]>([
+    ['whose lease was refused', run(`update agents set enabled = false where id = 'devops'`), ['create', 'lease', 'wait for the disk']],
+    ['for which the offer had no slot', async () => offers(Array.from({ length: 100 }, (_none, at) => at + 1)), ['create', 'wait for the disk']],
+  ])('and %s is not acknowledged, and can be created again', async (_why, happens, asked) => {
+    await leasedBefore()
+    offers()
+    await happens()
+    const letGo = statements.hold('wait for the disk')
+    const refusal = create().then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    await statements.reached('wait for the disk')
+    const lost = [handed.at(-1)?.jobId]
+
+    await tamper(t.url, ['delete from outbox where job_id = $1', lost], ['delete from job_transitions where job_id = $1', lost], ['delete from jobs where id = $1', lost])
+    const left = await jobCount()
+    letGo()
+
+    expect(await refusal).toMatchObject({ code: 'AGENTBUS_UNAVAILABLE' })
+    // Whether it is known is asked by the statement whose commit waits for the disk, and by no other.
+    expect([left, statements.asked]).toEqual([1, asked])
+    expect([(await create()).created, await jobCount()]).toEqual([true, 2])
   })
 })
 

@@ -15,7 +15,7 @@ const claim = () => claimOutbox(t.ledger.db, { limit: 10, leaseSeconds: 10 })
 
 test('a process with a relay hands it what it has created, as the outbox would, and no other relay takes it meanwhile', async () => {
   const handed: OutboxItem[] = []
-  t.ledger.publishBy({ claimSeconds: 60, publish: (item) => handed.push(item) })
+  t.ledger.publishBy({ claimSeconds: 60, isPublishing: () => true, publish: (item) => handed.push(item) })
   const soon = await create({ priority: 700, max_attempts: 5 })
   const later = await create({ run_after: new Date(Date.now() + 90_000).toISOString() })
 
@@ -51,7 +51,7 @@ test('rows are deleted by a commit that does not wait for the disk; the next one
 
 test('a process without a relay, or whose relay has stopped, leaves what it creates to any other', async () => {
   const handed: OutboxItem[] = []
-  t.ledger.publishBy({ claimSeconds: 60, publish: (item) => handed.push(item) })()
+  t.ledger.publishBy({ claimSeconds: 60, isPublishing: () => true, publish: (item) => handed.push(item) })()
 
   const { job } = await create()
 
