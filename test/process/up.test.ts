@@ -135,6 +135,11 @@ async function postmaster(): Promise<number> {
   return Number(file.split('\n')[0])
 }
 
+/** The process of its private Redis. */
+async function redisServer(): Promise<number> {
+  return Number(await readFile(path.join(folder, 'data', 'redis', 'redis.pid'), 'utf8'))
+}
+
 async function stop(bus: Up): Promise<number | null> {
   bus.child.kill('SIGINT')
   const [code] = (await once(bus.child, 'exit')) as [number | null]
@@ -246,6 +251,20 @@ describe('agentbus up', () => {
     expect([code, isLeft, next]).toEqual([0, false, undefined])
     expect(bus.output()).not.toMatch(/embedded_postgres\.|has ended|is up again/)
   }, 60_000)
+
+  test('starts its Redis again when that is killed, and its queues go on', async () => {
+    const bus = await up()
+    const before = await redisServer()
+
+    process.kill(before, 'SIGKILL')
+    await expect.poll(bus.output, { timeout: 30_000 }).toContain('the private Redis is up again')
+    const after = await redisServer()
+    const story = await cli(bus, 'enqueue-job', '--target-agent', 'devops', '--subject', 'after the kill', '--follow')
+    const code = await stop(bus)
+
+    expect(story).toMatch(/(leased|running) → succeeded/)
+    expect([after === before, code, await isAlive(after)]).toEqual([false, 0, false])
+  }, 90_000)
 
   test('stops its stores when its terminal is closed', async ({ skip }) => {
     const script = await run('script', ['--version']).catch(() => undefined)
