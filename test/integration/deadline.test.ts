@@ -44,7 +44,10 @@ describe.concurrent('deadlines', () => {
     expect(transitions.map(({ reason }) => reason).sort()).toEqual(['admitted', 'completed_by_agent', 'created', 'lease_renewed', 'leased'])
   })
 
-  test('a worker tells once of each agent whose lease may be over before another could take over, also of one that is applied while it runs', async ({ expect, onTestFinished }) => {
+  test('a worker tells once of each agent whose lease may be over before another could take over, also of one that is applied while it runs', async ({
+    expect,
+    onTestFinished,
+  }) => {
     const lines: string[] = []
     const log = createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } })
     const t = await busOfTest({ onTestFinished }, { env: { AGENTBUS_LOCK_MS: '3000' }, agents: { devops: { lease_seconds: 7 }, first: { lease_seconds: 6 } }, log })
