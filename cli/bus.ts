@@ -139,7 +139,7 @@ async function assemble(options: BusOptions, undo: (() => Promise<unknown>)[], s
   undo.push(() => keeper.stop())
   await reconciler.start()
   undo.push(() => reconciler.stop())
-  const relay = new Relay({ ledger, queues, log, pollMs: settings.relayPollMs, leasedHere: workers !== undefined, tracing })
+  const relay = new Relay({ ledger, queues, log, pollMs: settings.relayPollMs, onPublish: (items) => workers?.agents.expect(items), tracing })
   relay.start()
   undo.push(() => relay.stop())
   await schedulers.sync()

@@ -30,6 +30,8 @@ export interface Database {
    * an empty ledger and for one with a million jobs, so they always go by an index.
    */
   readonly grouped: Db
+  /** One connection of those: what is asked of it is done in the order in which it was asked, whatever came of what was before it. */
+  readonly inOrder: () => Db
   close(): Promise<void>
 }
 
@@ -79,11 +81,20 @@ export function openDatabase(options: DatabaseOptions): Database {
     db,
     single: drizzle(pipelined as unknown as pg.Client, { schema }),
     grouped: drizzle(grouped as unknown as pg.Client, { schema }),
+    inOrder: () => ofLane(grouped.lane()),
     close: async () => {
       await Promise.all([pipelined.end(), grouped.end()])
       await pool.end()
     },
   }
+}
+
+const perLane = new WeakMap<object, Db>()
+
+function ofLane(lane: object): Db {
+  const known = perLane.get(lane) ?? drizzle(lane as unknown as pg.Client, { schema })
+  perLane.set(lane, known)
+  return known
 }
 
 const pools = new WeakMap<Db, pg.Pool>()

@@ -195,6 +195,16 @@ export async function reportReleased(tx: Tx, report: WorkerReport, reason: strin
 }
 
 /**
+ * Nobody has come for a job that was leased before its queue entry: whoever leased it gives it back, unless somebody else has taken it on.
+ */
+export async function giveBackLease(tx: Tx, report: WorkerReport, workerId: string): Promise<Reported> {
+  const { job, holds } = await holding(tx, report)
+  if (!holds || job.status !== 'leased') return { job, applied: false }
+  const { rows } = await tx.execute(sql`select 1 from job_attempts where id = ${report.attemptId}::uuid and lease_owner = ${workerId}`)
+  return rows.length === 0 ? { job, applied: false } : reportReleased(tx, report, 'Its queue entry did not come.')
+}
+
+/**
  * Extends the lease of the attempt that holds the job, never past its deadline. The worker calls it while it is attached.
  * @returns false when the attempt no longer holds the job
  */

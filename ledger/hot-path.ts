@@ -1,21 +1,32 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
 import { currentTraceparent } from '../config/tracing.js'
-import type { JobId } from '../contracts/ids.js'
+import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { createTogether, type Created, type Creation } from './create-many.js'
 import type { Creator } from './create-job.js'
 import { inOneStatement, isLockTimeout, type Database, type Db } from './database.js'
+import type { EarlyLeaser, Offer, Started } from './early-lease.js'
 import { Grouped } from './grouped.js'
 import { admitAll, endAll, type Admission, type Admitted, type Ending } from './grouped-moves.js'
-import { plainLease, readForLease, type LeaseDecision, type LeaseFacts, type LeaseRequest } from './lease-job.js'
+import { plainLease, readForLease, type AgentFacts, type LeaseFacts, type LeaseRequest } from './lease-job.js'
+import { decidedOf, newbornRow } from './newborn-row.js'
 import { freeSlot, openAttempts, type Opened, type Opening } from './open-attempts.js'
 import { jobStandings, type JobStanding } from './queries.js'
-import { ReadAhead } from './read-ahead.js'
 import { agentOf, type JobRow } from './rows.js'
 
 /** Jobs in one statement at most: a statement should take milliseconds, and locks its rows for as long. */
 const MOST = 64
 
-type Started = Extract<LeaseDecision, { kind: 'start' }>
+/** A job that is being created, and leased right behind that. */
+export interface Birth {
+  /** Undefined when it was not plain. Its commit has not waited for the disk. */
+  readonly created: Promise<Created | undefined>
+  /** Never rejects. Undefined when it was not leased. */
+  readonly lease: Promise<Started | undefined>
+  /** Resolves as soon as what was created can be acknowledged. @throws AGENTBUS_UNAVAILABLE when that is not known */
+  readonly durable: () => Promise<void>
+}
 
 /**
  * The four moves of a job's commonest life (created, leased, admitted, ended), each as one grouped statement without a
@@ -28,15 +39,16 @@ export class HotPath {
   readonly #admissions: Grouped<Admission, Admitted>
   readonly #endings: Grouped<Ending, JobRow | undefined>
   readonly #standings: Grouped<JobId, JobStanding | undefined>
-  readonly #ahead: ReadAhead
   /** Slots that an opening under way has asked for, by agent: no other of this process asks for the same. */
   readonly #asked = new Map<string, Set<number>>()
-
+  /** How agents and their gateways stood when something was started last. The statement that opens an attempt refuses what has changed. */
+  readonly #agents = new Map<string, AgentFacts>()
+  readonly #database: Database
   readonly #db: Db
 
-  constructor(database: Database, nowMs: () => number) {
+  constructor(database: Database) {
+    this.#database = database
     this.#db = database.grouped
-    this.#ahead = new ReadAhead({ read: (id) => this.#ask(this.#leases, id), nowMs })
     /** `locked` is the answer for an item alone whose row somebody holds: it is decided under the job's lock, where it may wait. */
     const grouped = <Item, Result>(work: (db: Db, items: readonly Item[]) => Promise<readonly Result[]>, locked: NoInfer<Result>): Grouped<Item, Result> =>
       new Grouped({
@@ -68,23 +80,72 @@ export class HotPath {
     return this.#ask(this.#creations, { body, by, claimSeconds, traceparent: currentTraceparent() })
   }
 
-  /** A worker of this process will lease these jobs in a moment: what decides about them is read now. Never rejects. */
-  expectLeases(ids: readonly JobId[]): Promise<void> {
-    return this.#ahead.expect(ids)
-  }
-
   /** @returns undefined when the job or its agent is not in the commonest state */
   async lease(request: LeaseRequest): Promise<Started | undefined> {
-    const early = await this.#start(await this.#ahead.take(request.jobId), request)
-    // What was read ahead can only speed up a start: where it leads to none, what is so now decides.
-    return early ?? this.#start(await this.#ask(this.#leases, request.jobId), request)
+    return this.#start(await this.#ask(this.#leases, request.jobId), request)
+  }
+
+  /**
+   * Creates a job that is plain and leases it right behind, on one connection and without waiting for the first answer: two statements, each
+   * as safe as it is alone, and one wait for the disk. @returns undefined when too little is known to lease it like that
+   */
+  createAndLease(body: CreateJobBody, by: Creator, claimSeconds: number, { offer, leaser }: { readonly offer: Offer; readonly leaser: EarlyLeaser }): Birth | undefined {
+    const agentId = body.target_agent
+    const agent = agentId === undefined ? undefined : this.#agents.get(agentId)
+    // What a job has from its parent the ledger knows.
+    if (agentId === undefined || agent === undefined || body.parent_job_id !== undefined || body.run_after !== undefined) return undefined
+    const id = uuidv7(by.nowMs) as JobId
+    const db = this.#database.inOrder()
+    const creation = { body, by, claimSeconds, traceparent: currentTraceparent(), id }
+    const created = this.#createUnhurried(db, creation)
+    const unborn = unbornRow(id, body, by, agent)
+    const lease = plainLease({ job: unborn, agent: { ...agent, taken_slots: offer.takenSlots, attempts_so_far: 0, due_in_ms: 0 } }, { ...offer.request, jobId: id, generation: 1 })
+    if (lease === undefined) return { created, lease: Promise.resolve(undefined), durable: () => this.#flush(db) }
+    // In a turn of its own: what it takes to write this statement is done while PostgreSQL works on the one before it.
+    const opened = nextTurn()
+      .then(() => this.#inFreeSlot(agentId, lease.attempt, (slot) => inOneStatement(db, async () => (await openAttempts(db, [{ job: unborn, attempt: lease.attempt, slot }]))[0])))
+      .catch(() => undefined)
+    const started = opened.then(async (one): Promise<Started | undefined> => {
+      if (one?.kind !== 'opened') this.#agents.delete(agentId)
+      const born = await created.catch(() => undefined)
+      if (one?.kind !== 'opened' || born === undefined) return undefined
+      return { kind: 'start', job: { ...one.job, ...decidedOf(born.job), updated_at: one.job.updated_at }, attempt: one.attempt, target: lease.target }
+    })
+    leaser.expect({ jobId: id, agentId, generation: unborn.generation }, started)
+    return {
+      created,
+      lease: started,
+      durable: async () => {
+        if ((await started) === undefined) await this.#flush(db)
+      },
+    }
+  }
+
+  #createUnhurried(db: Db, creation: Creation): Promise<Created | undefined> {
+    return inOneStatement(db, async () => {
+      try {
+        return (await createTogether(db, [creation], { unhurried: true }))[0]
+      } catch (error) {
+        // Somebody holds a row that it needs: it is created where it may wait.
+        if (isLockTimeout(error)) return undefined
+        throw error
+      }
+    })
+  }
+
+  /** A commit that waits for the disk, or the standby, as the server is told to: with it everything that was committed before it is durable. */
+  async #flush(db: Db): Promise<void> {
+    await inOneStatement(db, () => db.execute(sql`select pg_logical_emit_message(true, 'agentbus', '')`))
   }
 
   async #start(facts: LeaseFacts | undefined, request: LeaseRequest): Promise<Started | undefined> {
     const lease = facts === undefined ? undefined : plainLease(facts, request)
     if (facts === undefined || lease === undefined) return undefined
-    const { job } = facts
-    const opened = await this.#inFreeSlot(agentOf(job), lease.attempt, (slot) => this.#ask(this.#openings, { job, attempt: lease.attempt, slot }))
+    const { job, agent } = facts
+    const agentId = agentOf(job)
+    const opened = await this.#inFreeSlot(agentId, lease.attempt, (slot) => this.#ask(this.#openings, { job, attempt: lease.attempt, slot }))
+    if (opened?.kind === 'opened') this.#agents.set(agentId, agent)
+    else this.#agents.delete(agentId)
     return opened?.kind === 'opened' ? { kind: 'start', job: opened.job, attempt: opened.attempt, target: lease.target } : undefined
   }
 
@@ -118,4 +179,22 @@ export class HotPath {
   standing(id: JobId): Promise<JobStanding | undefined> {
     return this.#ask(this.#standings, id)
   }
+}
+
+/** The row of a job that is about to be created, as far as an attempt at it needs it: when it was made the ledger will say. */
+function unbornRow(id: JobId, body: CreateJobBody, by: Creator, agent: AgentFacts): JobRow {
+  const now = new Date(by.nowMs).toISOString()
+  return newbornRow(id, body, by, {
+    target_agent: body.target_agent ?? null,
+    source_event_id: null,
+    flow_key: body.flow_key ?? null,
+    correlation_key: body.correlation_key ?? null,
+    hops: 0,
+    lineage: [],
+    run_after: now,
+    timeout_seconds: body.timeout_seconds ?? agent.timeout_seconds,
+    lease_seconds: body.lease_seconds ?? agent.lease_seconds,
+    created_at: now,
+    updated_at: now,
+  })
 }

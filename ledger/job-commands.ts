@@ -11,9 +11,11 @@ import { actorOf, requireOperator, type Caller, type CommandContext } from './ca
 import { closeAttempt, plainEnding, type CloseRequest, type Closing } from './close-attempt.js'
 import { createGraph } from './create-graph.js'
 import { createMany, isPlain } from './create-many.js'
-import { createJob } from './create-job.js'
+import { createJob, type Creator } from './create-job.js'
+import type { Created } from './create-many.js'
 import type { Db, Tx } from './database.js'
 import { reapExpired, renewLease } from './deliver-attempt.js'
+import type { EarlyLeaser } from './early-lease.js'
 import { emitEvent } from './emit-event.js'
 import { finishSlot } from './finish-slot.js'
 import type { Hint } from './hints.js'
@@ -37,6 +39,8 @@ export interface CommandDeps {
   readonly hint: (hint: Hint) => void
   /** This process's relay; undefined where none runs. */
   readonly publisher: () => Publisher | undefined
+  /** This process's workers; undefined where none run. */
+  readonly leaser: () => EarlyLeaser | undefined
   readonly refused: (caller: Caller, error: AgentbusError, about: { jobId?: string; agentId?: string }) => Promise<void>
   readonly limits: Limits
   readonly rates: Rates
@@ -73,13 +77,8 @@ export class JobCommands {
 
   async #create(context: CommandContext, named: CreateJobBody): Promise<{ job: JobView; created: boolean; replayed?: boolean }> {
     if (context.idempotency === undefined && isPlain(named) && (await this.#deps.read((db) => this.#deps.limits.hasRoom(db, [named])))) {
-      const publisher = this.#deps.publisher()
-      const made = await this.#deps.hot.create(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() }, publisher?.claimSeconds ?? 0)
-      if (made !== undefined) {
-        if (publisher === undefined) this.#deps.hint({ outbox: true })
-        else publisher.publish(itemOf(made, this.#deps.nowMs()))
-        return { job: jobView(made.job), created: true }
-      }
+      const made = await this.#createPlain(named, { actor: actorOf(context.caller), nowMs: this.#deps.nowMs() })
+      if (made !== undefined) return { job: jobView(made.job), created: true }
     }
     return this.#deps.run((tx) =>
       onceOnly(tx, context, async () => {
@@ -88,6 +87,22 @@ export class JobCommands {
         return { job: jobView(job), created }
       }),
     )
+  }
+
+  /** @returns undefined when it was not, for a reason that createJob tells */
+  async #createPlain(named: CreateJobBody, by: Creator): Promise<Created | undefined> {
+    const { hot, hint, leaser: leaserOf, nowMs, publisher: publisherOf } = this.#deps
+    const publisher = publisherOf()
+    const leaser = leaserOf()
+    const offer = publisher === undefined ? undefined : leaser?.offer(named.target_agent ?? '')
+    const born = publisher === undefined || leaser === undefined || offer === undefined ? undefined : hot.createAndLease(named, by, publisher.claimSeconds, { offer, leaser })
+    const made = await (born === undefined ? hot.create(named, by, publisher?.claimSeconds ?? 0) : born.created)
+    if (made === undefined) return undefined
+    if (publisher === undefined) hint({ outbox: true })
+    else publisher.publish(itemOf(made, nowMs()))
+    // The store may be told of what is committed; the caller only of what no crash takes back.
+    await born?.durable()
+    return made
   }
 
   /** Creates many jobs, all or none. @throws what {@link create} throws */

@@ -57,7 +57,8 @@ export interface LeaseRequest {
   readonly render: (job: JobRow, attempt: { id: AttemptId; attemptNo: number }, target: DeliveryTarget) => RenderedPrompt
 }
 
-interface AgentFacts {
+/** How an agent and its gateway stand. */
+export interface AgentFacts {
   readonly gateway_id: string
   readonly gateway_agent_id: string
   readonly base_url: string
@@ -74,6 +75,9 @@ interface AgentFacts {
   readonly taken_slots: readonly number[]
   readonly attempts_so_far: number
   readonly due_in_ms: number
+  /** For jobs that name none of their own. */
+  readonly timeout_seconds: number
+  readonly lease_seconds: number
 }
 
 /**
@@ -140,6 +144,7 @@ export async function readForLease(db: Db | Tx, ids: readonly JobId[], options: 
     )
     select j.*, a.gateway_id as f_gateway_id, a.gateway_agent_id as f_gateway_agent_id, a.enabled as f_enabled, a.concurrency as f_concurrency,
       g.base_url as f_base_url, g.hook_path as f_hook_path, g.token_ref as f_token_ref, g.booted_at as f_booted_at, g.breaker as f_breaker,
+      a.timeout_seconds as f_timeout_seconds, a.lease_seconds as f_lease_seconds,
       a.version as f_agent_version, g.version as f_gateway_version, ${PAUSED} as f_paused, a.f_taken_slots,
       (select coalesce(max(o.attempt_no), 0) from job_attempts o where o.job_id = j.id) as f_attempts_so_far,
       extract(epoch from j.run_after - clock_timestamp())::float8 * 1000 as f_due_in_ms

@@ -34,6 +34,7 @@ import { reportAdmitted, type AdmittedRun, type WorkerReport } from './deliver-a
 import { HandoffCommands } from './handoff-commands.js'
 import { approvalHistory, listApprovals, listBlocked, listReactions, listSubscriptions } from './handoff-queries.js'
 import { HintBus, takeHints } from './hints.js'
+import type { EarlyLeaser, Started } from './early-lease.js'
 import { HotPath } from './hot-path.js'
 import { onceOnly } from './idempotency.js'
 import { JobCommands } from './job-commands.js'
@@ -127,6 +128,7 @@ export class Ledger {
   readonly #hot: HotPath
   readonly #onError: NonNullable<LedgerOptions['onError']>
   #publisher: Publisher | undefined
+  #leaser: EarlyLeaser | undefined
   readonly #stories = new FewAtOnce(STORIES_AT_ONCE)
   readonly #recorded = new WeakSet<AgentbusError>()
 
@@ -137,7 +139,7 @@ export class Ledger {
     this.retryBaseSeconds = options.retryBaseSeconds
     this.nowMs = options.nowMs
     this.random = options.random
-    this.#hot = new HotPath(options.database, options.nowMs)
+    this.#hot = new HotPath(options.database)
     this.#onError = options.onError ?? (() => undefined)
     this.accesses = new AccessLog({ db: () => this.db, onError: (error) => this.#onError(error, 'reads') })
     this.console = new ConsoleReads({ db: () => this.db, read: (work) => this.#read(work) })
@@ -170,6 +172,7 @@ export class Ledger {
       hot: this.#hot,
       hint: (hint) => this.hints.give(hint),
       publisher: () => this.#publisher,
+      leaser: () => this.#leaser,
       refused: (caller, error, about) => this.recordRefusal(caller, error, about),
       limits: this.limits,
       rates,
@@ -320,17 +323,44 @@ export class Ledger {
   /** The prompt of an attempt, with a mark where its token stood. */
   getPrompt = (id: AttemptId) => this.#read((db) => getPrompt(db, id))
 
-  /** Workers of this process will pick these jobs up in a moment. Never rejects, and changes nothing but how soon {@link lease} answers. */
-  expectLeases = (ids: readonly JobId[]): Promise<void> => this.#hot.expectLeases(ids)
-
   /** What a queue entry that a worker picked up means. @throws AGENTBUS_UNAVAILABLE */
   async lease(request: LeaseRequest): Promise<LeaseDecision> {
     const decision = (await this.#hot.lease(request)) ?? (await this.run((tx) => leaseJob(tx, request)))
-    if (decision.kind === 'start') {
-      const attemptId = decision.attempt.id as AttemptId
-      this.tokens.expect({ id: attemptId, jobId: decision.job.id as JobId, agentId: decision.attempt.agent_id as AgentId })
-    }
+    if (decision.kind === 'start') this.#expectToken(decision)
     return decision
+  }
+
+  /**
+   * Leases a job whose queue entry this process expects to pick up in a moment, in the commonest case alone.
+   * @returns undefined when it is another case, or when nobody can tell yet: {@link lease} decides at pick-up
+   * @throws AGENTBUS_UNAVAILABLE
+   */
+  async leaseAhead(request: LeaseRequest): Promise<Started | undefined> {
+    const started = await this.#hot.lease(request)
+    if (started !== undefined) this.#expectToken(started)
+    return started
+  }
+
+  /** From now on what is created here may be leased at the same time, for the workers of this process. @returns a function that ends that */
+  leaseEarlyFor(leaser: EarlyLeaser): () => void {
+    this.#leaser = {
+      offer: leaser.offer,
+      expect: (entry, lease) =>
+        leaser.expect(
+          entry,
+          lease.then((started) => {
+            if (started !== undefined) this.#expectToken(started)
+            return started
+          }),
+        ),
+    }
+    return () => {
+      this.#leaser = undefined
+    }
+  }
+
+  #expectToken({ job, attempt }: Started): void {
+    this.tokens.expect({ id: attempt.id as AttemptId, jobId: job.id as JobId, agentId: attempt.agent_id as AgentId })
   }
 
   /** The gateway admitted the run. @returns whether the attempt still holds its job */

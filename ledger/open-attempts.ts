@@ -1,12 +1,10 @@
-import { getTableColumns, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import type { Actor } from '../contracts/actor.js'
 import type { AttemptId } from '../contracts/ids.js'
 import type { Db, Tx } from './database.js'
 import { orderOfJob, pausedBy } from './paused-by.js'
 import { prebuilt } from './prebuilt.js'
-import { prefixed, withoutPrefixed } from './prefixed.js'
 import { agentOf, type AttemptRow, type JobRow } from './rows.js'
-import { job_attempts } from './schema/index.js'
 
 export interface NewAttempt {
   readonly id: AttemptId
@@ -37,12 +35,6 @@ export interface Opening {
 /** What came of it: `taken` when somebody else has the slot, `changed` when the job is not as it was read. */
 export type Opened = { readonly kind: 'opened'; readonly job: JobRow; readonly attempt: AttemptRow } | { readonly kind: 'taken' } | { readonly kind: 'changed' }
 
-const ATTEMPT_COLUMNS = sql.raw(
-  Object.keys(getTableColumns(job_attempts))
-    .map((name) => `opened.${name} as a_${name}`)
-    .join(', '),
-)
-
 const PAUSED = prebuilt(pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) }))
 
 /** A look of its own, as the one at pauses: joined to the jobs, agents and gateways could change the order in which jobs are locked. */
@@ -54,7 +46,7 @@ const AS_DECIDED = prebuilt(sql`(select a.enabled and a.version = w.agent_versio
  * with its history row, all in one statement. Each happens only if its job is still as it was read, so none needs a lock of
  * the caller's. No two of them may ask for the same slot.
  *
- * What was read before it may be old, by a tenth of a second when it was read ahead. What guards which part of it:
+ * What was read before it may be old, or what was known of the agent from the last start. What guards which part of it:
  * - the job and its prompt: `last_seq`, which every move and every note raises, and `status`;
  * - its generation: by itself, for a breaker that closes raises it without a row in the history;
  * - that it is due: nothing puts a queued job off without raising `last_seq`;
@@ -123,15 +115,58 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
       insert into outbox (kind, job_id, agent_id, generation)
       select 'remove', moved.id, moved.target_agent, moved.generation from moved join wanted w on w.id = moved.current_attempt_id and w.remove_entry
     )
-    select moved.*, ${ATTEMPT_COLUMNS}, w.id as x_id, held.job_id is not null as x_held
+    select w.id, held.job_id is not null as held, moved.updated_at, opened.leased_at, opened.leased_until, opened.deadline_at, opened.gateway_booted_at, opened.payload_hash
     from wanted w left join held on held.job_id = w.job_id left join opened on opened.id = w.id left join moved on moved.id = opened.job_id`)
-  const byId = new Map(rows.map((row) => [row['x_id'], row]))
-  return openings.map(({ attempt }): Opened => {
-    const row = byId.get(attempt.id) ?? {}
-    if (row['x_held'] !== true) return { kind: 'changed' }
-    if (row['a_id'] === null) return { kind: 'taken' }
-    return { kind: 'opened', job: withoutPrefixed(row) as unknown as JobRow, attempt: prefixed(row, 'a_') as unknown as AttemptRow }
+  const byId = new Map(rows.map((row) => [row['id'], row as unknown as Decided]))
+  return openings.map((opening): Opened => {
+    const row = byId.get(opening.attempt.id)
+    if (row?.held !== true) return { kind: 'changed' }
+    if (row.updated_at === null) return { kind: 'taken' }
+    return { kind: 'opened', ...openedRows(opening, { ...row, updated_at: row.updated_at }) }
   })
+}
+
+/** What the ledger decides about an attempt when it opens it; everything else is what it was asked for. */
+type Decided = Pick<AttemptRow, 'leased_at' | 'leased_until' | 'deadline_at' | 'gateway_booted_at' | 'payload_hash'> & {
+  readonly held: boolean
+  readonly updated_at: string | null
+}
+
+/** Both rows as they are now. To carry over eighty columns, of which six are news, costs more than a tenth of all that it takes to open an attempt. */
+function openedRows({ job, attempt: a, slot }: Opening, decided: Decided & { readonly updated_at: string }): { readonly job: JobRow; readonly attempt: AttemptRow } {
+  return {
+    job: { ...job, status: 'leased', last_seq: job.last_seq + 1, updated_at: decided.updated_at, held_reason: null, held_by: null, current_attempt_id: a.id },
+    attempt: {
+      id: a.id,
+      job_id: job.id,
+      attempt_no: a.attemptNo,
+      agent_id: agentOf(job),
+      gateway_id: a.gatewayId,
+      status: 'leased',
+      slot,
+      burned: false,
+      lease_owner: a.leaseOwner,
+      leased_at: decided.leased_at,
+      leased_until: decided.leased_until,
+      gateway_booted_at: decided.gateway_booted_at,
+      deadline_at: decided.deadline_at,
+      admitted_at: null,
+      finished_at: null,
+      outcome_code: null,
+      error: null,
+      summary: null,
+      prompt_hash: a.prompt.hash,
+      contract_version: a.prompt.contractVersion,
+      payload_hash: decided.payload_hash,
+      hook_status: null,
+      hook_response: null,
+      openclaw_task_ref: null,
+      openclaw_session_key: null,
+      openclaw_meta: {},
+      pruned_by: null,
+      pruned_hash: null,
+    },
+  }
 }
 
 /** Another worker may take the chosen slot first; then the slots are looked at again and one more is chosen. */

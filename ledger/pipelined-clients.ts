@@ -26,12 +26,22 @@ export class PipelinedClients {
 
   constructor(options: PipelinedClientsOptions) {
     this.#options = options
-    this.#lanes = Array.from({ length: options.size }, () => ({ client: undefined, underWay: 0 }))
+    this.#lanes = Array.from({ length: options.size }, () => new Lane((...asked) => this.#query(...asked)))
   }
 
   /** The signature of pg's own `query`, so that Drizzle takes this object for a client. */
-  query = async (config: unknown, values?: unknown): Promise<unknown> => {
-    const lane = this.#lanes.reduce((least, one) => (one.underWay < least.underWay ? one : least))
+  query = (config: unknown, values?: unknown): Promise<unknown> => this.#query(this.#leastBusy(), config, values)
+
+  /** One of them, the least busy: what is asked of it is done in the order in which it was asked. */
+  lane(): Lane {
+    return this.#leastBusy()
+  }
+
+  #leastBusy(): Lane {
+    return this.#lanes.reduce((least, one) => (one.underWay < least.underWay ? one : least))
+  }
+
+  async #query(lane: Lane, config: unknown, values?: unknown): Promise<unknown> {
     lane.underWay += 1
     try {
       lane.client ??= this.#connect(lane)
@@ -72,9 +82,18 @@ export class PipelinedClients {
   }
 }
 
-interface Lane {
+type Query = (config: unknown, values?: unknown) => Promise<unknown>
+
+/** One connection; a class, for Drizzle takes a plain object for its settings. */
+class Lane {
   client: Promise<pg.Client> | undefined
-  underWay: number
+  underWay = 0
+  /** As {@link PipelinedClients.query}. */
+  readonly query: Query
+
+  constructor(query: (lane: Lane, ...asked: Parameters<Query>) => Promise<unknown>) {
+    this.query = (config, values) => query(this, config, values)
+  }
 }
 
 const corked = new WeakSet<pg.Client>()

@@ -4,6 +4,7 @@ import { AgentbusError, messageOf } from '../contracts/errors.js'
 import type { Clock } from '../config/clock.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { observe } from '../ledger/observe.js'
+import type { OutboxItem } from '../ledger/outbox.js'
 import type { BusJob, BusProcessor, BusWorker } from '../queues/backend.js'
 import { DeliveryEntry, MAX_STALLED_COUNT, queueNameOf } from '../queues/catalogue.js'
 import type { QueueRegistry } from '../queues/queue-registry.js'
@@ -13,6 +14,8 @@ import { childSignal } from './child-signal.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle, type DeliveryEnd } from './delivery-error.js'
 import { EntryLocks } from './entry-locks.js'
+import { LeaseAhead } from './lease-ahead.js'
+import { Places } from './places.js'
 import { QueueWatch } from './queue-watch.js'
 import { ShortLeases } from './short-leases.js'
 import { tick } from './tick.js'
@@ -21,7 +24,7 @@ import { readChangedGates, readGates, type Gate, type Gates } from './worker-gat
 export interface AgentWorkersOptions {
   readonly ledger: Ledger
   readonly queues: QueueRegistry
-  readonly deliver: Omit<DeliverDeps, 'shortLeases'>
+  readonly deliver: Omit<DeliverDeps, 'shortLeases' | 'ahead'>
   readonly clock: Clock
   readonly log: Logger
   /** Milliseconds a worker may be silent before its entries count as stalled. */
@@ -59,6 +62,8 @@ export class AgentWorkers {
   readonly #watch: QueueWatch
   readonly #shortLeases: ShortLeases
   readonly #deliver: DeliverDeps
+  readonly #places = new Places()
+  readonly #ahead: LeaseAhead
   readonly #locks: EntryLocks
   /** What the workers were brought to last. */
   #applied: Gates | undefined
@@ -66,13 +71,15 @@ export class AgentWorkers {
   #refreshing: Promise<void> | undefined
   #again = false
   #unlisten: () => void = () => undefined
+  #withdraw: () => void = () => undefined
 
   constructor(options: AgentWorkersOptions) {
     this.#options = options
     this.#locks = new EntryLocks(options)
     this.#watch = new QueueWatch({ backend: options.queues.backend, workers: this.#running, log: options.log, everyMs: options.stalledCheckMs })
     this.#shortLeases = new ShortLeases(options)
-    this.#deliver = { ...options.deliver, shortLeases: this.#shortLeases }
+    this.#ahead = new LeaseAhead({ ...options.deliver, places: this.#places, placesOf: (agentId) => this.#ownPlacesOf(agentId) })
+    this.#deliver = { ...options.deliver, shortLeases: this.#shortLeases, ahead: this.#ahead }
     // Each entry in hand listens to it.
     setMaxListeners(0, this.#shutdown.signal)
   }
@@ -85,7 +92,19 @@ export class AgentWorkers {
       if (hint.fleet === true) void this.refresh()
     })
     this.#watch.start()
+    this.#withdraw = this.#options.ledger.leaseEarlyFor(this.#ahead)
     this.#schedule()
+  }
+
+  /** The store is about to be told of these: entries that will come here are leased meanwhile. Never throws, and waits for nothing. */
+  expect(items: readonly OutboxItem[]): void {
+    this.#ahead.leaseAll(items)
+  }
+
+  /** How many entries of an agent are taken at once, where nobody but this process takes any. */
+  #ownPlacesOf(agentId: string): number | undefined {
+    const known = this.#applied?.alone === true ? this.#running.get(agentId) : undefined
+    return known?.open === true ? known.concurrency : undefined
   }
 
   #schedule(): void {
@@ -117,7 +136,7 @@ export class AgentWorkers {
   }
 
   async #look(): Promise<void> {
-    const changed = await readChangedGates(this.#options.ledger, this.#applied)
+    const changed = await readChangedGates(this.#options.ledger, this.#options.deliver.workerId, this.#applied)
     // At each look: what an admission has taken out, and then could not write down, is still to be forgotten.
     for (const id of (changed ?? this.#applied)?.failingGateways ?? []) this.#options.deliver.failing.add(id)
     if (changed === undefined) return
@@ -179,7 +198,7 @@ export class AgentWorkers {
 
   /** Writes limits and pauses that were lost with the store, or changed behind the ledger's back. */
   async reapplyLimits(): Promise<void> {
-    await this.#settle((await readGates(this.#options.ledger)).gates)
+    await this.#settle((await readGates(this.#options.ledger, this.#options.deliver.workerId)).gates)
   }
 
   #open(gate: Gate): BusWorker {
@@ -208,13 +227,15 @@ export class AgentWorkers {
     const entry = DeliveryEntry.safeParse(job.data)
     if (!entry.success) return this.#refuseForeign(job)
     const stop = childSignal(this.#shutdown.signal, ...(signal === undefined ? [] : [signal]))
+    const place = this.#places.enter(agentId)
     try {
-      const end = await deliver(this.#deliver, entry.data, stop.signal).catch(awayIsNotYet)
+      const end = await deliver(this.#deliver, entry.data, place, stop.signal).catch(awayIsNotYet)
       if (end.kind === 'busy') await this.#raise(agentId, end.heldBy)
       const onLeft = (error: unknown): void =>
         this.#options.log.warn({ event: 'entries.not_put_off', agent: agentId, err: messageOf(error) }, 'an entry could not be put off; it comes again when its lock has run out')
       return await settle(job, token, end, { clock: this.#options.clock, onLeft })
     } finally {
+      this.#places.leave(agentId, place)
       stop.end()
     }
   }
@@ -251,10 +272,12 @@ export class AgentWorkers {
   async stop(): Promise<void> {
     this.#shutdown.abort()
     this.#unlisten()
+    this.#withdraw()
     this.#watch.stop()
     clearTimeout(this.#timer)
     await this.#refreshing
     await Promise.allSettled([...this.#running.values()].map(({ worker }) => worker.close()))
+    await this.#ahead.stop()
     // What was handed back lies there without a word to the workers of other processes.
     await this.#watch.wakeDue()
     this.#running.clear()

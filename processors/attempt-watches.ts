@@ -6,6 +6,8 @@ import type { Ledger } from '../ledger/ledger.js'
 /** Resolves when the attempt has ended in the ledger, whoever ended it. */
 export interface Watch {
   readonly closed: Promise<void>
+  /** Whether it has ended. */
+  readonly isClosed: () => boolean
   readonly stop: () => void
 }
 
@@ -39,9 +41,13 @@ export class AttemptWatches {
   }
 
   watch(attemptId: string): Watch {
+    let isClosed = false
     let resolve: () => void = () => undefined
     const closed = new Promise<void>((done) => {
-      resolve = done
+      resolve = () => {
+        isClosed = true
+        done()
+      }
     })
     const all = this.#waiting.get(attemptId) ?? new Set<() => void>()
     this.#waiting.set(attemptId, all.add(resolve))
@@ -49,7 +55,7 @@ export class AttemptWatches {
       all.delete(resolve)
       if (all.size === 0 && this.#waiting.get(attemptId) === all) this.#waiting.delete(attemptId)
     }
-    return { closed, stop }
+    return { closed, isClosed: () => isClosed, stop }
   }
 
   #tell(attemptId: string): void {

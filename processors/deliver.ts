@@ -1,5 +1,4 @@
 import type { Logger } from 'pino'
-import type { Clock } from '../config/clock.js'
 import type { AttemptId, JobId } from '../contracts/ids.js'
 import { AgentbusError, assertNever, messageOf } from '../contracts/errors.js'
 import type { Actor } from '../contracts/actor.js'
@@ -17,7 +16,6 @@ import {
 } from '../ledger/deliver-attempt.js'
 import { countDelivered, countUndelivered, hasRestarted, recordProbe } from '../ledger/gateway-health.js'
 import type { DeliveryTarget, LeaseDecision } from '../ledger/lease-job.js'
-import type { Ledger } from '../ledger/ledger.js'
 import { iso, type AttemptRow, type JobRow } from '../ledger/rows.js'
 import type { AdmitOutcome, HookClient, JoinOutcome } from '../openclaw/hook-client.js'
 import type { HookBodies } from '../openclaw/render-hook.js'
@@ -25,23 +23,23 @@ import type { DeliveryEntry } from '../queues/catalogue.js'
 import type { AttemptWatches, Watch } from './attempt-watches.js'
 import { childSignal } from './child-signal.js'
 import type { DeliveryEnd } from './delivery-error.js'
+import type { LeaseAhead } from './lease-ahead.js'
+import { leaseRequest, type Leaser } from './lease-request.js'
+import type { Place } from './places.js'
 import type { ShortLeases } from './short-leases.js'
 
-export interface DeliverDeps {
-  readonly ledger: Ledger
+export interface DeliverDeps extends Leaser {
   readonly hooks: HookClient
   readonly watches: AttemptWatches
   readonly shortLeases: ShortLeases
-  readonly clock: Clock
+  readonly ahead: Pick<LeaseAhead, 'take'>
   readonly log: Logger
-  readonly workerId: string
   /** The hook token a reference names. @throws AgentbusError when it cannot be read */
   readonly hookToken: (tokenRef: string) => string
   /** The bytes to post for an attempt; the same whenever and wherever it is called. */
   readonly hookBodies: (attempt: AttemptRow) => Promise<HookBodies>
   /** Milliseconds between the end of a run and "it never closed". */
   readonly completionGraceMs: number
-  readonly deadlineMarginSeconds: number
   readonly breakerFailures: number
   /** Gateways with failures to forget at the next admission; the gates refresh it from the ledger. */
   readonly failing: Set<string>
@@ -71,11 +69,11 @@ const end = (delivered: DeliveryEnd): Step<never> => ({ kind: 'end', end: delive
 
 /**
  * One queue entry's whole life in a worker: lease, admit, join, wait for the terminal write, settle.
- * `signal` aborts at shutdown; the entry is then handed back and the next worker re-attaches.
+ * `place` is what it takes of its agent's concurrency here. `signal` aborts at shutdown; the entry is then handed back and the next worker re-attaches.
  */
-export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: AbortSignal): Promise<DeliveryEnd> {
-  const actor: Actor = { kind: 'worker', id: deps.workerId }
-  const decision = await lease(deps, entry, actor)
+export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, place: Place, signal: AbortSignal): Promise<DeliveryEnd> {
+  const early = await deps.ahead.take(entry)
+  const decision = early?.started ?? (await deps.ledger.lease(leaseRequest(deps, entry)))
   switch (decision.kind) {
     case 'skip':
       return { kind: 'done', outcome: `dropped: ${decision.code}` }
@@ -92,7 +90,9 @@ export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: A
       if (decision.kind === 'start') deps.shortLeases.lookAtJob(decision.target.agentId, decision.job)
       const about = { job_id: entry.job_id, attempt_id: decision.attempt.id, agent: decision.target.agentId, gateway: decision.target.gatewayId }
       deps.log.debug({ event: 'delivery.began', ...about, reattached: decision.kind === 'reattach' }, 'a delivery began')
-      const ended = await attend(deps, entry, decision, actor, signal)
+      place.slot = decision.attempt.slot
+      const watch = early?.watch ?? deps.watches.watch(decision.attempt.id)
+      const ended = await attend(deps, entry, { decision, watch, signal }).finally(() => watch.stop())
       deps.log.debug({ event: 'delivery.ended', ...about, end: ended.kind, ...('outcome' in ended ? { outcome: ended.outcome } : {}) }, 'a delivery ended')
       return ended
     }
@@ -101,23 +101,16 @@ export async function deliver(deps: DeliverDeps, entry: DeliveryEntry, signal: A
   }
 }
 
-function lease(deps: DeliverDeps, entry: DeliveryEntry, actor: Actor): Promise<LeaseDecision> {
-  return deps.ledger.lease({
-    jobId: entry.job_id,
-    generation: entry.generation,
-    workerId: deps.workerId,
-    actor,
-    nowMs: deps.clock.nowMs(),
-    deadlineMarginSeconds: deps.deadlineMarginSeconds,
-    render: deps.ledger.render,
-  })
+/** An attempt to attend to, and what tells of its end and of this process's. */
+interface Held {
+  readonly decision: Extract<LeaseDecision, { kind: 'start' | 'reattach' }>
+  readonly watch: Watch
+  readonly signal: AbortSignal
 }
 
-type Held = Extract<LeaseDecision, { kind: 'start' | 'reattach' }>
-
-async function attend(deps: DeliverDeps, entry: DeliveryEntry, held: Held, actor: Actor, signal: AbortSignal): Promise<DeliveryEnd> {
-  const { job, attempt, target } = held
-  const watch = deps.watches.watch(attempt.id)
+async function attend(deps: DeliverDeps, entry: DeliveryEntry, { decision, watch, signal }: Held): Promise<DeliveryEnd> {
+  const { job, attempt, target } = decision
+  const actor: Actor = { kind: 'worker', id: deps.workerId }
   const delivery: Delivery = {
     deps,
     job,
@@ -131,23 +124,19 @@ async function attend(deps: DeliverDeps, entry: DeliveryEntry, held: Held, actor
       retryBaseSeconds: deps.ledger.retryBaseSeconds,
     },
     entryGeneration: entry.generation,
-    reattached: held.kind === 'reattach',
+    reattached: decision.kind === 'reattach',
     signal,
     watch,
     deadlineMs: Date.parse(iso(attempt.deadline_at)),
   }
-  try {
-    const alive = await checkStillAlive(delivery)
-    if (alive.kind === 'end') return alive.end
-    const post = await prepare(delivery)
-    if (post.kind === 'end') return post.end
-    const admitted = await admit(delivery, post.value)
-    if (admitted.kind === 'end') return admitted.end
-    // A turn in the main session cannot be joined: only the agent's word or the deadline ends it.
-    return await (job.session_mode === 'main' ? waitWithoutJoin(delivery) : awaitClose(delivery, post.value))
-  } finally {
-    watch.stop()
-  }
+  const alive = await checkStillAlive(delivery)
+  if (alive.kind === 'end') return alive.end
+  const post = await prepare(delivery)
+  if (post.kind === 'end') return post.end
+  const admitted = await admit(delivery, post.value)
+  if (admitted.kind === 'end') return admitted.end
+  // A turn in the main session cannot be joined: only the agent's word or the deadline ends it.
+  return job.session_mode === 'main' ? waitWithoutJoin(delivery) : awaitClose(delivery, post.value)
 }
 
 /** What both posts need. */
@@ -213,6 +202,8 @@ function request(d: Delivery, post: Post, body: string, deadlineMs: number) {
 /** The first post: the gateway answers as soon as it has admitted the run. Skipped when an earlier worker saw that. */
 async function admit(d: Delivery, post: Post): Promise<Step<void>> {
   if (d.attempt.status === 'running') return go(undefined)
+  // Cancelled, say, between the lease and now: nothing of it is out yet.
+  if (d.watch.isClosed()) return end(await endFromLedger(d))
   const answer = await firstPost(d, post)
   if (d.signal.aborted && answer.kind !== 'admitted') return end({ kind: 'hand_back' })
   noteAnswer(d, answer)

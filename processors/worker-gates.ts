@@ -19,6 +19,8 @@ export interface Gates {
   readonly gates: readonly Gate[]
   /** Gateways that have failures to forget. */
   readonly failingGateways: readonly string[]
+  /** No other process delivers. */
+  readonly alone: boolean
   /** The same as long as nothing of the above has changed. */
   readonly digest: string
 }
@@ -29,23 +31,29 @@ const GATES = sql`
     a.enabled and g.breaker = 'closed' and ${pausedBy({ agent: sql`a.id`, gateway: sql`g.id` })} is null as open
   from agents a join gateways g on g.id = a.gateway_id`
 
-/** Reads all gates. */
-export function readGates(ledger: Ledger): Promise<Gates> {
-  return ask(ledger, undefined)
+/** Silent for longer, in seconds, a worker process takes no entries any more, as far as one can tell: it beats every 5 s. */
+const SILENT_SECONDS = 20
+
+/** Reads all gates. `workerId` is this process's. */
+export function readGates(ledger: Ledger, workerId: string): Promise<Gates> {
+  return ask(ledger, workerId, undefined)
 }
 
 /** The same when anything differs from what is known; undefined when nothing does. Either way it is one statement. */
-export async function readChangedGates(ledger: Ledger, known: Gates | undefined): Promise<Gates | undefined> {
-  const read = await ask(ledger, known?.digest)
+export async function readChangedGates(ledger: Ledger, workerId: string, known: Gates | undefined): Promise<Gates | undefined> {
+  const read = await ask(ledger, workerId, known?.digest)
   return read.digest === known?.digest ? undefined : read
 }
 
 /** PostgreSQL compares: a thousand rows are not carried over, parsed and walked through each second to find no difference. */
-async function ask(ledger: Ledger, known: string | undefined): Promise<Gates> {
+async function ask(ledger: Ledger, workerId: string, known: string | undefined): Promise<Gates> {
   const { rows } = await ledger.db.execute(sql`
     with gates as materialized (${GATES}),
-      told as (select coalesce(md5(string_agg(gates::text, ',' order by id)), '') as digest from gates)
-    select told.digest, gates.* from told left join gates on told.digest is distinct from ${known ?? null}::text
+      workers as materialized (select not exists (
+        select from dispatcher_heartbeats
+        where dispatcher_id <> ${workerId} and stopped_at is null and last_seen > now() - make_interval(secs => ${SILENT_SECONDS})) as alone),
+      told as (select md5(concat((select alone from workers), string_agg(gates::text, ',' order by id))) as digest from gates)
+    select told.digest, workers.alone, gates.* from workers, told left join gates on told.digest is distinct from ${known ?? null}::text
     order by gates.id`)
   const gates = rows.filter((row) => row['id'] !== null)
   return {
@@ -57,6 +65,7 @@ async function ask(ledger: Ledger, known: string | undefined): Promise<Gates> {
       paused: row['paused'] === true,
     })),
     failingGateways: [...new Set(gates.filter((row) => row['failing'] === true).map((row) => String(row['gateway_id'])))],
+    alone: rows[0]?.['alone'] === true,
     digest: String(rows[0]?.['digest']),
   }
 }

@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import { parseTraceparent, type Tracing } from '../config/tracing.js'
 import { messageOf } from '../contracts/errors.js'
-import type { JobId } from '../contracts/ids.js'
 import { cleanText } from '../contracts/text.js'
 import type { Ledger } from '../ledger/ledger.js'
 import { claimOutbox, unclaimOutbox, type OutboxItem } from '../ledger/outbox.js'
@@ -15,8 +14,8 @@ export interface RelayOptions {
   readonly log: Logger
   /** Milliseconds between looks when no hint comes. */
   readonly pollMs: number
-  /** Whether workers run in this process: they are the likeliest to pick up what it publishes. */
-  readonly leasedHere?: boolean
+  /** Told of what a worker may pick up as soon as the store has it, right before the store is told. Must not throw. */
+  readonly onPublish?: (items: readonly OutboxItem[]) => void
   readonly tracing?: Tracing | undefined
 }
 
@@ -157,7 +156,7 @@ export class Relay {
       const queue = await this.#options.queues.get(agentId)
       const additions = items.filter((item) => item.kind === 'publish' && item.current)
       if (additions.length > 0) {
-        this.#expectLeases(additions)
+        this.#options.onPublish?.(additions.filter(({ delayMs }) => delayMs === 0))
         const telemetry = await this.#trace(agentId, additions)
         const entries = additions.map((item) => ({
           name: item.jobType,
@@ -181,12 +180,6 @@ export class Relay {
     }
     this.#told.add(items)
     this.#options.log.debug({ event: 'relay.published', agent: agentId, jobs: items.map((item) => item.jobId) }, 'the queue store was told')
-  }
-
-  /** The ledger reads what the worker will ask for while the store is told. Not of what is due later: that would be old by then. */
-  #expectLeases(items: readonly OutboxItem[]): void {
-    const { leasedHere, ledger } = this.#options
-    if (leasedHere === true) void ledger.expectLeases(items.filter(({ delayMs }) => delayMs === 0).map(({ jobId }) => jobId as JobId))
   }
 
   /** What each entry carries on of the trace that its job was created in. Without traces nothing is read. */

@@ -8,6 +8,7 @@ import type { AttemptId, JobId } from '../../contracts/ids.js'
 import { HookClient, type AdmitOutcome, type HookPost, type JoinOutcome, type ProbeOutcome } from '../../openclaw/hook-client.js'
 import { AttemptWatches } from '../../processors/attempt-watches.js'
 import { deliver, type DeliverDeps } from '../../processors/deliver.js'
+import type { Place } from '../../processors/places.js'
 import { ShortLeases } from '../../processors/short-leases.js'
 import { aJob, attemptCaller, freshLedger, type TestLedger } from '../support/ledger.js'
 
@@ -28,6 +29,8 @@ class GatewayInProcess extends HookClient {
   }
 }
 
+const aPlace = (): Place => ({ slot: undefined })
+
 let t: TestLedger
 let gateway: GatewayInProcess
 let watches: AttemptWatches
@@ -43,6 +46,7 @@ beforeEach(async () => {
   deps = {
     ...{ ledger, hooks: gateway, watches, log, clock: systemClock, workerId: 'w1', hookToken: () => 'x', hookBodies: async () => ({ admit: '{}', join: '{}' }) },
     shortLeases: new ShortLeases({ lockMs: 8_000, stalledCheckMs: 3_000, log }),
+    ahead: { take: async () => undefined },
     // So long that a timer which is not given up outlives the test, and is seen by it.
     ...{ completionGraceMs: 60_000, deadlineMarginSeconds: 60, breakerFailures: 3, failing: new Set<string>(), admissionTimeoutMs: 5_000 },
   }
@@ -82,7 +86,7 @@ test.each(Object.keys(CLOSES))('a worker that runs on keeps nothing of its deliv
       const close = () => t.ledger.jobs.complete({ caller }, id, CompleteJobBody.parse({}))
       return (await CLOSES[when]?.(post, close)) ?? { kind: 'aborted' }
     }
-    ends.push(await deliver(deps, { v: 1, job_id: id, generation: 1, subject: 'x' }, signal))
+    ends.push(await deliver(deps, { v: 1, job_id: id, generation: 1, subject: 'x' }, aPlace(), signal))
   }
 
   const calls = any.mock.calls.length
@@ -102,9 +106,9 @@ test('a ledger that is away while the message is read blocks no job: the entry c
     return { kind: 'aborted' }
   }
 
-  await expect(deliver({ ...deps, hookBodies: () => Promise.reject(away) }, entry, signal)).rejects.toBe(away)
+  await expect(deliver({ ...deps, hookBodies: () => Promise.reject(away) }, entry, aPlace(), signal)).rejects.toBe(away)
   const between = await t.ledger.getJob(id)
-  const ended = await deliver(deps, entry, signal)
+  const ended = await deliver(deps, entry, aPlace(), signal)
 
   expect(between).toMatchObject({ status: 'leased', blocked_reason: null })
   expect(ended).toEqual({ kind: 'done', outcome: 'succeeded' })
@@ -139,7 +143,7 @@ test('a lease is renewed as soon as a join has broken and the gateway has the ru
   }
   const clock = { nowMs: () => systemClock.nowMs(), sleep: async () => undefined }
 
-  const ended = await deliver({ ...deps, clock }, { v: 1, job_id: id, generation: 1, subject: 'x' }, new AbortController().signal)
+  const ended = await deliver({ ...deps, clock }, { v: 1, job_id: id, generation: 1, subject: 'x' }, aPlace(), new AbortController().signal)
 
   expect([joins, ended]).toEqual([2, { kind: 'done', outcome: 'succeeded' }])
 })
@@ -149,7 +153,7 @@ test('a worker tells of jobs that name a lease too short for its lock, once for 
   const started = async (lease: Record<string, unknown>): Promise<JobId> => {
     const { id } = await aJob(t.ledger, 'queued', lease)
     gateway.run = (post) => closes(post, id)
-    ends.push(await deliver(deps, { v: 1, job_id: id, generation: 1, subject: 'x' }, new AbortController().signal))
+    ends.push(await deliver(deps, { v: 1, job_id: id, generation: 1, subject: 'x' }, aPlace(), new AbortController().signal))
     return id
   }
 

@@ -94,13 +94,14 @@ describe('a delivery', () => {
     const deps = {
       ...{ ledger, hooks, watches, log, clock: systemClock, workerId: 'w1', hookToken: () => HOOK_TOKEN, completionGraceMs: 10, deadlineMarginSeconds: 60 },
       ...{ breakerFailures: 3, failing: new Set<string>(), admissionTimeoutMs: 5_000, shortLeases: new ShortLeases({ lockMs: 8_000, stalledCheckMs: 3_000, log }) },
+      ahead: { take: async () => undefined },
       hookBodies: async (attempt: { readonly id: string }) => {
         attemptToken = ledger.tokens.attempts.issue(attempt.id as never)
         return { admit: JSON.stringify({ message: attemptToken }), join: '{}' }
       },
     }
 
-    await deliver(deps, { v: 1, job_id: id, generation: 1, subject: 'x' }, new AbortController().signal)
+    await deliver(deps, { v: 1, job_id: id, generation: 1, subject: 'x' }, { slot: undefined }, new AbortController().signal)
     await hooks.close()
     watches.stop()
 
