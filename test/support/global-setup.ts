@@ -85,7 +85,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const templateDatabase = 'agentbus_template'
   const admin = new pg.Client({ connectionString: postgres.url })
   await admin.connect()
-  await admin.query(`create database ${templateDatabase} template ${OWNER}`)
+  // By its files, with the one among them that tells a new connection of the catalog: so have its clones.
+  await admin.query(`create database ${templateDatabase} template ${OWNER} strategy file_copy`)
   await admin.end()
   project.provide('postgresUrl', postgres.url)
   project.provide('templateDatabase', templateDatabase)
