@@ -70,13 +70,13 @@ test('the only worker killed over several slots: each of them is a row, missed w
   const upMs = Date.now()
   await c.spawn('worker')
   await c.until('slots are run again', async () => (await slotsBetween('devops/strict', upMs, Date.now())).filter((slot) => slot.status === 'completed').length >= 3)
-  // An order that is disabled catches nothing up any more.
+  // An order that is disabled catches nothing up any more, and what it has not begun by then is missed.
   await c.until('the patient order has caught up', async () => ended(await slotsBetween('devops/kind', beganMs, upMs)))
   const endedMs = Date.now()
-  await apply({ ...strict, enabled: false }, { ...kind, enabled: false })
   for (const order of ['devops/strict', 'devops/kind']) {
     await c.until(`every slot of ${order} has ended`, async () => ended(await slotsBetween(order, beganMs, endedMs)))
   }
+  await apply({ ...strict, enabled: false }, { ...kind, enabled: false })
 
   const all = await slotsBetween('devops/strict', beganMs, endedMs)
   await expectEachOnce('devops/strict', all, 1_000, beganMs, endedMs)

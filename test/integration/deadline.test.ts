@@ -8,8 +8,8 @@ import { OPERATOR } from '../support/ledger.js'
 const TWO_SECONDS = { timeout_seconds: 1, lease_seconds: 5 }
 const start = (context: Pick<TestContext, 'onTestFinished'>): Promise<TestBus> => busOfTest(context, { env: { AGENTBUS_WAIT_SECONDS_MARGIN: '1' } })
 
-// Side by side: most of what they do is wait for a deadline.
-describe.concurrent('deadlines', () => {
+// One after the other: their deadlines are so short that the start of another bus beside them takes a part of it.
+describe('deadlines', () => {
   test('a run that goes on past its deadline is given up, and the next attempt does the work', async ({ expect, onTestFinished }) => {
     const t = await start({ onTestFinished })
     t.behave(async (hands) => {
