@@ -10,7 +10,10 @@ const shared = {
   teardownTimeout: 20_000,
 }
 
-/** `core` runs once; `redis` and `postgres` run the integration, crash and board tests on that queue backend. The console reads the ledger alone: its pages are opened once. */
+/** What asks no queue, so that it would show the same twice: the console reads the ledger alone, and an API without workers looks at heartbeats in it. */
+const ASKS_NO_QUEUE = ['test/browser/console.test.ts', 'test/crash/alerts-without-workers.test.ts']
+
+/** `core` runs once; `redis` and `postgres` run the integration, crash and board tests on that queue backend. */
 export default defineConfig({
   test: {
     globalSetup: shared.globalSetup,
@@ -30,7 +33,7 @@ export default defineConfig({
         test: {
           name: 'postgres',
           include: ['test/{integration,crash,browser}/**/*.test.ts'],
-          exclude: ['test/browser/console.test.ts'],
+          exclude: ASKS_NO_QUEUE,
           env: { TEST_QUEUE_BACKEND: 'postgres' },
           ...shared,
           globalSetup: [],

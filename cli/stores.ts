@@ -6,7 +6,7 @@ import { programSearchPath } from '../config/search-path.js'
 import type { Settings } from '../config/settings.js'
 import { AgentbusError } from '../contracts/errors.js'
 import { loadOrCreateSecret, openDataDir, type DataDir } from '../embedded/data-dir.js'
-import { startEmbeddedPostgres, type EmbeddedPostgres } from '../embedded/embedded-postgres.js'
+import { startEmbeddedPostgres } from '../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../embedded/private-redis.js'
 import { checkConnectionBudget, probePostgres, probeRedis, redactUrl } from '../embedded/probe-stores.js'
 import { isAlive } from '../embedded/process-identity.js'
@@ -30,8 +30,15 @@ export interface Stores {
 
 /** Stores of which this process has started some itself. */
 export interface StartedStores extends Stores {
-  /** From then on a PostgreSQL that ends is not started again. To be called as soon as a stop is asked for: who asks may have ended the server too. */
+  /** From then on a store that ends is not started again. To be called as soon as a stop is asked for: who asks may have ended the servers too. */
   letGo(): void
+}
+
+/** What has been started so far: how it is stopped, how it is let go of, and what is told of it. */
+interface Begun {
+  readonly undo: (() => Promise<void>)[]
+  readonly letGo: (() => void)[]
+  readonly announcements: string[]
 }
 
 /** What `agentbus up` tells other processes of the same machine about the stores it started. 0600. */
@@ -49,55 +56,53 @@ export const QUEUE_POOL = 8
  */
 export async function startStores(settings: Settings, log: Logger): Promise<StartedStores> {
   const dataDir = await openDataDir(settings.dataDir)
-  const undo: (() => Promise<void>)[] = [() => dataDir.release()]
+  const begun: Begun = { undo: [() => dataDir.release()], letGo: [], announcements: [] }
+  const { undo, announcements } = begun
   const stop = async (): Promise<void> => {
     for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => log.error({ event: 'stop.failed', err: error }, 'could not stop a store'))
   }
+  const letGo = (): void => {
+    for (const one of begun.letGo) one()
+  }
   try {
-    const announcements: string[] = []
-    const postgres = settings.databaseUrl === undefined ? await embeddedPostgres(dataDir, log, undo, announcements) : { url: settings.databaseUrl, letGo: () => undefined }
-    const databaseUrl = postgres.url
-    const queue = await chooseQueueStore(settings, dataDir, databaseUrl, log, undo, announcements)
+    const databaseUrl = settings.databaseUrl ?? (await embeddedPostgres(dataDir, log, begun))
+    const queue = await chooseQueueStore(settings, dataDir, databaseUrl, log, begun)
     await readyStores(settings, { databaseUrl, queue }, log, announcements)
     const secret = settings.secret ?? (await loadOrCreateSecret(dataDir.path, 'secret'))
     const runtime = path.join(dataDir.path, 'runtime.json')
     await writePrivate(runtime, JSON.stringify({ pid: process.pid, databaseUrl, queue }))
     undo.push(() => unlink(runtime))
-    return { databaseUrl, queue, secret, announcements, letGo: () => postgres.letGo(), stop }
+    return { databaseUrl, queue, secret, announcements, letGo, stop }
   } catch (error) {
     await stop()
     throw error
   }
 }
 
-async function embeddedPostgres(dataDir: DataDir, log: Logger, undo: (() => Promise<void>)[], announcements: string[]): Promise<EmbeddedPostgres> {
+/** @returns its URL */
+async function embeddedPostgres(dataDir: DataDir, log: Logger, begun: Begun): Promise<string> {
   const postgres = await startEmbeddedPostgres({ dataDir: dataDir.path, log, keepUp: true })
-  undo.push(() => postgres.stop())
-  announcements.push('Ledger:  embedded PostgreSQL (DATABASE_URL is not set)')
-  return postgres
+  begun.undo.push(() => postgres.stop())
+  begun.letGo.push(() => postgres.letGo())
+  begun.announcements.push('Ledger:  embedded PostgreSQL (DATABASE_URL is not set)')
+  return postgres.url
 }
 
-async function chooseQueueStore(
-  settings: Settings,
-  dataDir: DataDir,
-  databaseUrl: string,
-  log: Logger,
-  undo: (() => Promise<void>)[],
-  announcements: string[],
-): Promise<QueueStore> {
+async function chooseQueueStore(settings: Settings, dataDir: DataDir, databaseUrl: string, log: Logger, begun: Begun): Promise<QueueStore> {
   if (settings.queueBackend === 'postgres') return { kind: 'postgres', url: databaseUrl }
   if (settings.redisUrl !== undefined) return { kind: 'redis', url: settings.redisUrl }
   const binary = findRedisServer(programSearchPath())
   if (binary !== undefined) {
-    const redis = await startPrivateRedis({ dataDir: dataDir.path, binary, log })
-    undo.push(() => redis.stop())
-    announcements.push(`Queues:  a private ${path.basename(binary)} (REDIS_URL is not set)`)
+    const redis = await startPrivateRedis({ dataDir: dataDir.path, binary, log, keepUp: true })
+    begun.undo.push(() => redis.stop())
+    begun.letGo.push(() => redis.letGo())
+    begun.announcements.push(`Queues:  a private ${path.basename(binary)} (REDIS_URL is not set)`)
     return { kind: 'redis', url: redis.url }
   }
   if (settings.queueBackend === 'redis') {
     throw new AgentbusError('AGENTBUS_CONFIG', 'AGENTBUS_QUEUE_BACKEND is redis, but REDIS_URL is not set and neither redis-server nor valkey-server is on PATH.')
   }
-  announcements.push("Queues:  BullMQ's PostgreSQL backend (REDIS_URL is not set, no redis-server on PATH); fine for a first run and small fleets")
+  begun.announcements.push("Queues:  BullMQ's PostgreSQL backend (REDIS_URL is not set, no redis-server on PATH); fine for a first run and small fleets")
   return { kind: 'postgres', url: databaseUrl }
 }
 

@@ -76,6 +76,21 @@ export type ResumeBody = z.infer<typeof ResumeBody>
 
 const timestamp = z.iso.datetime({ offset: true })
 
+/**
+ * What keeps a drain from being over. `attempts`: those that are open. `transactions`: no attempt is open, but these write attempts, and may
+ * have opened one that nobody sees yet. `next_look`: neither; the next process that looks, twice a second, writes down that it is drained.
+ */
+export const DrainWait = z
+  .object({
+    kind: z.enum(['attempts', 'transactions', 'next_look']),
+    /** How many of them. */
+    count: z.int(),
+    /** When the oldest of the transactions began; null for anything else, and when PostgreSQL does not tell. */
+    since: timestamp.nullable(),
+  })
+  .meta({ id: 'DrainWait' })
+export type DrainWait = z.infer<typeof DrainWait>
+
 /** A control, in force or over. */
 export const ControlView = z
   .object({
@@ -93,6 +108,8 @@ export const ControlView = z
     in_force: z.boolean(),
     /** Jobs of the scope that hold an attempt now; null once it is over, and for a freeze. */
     still_running: z.int().nullable(),
+    /** Of a drain that is in force and not over; null for anything else. */
+    waits_for: DrainWait.nullable(),
     /** When an agent that is drained had nothing running any more. */
     drained_at: timestamp.nullable(),
     lifted_at: timestamp.nullable(),

@@ -15,8 +15,8 @@ export interface DataDir {
  * Creates the data folder (0700, so that the secrets and stores in it are private) and locks it. A lock left
  * by a process that was killed is taken over.
  *
- * @throws AgentbusError AGENTBUS_CONFIG when the folder cannot be made or written, AGENTBUS_DATA_IN_USE
- * naming the pid of the process that holds it.
+ * @throws AgentbusError AGENTBUS_CONFIG when the folder cannot be made or written or its lock cannot be read, AGENTBUS_DATA_IN_USE
+ * naming the pid of the process that holds it, or the lock file when that is damaged and somebody has just touched it.
  */
 export async function openDataDir(path: string): Promise<DataDir> {
   const real = await prepare(path)

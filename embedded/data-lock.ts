@@ -4,8 +4,8 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { systemClock } from '../config/clock.js'
-import { AgentbusError } from '../contracts/errors.js'
-import { startOf } from './process-identity.js'
+import { AgentbusError, messageOf } from '../contracts/errors.js'
+import { startOf, unlessGone } from './process-identity.js'
 
 /*
  * The lock is the file `lock.<n>` with the highest n. To take over from a holder that is gone, a process
@@ -13,6 +13,11 @@ import { startOf } from './process-identity.js'
  * that finds a higher one after creating its own gives way: so a slow contender that acts on what it saw
  * long ago can do no harm. (Unlinking a stale lock and creating a new one lets two contenders each remove
  * the other's.) Node has no flock.
+ *
+ * A lock file has its name only when it is whole: it is written as a draft, and linked or renamed. No death of its writer leaves an empty
+ * or half one, but a crash of the machine, a full disk below, or a person may. Nobody can be asked by it then, yet a holder that lives
+ * still touches it: so its age decides, as with another container, and nobody is locked out for good. One that cannot be read at all may
+ * be anybody's, for as long as that lasts, and is left to whoever runs the machine.
  */
 
 const Holder = z.object({ pid: z.int(), start: z.string(), space: z.string(), host: z.string(), released: z.boolean() })
@@ -27,11 +32,14 @@ export interface FolderLock {
   release(): Promise<void>
 }
 
-/** @throws AgentbusError AGENTBUS_DATA_IN_USE naming the pid of the live holder. */
+/**
+ * @throws AgentbusError AGENTBUS_DATA_IN_USE naming the pid of the live holder, or the lock file of one that names none; AGENTBUS_CONFIG
+ * when the lock file cannot be read
+ */
 export async function lockFolder(dir: string): Promise<FolderLock> {
   const mine: Holder = { pid: process.pid, start: (await startOf(process.pid)) ?? '', space: await pidSpace(), host: hostname(), released: false }
   const draft = join(dir, `lock-draft.${process.pid}.${randomBytes(6).toString('hex')}`)
-  await writeFile(draft, JSON.stringify(mine), { mode: 0o600, flag: 'wx' })
+  await writeFile(draft, JSON.stringify(mine), { mode: 0o600, flag: 'wx', flush: true })
   try {
     for (;;) {
       const top = await highest(dir)
@@ -57,7 +65,7 @@ function hold(dir: string, generation: number, mine: Holder): FolderLock {
     async release() {
       clearInterval(heartbeat)
       const note = `${path}.released`
-      await writeFile(note, JSON.stringify({ ...mine, released: true }), { mode: 0o600 })
+      await writeFile(note, JSON.stringify({ ...mine, released: true }), { mode: 0o600, flush: true })
       await rename(note, path)
     },
   }
@@ -65,9 +73,11 @@ function hold(dir: string, generation: number, mine: Holder): FolderLock {
 
 async function refuseIfHeld(dir: string, generation: number, mine: Holder): Promise<void> {
   const path = lockPath(dir, generation)
-  const text = await readFile(path, 'utf8').catch(() => undefined)
-  const holder = text === undefined ? undefined : parseHolder(text)
-  if (holder === undefined || holder.released) return
+  const text = await readLock(dir, path)
+  if (text === undefined) return
+  const holder = parseHolder(text)
+  if (holder === undefined) return refuseIfTouchedLately(dir, path)
+  if (holder.released) return
   const isElsewhere = holder.space !== mine.space
   const isHeld = isElsewhere ? await wasTouchedLately(path) : (await startOf(holder.pid)) === holder.start
   if (!isHeld) return
@@ -75,9 +85,34 @@ async function refuseIfHeld(dir: string, generation: number, mine: Holder): Prom
   throw new AgentbusError('AGENTBUS_DATA_IN_USE', `the data folder ${dir} is used by process ${holder.pid}${where}`, { dir, pid: holder.pid, host: holder.host })
 }
 
+/** Undefined when it has just been removed, for there is a higher one. @throws AgentbusError AGENTBUS_CONFIG for one that cannot be read: it may be held */
+async function readLock(dir: string, path: string): Promise<string | undefined> {
+  try {
+    return await unlessGone(readFile(path, 'utf8'))
+  } catch (error) {
+    throw new AgentbusError(
+      'AGENTBUS_CONFIG',
+      `the lock file ${path} cannot be read (${messageOf(error)}): make it readable for this user, or remove it if no agentbus runs on that folder`,
+      { dir, path },
+      { cause: error },
+    )
+  }
+}
+
+/** For a lock file that names nobody: see the top of the file. */
+async function refuseIfTouchedLately(dir: string, path: string): Promise<void> {
+  if (!(await wasTouchedLately(path))) return
+  throw new AgentbusError(
+    'AGENTBUS_DATA_IN_USE',
+    `the data folder ${dir} may be in use: its lock file ${path} is damaged and was just touched; stop the agentbus there, or start again in ${SILENT_MS / 1000} s`,
+    { dir, path },
+  )
+}
+
+/** False for one that was removed meanwhile. */
 async function wasTouchedLately(path: string): Promise<boolean> {
-  const { mtimeMs } = await stat(path)
-  return Math.abs(systemClock.nowMs() - mtimeMs) < SILENT_MS
+  const found = await unlessGone(stat(path))
+  return found !== undefined && Math.abs(systemClock.nowMs() - found.mtimeMs) < SILENT_MS
 }
 
 function parseHolder(text: string): Holder | undefined {

@@ -11,6 +11,7 @@ import type { PostgresBinaries } from './postgres-binaries.js'
 import type { PostgresHome } from './postgres-home.js'
 import { isServerIn, unlessGone, waitForExit } from './process-identity.js'
 import { lastLine, runAs } from './run-as.js'
+import { untilChildEnded, untilOrphanEnded } from './until-ended.js'
 
 /** The superuser and the database of the embedded cluster. */
 export const OWNER = 'agentbus'
@@ -45,8 +46,6 @@ const PORTS_TO_TRY = 10
 const LOG_KEPT_BYTES = 10 * 1024 * 1024
 /** Above every pid there can be, so no live process has it. */
 const NO_PID = 2_147_483_647
-/** How often it is looked whether a server that another process has started still runs. */
-const ORPHAN_LOOK_MS = 2_000
 
 /**
  * The server that runs on this cluster already: an orphan, whose agentbus was killed. Undefined when
@@ -69,17 +68,12 @@ export async function adoptPostmaster(cluster: Cluster, signal?: AbortSignal): P
     if (file.status === 'ready') {
       await checkPassword(cluster, file.port)
       log.info({ event: 'embedded_postgres.adopted', pid: file.pid, port: file.port }, 'PostgreSQL was running already')
-      return { port: file.port, untilEnded: (stopping) => untilOrphanEnded(cluster, file.pid, stopping) }
+      return { port: file.port, untilEnded: (stopping) => untilOrphanEnded({ pid: file.pid, dir: home.cluster, program: 'postgres', clock }, stopping) }
     }
     if (clock.nowMs() >= until)
       throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL (process ${file.pid}) is neither ready nor gone; see ${logPath(home)}`, { pid: file.pid })
     await clock.sleep(50, signal)
   }
-}
-
-async function untilOrphanEnded({ home, clock }: Cluster, pid: number, signal: AbortSignal): Promise<void> {
-  // One that cannot be looked at for the moment is there.
-  while (!signal.aborted && (await isServerIn(pid, home.cluster, 'postgres').catch(() => true))) await clock.sleep(ORPHAN_LOOK_MS, signal).catch(() => undefined)
 }
 
 export interface StartOptions {
@@ -120,10 +114,6 @@ export async function startPostmaster(cluster: Cluster, { onlyPort, signal }: St
     }
     throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the embedded PostgreSQL did not start: ${firstFatal(said)}; see ${logPath(home)}`, { log: logPath(home) })
   }
-}
-
-async function untilChildEnded(server: ChildProcess, signal: AbortSignal): Promise<void> {
-  if (server.exitCode === null && server.signalCode === null) await once(server, 'exit', { signal }).catch(() => undefined)
 }
 
 /** Stops the server in order (fast mode: open transactions are rolled back, a recovery is broken off). Nothing happens when it is gone. */

@@ -1,5 +1,5 @@
 import { sql, type SQL } from 'drizzle-orm'
-import type { ControlChangeView, ControlView, ListControlChangesQuery } from '../contracts/controls.js'
+import type { ControlChangeView, ControlView, DrainWait, ListControlChangesQuery } from '../contracts/controls.js'
 import { AgentbusError } from '../contracts/errors.js'
 import type { ControlRow } from './controls.js'
 import type { Db, Tx } from './database.js'
@@ -17,17 +17,40 @@ export const OPEN_IN_SCOPE = sql`
       where r.id = j.standing_order_run_id and o.agent_id || '/' || o.name = c.target)
     else false end`
 
+/**
+ * The transactions that write attempts: `writer` holds the table for that. A statement takes this lock before the snapshot that it reads
+ * with, so whoever looked for controls before a drain was there is among them until its attempt can be seen.
+ */
+export const ATTEMPT_WRITERS = sql`
+  select l.virtualtransaction as writer, l.pid from pg_locks l
+  where l.database = (select oid from pg_database where datname = current_database()) and l.relation = 'job_attempts'::regclass
+    and l.mode = 'RowExclusiveLock' and l.granted`
+
+/** How many they are, and when the oldest began: not told of a session of another role, nor of a prepared transaction. At most as many rows as connections. */
+const WRITERS_SEEN = sql`
+  (select jsonb_build_object('count', count(distinct w.writer), 'since', min(a.xact_start)) from (${ATTEMPT_WRITERS}) w left join pg_stat_activity a on a.pid = w.pid)`
+
+interface SeenControl extends ControlRow {
+  readonly f_in_force: boolean
+  readonly f_still_running: number
+  /** Asked for only where a drain has nothing else to wait for. */
+  readonly f_writers: { readonly count: number; readonly since: string | null } | null
+}
+
 /** What is in force, the widest scope first. */
 export async function listControls(db: Db | Tx, only: { readonly id?: number } = {}): Promise<ControlView[]> {
   const which = only.id === undefined ? sql`c.lifted_at is null and (c.until_at is null or c.until_at > clock_timestamp())` : sql`c.id = ${only.id}`
   const { rows } = await db.execute(sql`
-    select c.*, c.lifted_at is null and (c.until_at is null or c.until_at > clock_timestamp()) as f_in_force,
-      (select count(*)::int from ${OPEN_IN_SCOPE}) as f_still_running
-    from controls c where ${which} order by c.scope, c.target limit 10000`)
-  return rows.map((row) => controlView(row as unknown as ControlRow & { f_in_force: boolean; f_still_running: number }))
+    select c.*, s.in_force as f_in_force, s.still_running as f_still_running,
+      case when s.in_force and c.action = 'drain' and c.drained_at is null and s.still_running = 0 then ${WRITERS_SEEN} end as f_writers
+    from controls c cross join lateral (
+      select c.lifted_at is null and (c.until_at is null or c.until_at > clock_timestamp()) as in_force, (select count(*)::int from ${OPEN_IN_SCOPE}) as still_running
+    ) s
+    where ${which} order by c.scope, c.target limit 10000`)
+  return rows.map((row) => controlView(row as unknown as SeenControl))
 }
 
-function controlView(row: ControlRow & { readonly f_in_force: boolean; readonly f_still_running: number }): ControlView {
+function controlView(row: SeenControl): ControlView {
   return {
     id: Number(row.id),
     action: row.action,
@@ -41,6 +64,7 @@ function controlView(row: ControlRow & { readonly f_in_force: boolean; readonly 
     running: row.running,
     in_force: row.f_in_force,
     still_running: row.f_in_force && row.action !== 'freeze' ? row.f_still_running : null,
+    waits_for: waitOf(row),
     drained_at: isoOrNull(row.drained_at),
     lifted_at: isoOrNull(row.lifted_at),
     lifted_by_kind: row.lifted_by_kind,
@@ -48,6 +72,13 @@ function controlView(row: ControlRow & { readonly f_in_force: boolean; readonly 
     lifted_because: row.lifted_because,
     lift_reason: row.lift_reason,
   }
+}
+
+function waitOf({ action, drained_at: drainedAt, f_in_force: inForce, f_still_running: open, f_writers: writers }: SeenControl): DrainWait | null {
+  if (action !== 'drain' || drainedAt !== null || !inForce) return null
+  if (open > 0) return { kind: 'attempts', count: open, since: null }
+  if (writers === null || writers.count === 0) return { kind: 'next_look', count: 0, since: null }
+  return { kind: 'transactions', count: writers.count, since: isoOrNull(writers.since) }
 }
 
 /** What was done to controls, newest first. */

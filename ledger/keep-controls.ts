@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm'
 import { SYSTEM_ACTOR, type Actor } from '../contracts/actor.js'
 import type { JobId } from '../contracts/ids.js'
 import { change, expire, type ControlRow } from './controls.js'
-import { OPEN_IN_SCOPE } from './control-queries.js'
+import { ATTEMPT_WRITERS, OPEN_IN_SCOPE } from './control-queries.js'
 import type { Db, Tx } from './database.js'
 import { hintAfterCommit } from './hints.js'
 import { isFound, whichHold } from './is-found.js'
@@ -110,7 +110,8 @@ async function cancelPage(tx: Tx, controlId: number): Promise<{ seen: number; ca
 /**
  * A lease that looked for controls before the drain was there shows no attempt until it commits. Its transaction has held the
  * table of attempts since before that look: once all that hold it after the drain was seen have ended, the attempts that began
- * in spite of it can be seen, and no other can begin. What takes longer is left to the next look.
+ * in spite of it can be seen, and no other can begin. What takes longer is left to the next look; until then `waits_for` of the control
+ * tells of it, and the session that holds it up may be anybody's.
  * @returns the agents that are drained now
  */
 async function drain(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, db: Db): Promise<string[]> {
@@ -126,12 +127,8 @@ async function drain(run: <T>(work: (tx: Tx) => Promise<T>) => Promise<T>, db: D
   return run((tx) => markDrained(tx, ids))
 }
 
-/** The transactions that hold the table of attempts for writing. A statement takes that lock before the snapshot that it reads with. */
 async function attemptWriters(db: Db): Promise<string[]> {
-  const { rows } = await db.execute<{ writer: string }>(sql`
-    select distinct l.virtualtransaction as writer from pg_locks l
-    where l.database = (select oid from pg_database where datname = current_database()) and l.relation = 'job_attempts'::regclass
-      and l.mode = 'RowExclusiveLock' and l.granted`)
+  const { rows } = await db.execute<{ writer: string }>(sql`select distinct writer from (${ATTEMPT_WRITERS}) w`)
   return rows.map(({ writer }) => writer)
 }
 

@@ -5,7 +5,7 @@ import { fenceFor, sortedJson } from './data-fence.js'
  * Version of the text below and of the workspace files. A test pins the hash of both: change a word and the version
  * must rise, because every attempt names the version it was sent.
  */
-export const CONTRACT_VERSION = '1.5.0'
+export const CONTRACT_VERSION = '1.6.0'
 
 /** A message stays under this many bytes, so that the hook body around it stays under the gateway's limit. */
 export const MESSAGE_LIMIT = 200_000

@@ -1,13 +1,38 @@
 import { asObject, type Json } from './json.js'
 import { fields, text } from './tables.js'
 
-/** A control with what it is about in one word or two. */
+/** A control with what it is about, and what a drain waits for, in one word or two. */
 export function controlRow(item: Json): Json {
   const target = item['target']
-  return { ...item, of: target === null || target === undefined ? text(item['scope']) : `${text(item['scope'])} ${text(target)}` }
+  const of = target === null || target === undefined ? text(item['scope']) : `${text(item['scope'])} ${text(target)}`
+  return { ...item, of, waits_for: waitOf(asObject(item['waits_for'])) }
 }
 
-const CONTROL = ['id', 'action', 'of', 'since', 'until', 'by', 'reason', 'running', 'still_running', 'drained_at', 'lifted_at', 'lifted_by', 'lifted_because', 'lift_reason']
+/** Null for what is no drain, or is over; a server of an earlier version says nothing of it either. */
+function waitOf({ kind, count, since }: Json): string | null {
+  if (kind === undefined) return null
+  if (kind === 'next_look') return 'the next look'
+  const what = `${text(count)} ${count === 1 ? text(kind).replace(/s$/, '') : text(kind)}`
+  return typeof since === 'string' ? `${what}, since ${since}` : what
+}
+
+const CONTROL = [
+  'id',
+  'action',
+  'of',
+  'since',
+  'until',
+  'by',
+  'reason',
+  'running',
+  'still_running',
+  'waits_for',
+  'drained_at',
+  'lifted_at',
+  'lifted_by',
+  'lifted_because',
+  'lift_reason',
+]
 
 /** What a command on controls did. */
 export function controlLines(body: Json): string {

@@ -41,7 +41,7 @@ export function show(kind: ShowKind, body: Json): string {
     case 'control':
       return controlLines(body)
     case 'controls':
-      return table(items.map(controlRow), ['action', 'of', 'since', 'until', 'by', 'still_running', 'drained_at', 'reason'])
+      return table(items.map(controlRow), ['action', 'of', 'since', 'until', 'by', 'still_running', 'waits_for', 'drained_at', 'reason'])
     case 'control-changes':
       return page(body, table(items.map(controlRow), ['id', 'at', 'change', 'action', 'of', 'actor', 'until', 'reason']))
     case 'cancelled-flow':

@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { SetControlBody } from '../../contracts/controls.js'
 import { CreateBatchBody } from '../../contracts/jobs.js'
 import { FLOW_BUDGET, MOST_EDGES } from '../../ledger/console/hand-off-flow.js'
 import type { LaneLine } from '../../ledger/console/health-board.js'
 import { SURROUNDINGS_SHOWN } from '../../ledger/console/job-surroundings.js'
 import { serveConsole, type TestConsole } from '../support/console.js'
+import { anIdleWriter } from '../support/idle-writer.js'
 import { aJob, freshLedger, OPERATOR } from '../support/ledger.js'
 import { pastJobs } from '../support/past-jobs.js'
 import { tamper } from '../support/verify.js'
@@ -114,6 +116,19 @@ test('the sums of the fleet are those of the lists to which they lead', async ()
     ['leased', '1', 'leased'],
     ['running', '2', 'running'],
   ])
+})
+
+test('a drain that a transaction of somebody else holds up says so, among the controls and in the fleet', async () => {
+  const foreign = await anIdleWriter(c.t.url)
+  await c.t.ledger.controls.set(OPERATOR, SetControlBody.parse({ action: 'drain', scope: 'agent', target: 'devops', reason: 'moving' }))
+
+  const heldUp = [await pageAt('/console/controls'), await pageAt('/')]
+  await foreign.end()
+  const free = [await pageAt('/console/controls'), await pageAt('/')]
+
+  for (const page of heldUp) expect(page).toContain(`waits for 1 transaction that writes attempts, the oldest for <time datetime="${foreign.since}"`)
+  expect(free[0]).toContain('nothing of it runs any more')
+  expect(free[1]).toContain('0 still running')
 })
 
 /** Jobs that ended with success within the last seconds; `from` says in SQL who has sent the n-th. */

@@ -3,7 +3,7 @@ import type { Browser, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { entryId } from '../../queues/catalogue.js'
 import { mayHaveBrowser, startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
-import { startTestBus, type TestBus } from '../support/bus.js'
+import { BACKEND, startTestBus, type TestBus } from '../support/bus.js'
 import { OPERATOR } from '../support/ledger.js'
 
 const isSkipped = !mayHaveBrowser()
@@ -121,7 +121,8 @@ describe.skipIf(isSkipped)('the board in a browser', () => {
   })
 })
 
-describe.skipIf(isSkipped)('without credentials', () => {
+// On one backend: whoever is asked for credentials has not come as far as any queue.
+describe.runIf(!isSkipped && BACKEND === 'redis')('without credentials', () => {
   test.each(['', '/', '/queue/agent-devops', '/api/queues', '/static/images/logo.svg'])('GET /board%s gives nothing but the question for them', async (path) => {
     const context = await browser.newContext()
 

@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { sql } from 'drizzle-orm'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -7,21 +5,24 @@ import { ListAlertsQuery, type AlertId } from '../../contracts/alerts.js'
 import { ResumeBody, SetControlBody } from '../../contracts/controls.js'
 import type { JobId } from '../../contracts/ids.js'
 import { EmitEventBody } from '../../contracts/events.js'
-import { mayHaveBrowser, startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
+import { mayHaveBrowser, openWatched, signIn, startBrowser, watchedPage, type WatchedPage } from '../support/browser.js'
 import { startTestBus, type TestBus } from '../support/bus.js'
+import { visitPage, type Visit } from '../support/console-visit.js'
 import { startConsole, type TestConsole } from '../support/console.js'
 import { aJob, OPERATOR } from '../support/ledger.js'
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const isSkipped = !mayHaveBrowser()
 let c: TestConsole
 let browser: Browser
+/** Who looks at the pages. Signs in once; each test has a page of its own. */
+let anna: BrowserContext
 let watched: WatchedPage
 let page: Page
 beforeAll(async () => {
   if (isSkipped) return
   c = await startConsole()
   browser = await startBrowser()
+  anna = await signIn(browser, c.token)
 }, 600_000)
 afterAll(async () => {
   if (isSkipped) return
@@ -30,11 +31,11 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   if (isSkipped) return
-  watched = await watchedPage(browser, c.token)
+  watched = await openWatched(anna)
   page = watched.page
 })
 afterEach(async () => {
-  if (!isSkipped) await watched.context.close()
+  if (!isSkipped) await page.close()
 })
 
 async function open(path: string): Promise<void> {
@@ -63,17 +64,6 @@ async function everyPage(): Promise<[string, string][]> {
   ]
 }
 
-/** What axe finds that hinders people, in a line each; of what a theme changes, or of everything. */
-async function hindrances(of: Page, what: 'colours' | 'everything' = 'everything'): Promise<string[]> {
-  await of.evaluate(AXE)
-  const found = await of.evaluate<{ violations: { id: string; impact: string; nodes: { target: string[]; failureSummary: string }[] }[] }>(
-    `axe.run(document, { resultTypes: ['violations']${what === 'colours' ? ", runOnly: ['color-contrast', 'link-in-text-block']" : ''} })`,
-  )
-  return found.violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .flatMap(({ id, nodes }) => nodes.slice(0, 3).map((node) => `${id} ${node.target.join(' ')} ${node.failureSummary.slice(0, 200)}`))
-}
-
 async function giveReason(scope: Page, title: string, reason: string, button: string): Promise<void> {
   const dialog = scope.getByRole('dialog', { name: title })
   await dialog.getByRole('textbox').last().fill(reason)
@@ -81,51 +71,42 @@ async function giveReason(scope: Page, title: string, reason: string, button: st
 }
 
 describe.skipIf(isSkipped)('each page of the console', () => {
-  test('is shown without an error, without another host, and says that it is live', async () => {
+  const titles: string[] = []
+  const visits: Visit[] = []
+  const origins: string[] = []
+  beforeAll(async () => {
+    const visitor = await watchedPage(browser, c.token)
     for (const [title, path] of await everyPage()) {
-      await open(path)
-      expect(await page.getByRole('heading', { level: 1 }).textContent()).toBe(title)
+      titles.push(title)
+      visits.push(await visitPage(visitor, c.url, path))
     }
+    origins.push(...visitor.origins)
+    await visitor.context.close()
+  }, 600_000)
 
-    expect(watched.errors).toEqual([])
-    expect([...watched.origins]).toEqual([c.url])
+  test('is shown without an error, without another host, and says that it is live', () => {
+    expect(titles.length).toBeGreaterThan(0)
+    expect(visits.map(({ heading }) => heading)).toEqual(titles)
+    expect(visits.flatMap(({ errors }) => errors)).toEqual([])
+    expect(origins).toEqual([c.url])
   })
 
-  test.each(['light', 'dark'] as const)('hinders nobody in the %s theme, as far as axe sees', async (theme) => {
-    await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' })
-    const found: string[] = []
-
-    for (const [, path] of await everyPage()) {
-      await open(path)
-      found.push(...(await hindrances(page, theme === 'dark' ? 'colours' : 'everything')).map((one) => `${path}: ${one}`))
-    }
-
-    expect(found).toEqual([])
+  test.each(['light', 'dark'] as const)('hinders nobody in the %s theme, as far as axe sees', (theme) => {
+    expect(visits.flatMap(({ path, hindrances }) => hindrances[theme].map((one) => `${path}: ${one}`))).toEqual([])
   })
 
-  test('is no wider than a phone of 360 points, and squeezes no words into a column of letters', async () => {
-    await page.setViewportSize({ width: 360, height: 740 })
-    const wide: string[] = []
-    const squeezed: unknown[] = []
-
-    for (const [, path] of await everyPage()) {
-      await open(path)
-      if (Number(await page.evaluate('document.documentElement.scrollWidth')) > 360) wide.push(path)
-      const cells = "[...document.querySelectorAll('th, td')].filter((cell) => cell.offsetHeight > 3 * cell.offsetWidth && cell.innerText.trim().length > 6)"
-      squeezed.push(...(await page.evaluate<string[]>(`${cells}.map((cell) => cell.innerText)`)).map((text) => `${path}: ${text}`))
-    }
+  test('is no wider than a phone of 360 points, and squeezes no words into a column of letters', () => {
+    const wide = visits.filter(({ phoneWidth }) => phoneWidth > 360).map(({ path }) => path)
+    const squeezed = visits.flatMap((visit) => visit.squeezed.map((text) => `${visit.path}: ${text}`))
 
     expect([wide, squeezed]).toEqual([[], []])
   })
 
-  test('is answered with a strict policy, and cannot be framed or kept', async () => {
-    for (const [, path] of await everyPage()) {
-      const answer = await page.goto(c.url + path)
-      const headers = answer?.headers() ?? {}
-
+  test('is answered with a strict policy, and cannot be framed or kept', () => {
+    for (const { headers, inline } of visits) {
       expect(headers['content-security-policy']).toBe("default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
       expect(headers['cache-control']).toBe('no-store')
-      expect(await page.locator('[style], style, script:not([src]), [onclick]').count()).toBe(0)
+      expect(inline).toBe(0)
     }
   })
 })
@@ -735,7 +716,10 @@ describe.skipIf(isSkipped)('a live page', () => {
   })
 
   test('the theme is switched by hand and stays', async () => {
-    await open('/')
+    // Of somebody else: what stays would stay for all other pages.
+    const { page, context } = await watchedPage(browser, c.token)
+    await page.goto(c.url)
+    await page.locator('#live.on').waitFor()
     const back = (): Promise<unknown> => page.evaluate('getComputedStyle(document.body).backgroundColor')
     await page.emulateMedia({ colorScheme: 'light' })
     const light = await back()
@@ -747,6 +731,7 @@ describe.skipIf(isSkipped)('a live page', () => {
 
     expect(dark).not.toBe(light)
     expect(await back()).toBe(dark)
+    await context.close()
   })
 })
 

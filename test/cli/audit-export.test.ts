@@ -4,27 +4,39 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { runCli } from '../../cli/run.js'
 import { EmitEventBody } from '../../contracts/events.js'
 import { signerOf } from '../../ledger/audit/signing.js'
-import { aJob, freshLedger, OPERATOR, TEST_SECRET, type TestJob, type TestLedger } from '../support/ledger.js'
+import { copyDatabase, type CopiedDatabase } from '../support/copied-database.js'
+import { aJob, freshLedger, ledgerAt, OPERATOR, TEST_SECRET, type TestJob, type TestLedger } from '../support/ledger.js'
 import { coverAll, REHASH, tamper, UNSIGN } from '../support/verify.js'
 
 const PEM = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 
-let t: TestLedger
-let folder: string
+/** The ledger that each test begins with a copy of. */
+let filled: string
 let jobs: readonly TestJob[]
+beforeAll(async () => {
+  const base = await freshLedger()
+  filled = base.url
+  await aJob(base.ledger, 'cancelled', { subject: 'Grüße "mit" \\ und\nZeile' })
+  jobs = [await aJob(base.ledger, 'succeeded'), await aJob(base.ledger, 'succeeded'), await aJob(base.ledger, 'cancelled')]
+  await coverAll(base, { signer: signerOf(PEM) })
+  await base.close()
+})
+
+let t: Pick<TestLedger, 'ledger' | 'database' | 'url'>
+let copy: CopiedDatabase
+let folder: string
 beforeEach(async () => {
-  t = await freshLedger()
+  copy = await copyDatabase(filled)
+  t = { ...ledgerAt(copy.url), url: copy.url }
   folder = await mkdtemp(path.join(tmpdir(), 'agentbus-bundle-'))
-  await aJob(t.ledger, 'cancelled', { subject: 'Grüße "mit" \\ und\nZeile' })
-  jobs = [await aJob(t.ledger, 'succeeded'), await aJob(t.ledger, 'succeeded'), await aJob(t.ledger, 'cancelled')]
-  await coverAll(t, { signer: signerOf(PEM) })
 })
 afterEach(async () => {
-  await t.close()
+  await t.database.close()
+  await copy.drop()
   await rm(folder, { recursive: true, force: true })
 })
 

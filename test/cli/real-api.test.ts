@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../cli/client/command-table.js'
 import { uuidv7, type AttemptId, type JobId } from '../../contracts/ids.js'
 import { alertRules } from '../support/alerts.js'
+import { anIdleWriter } from '../support/idle-writer.js'
 import { aJob, aSlot, OPERATOR } from '../support/ledger.js'
 import { startApi, type TestApi } from '../api/support.js'
 import { run, type Ran, type RunOptions } from './stand-in.js'
@@ -103,6 +104,21 @@ describe('controls, from the shell', () => {
     expect(before.items).toMatchObject([{ change: 'set', reason: 'maintenance' }])
     expect(people.stdout).toMatch(/resumed[^\n]*done\n[^\n]*set[^\n]*maintenance\n/)
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('scope')])
+  })
+
+  test('a drain that is not over says what it waits for', async () => {
+    await api.t.addAgent('drained')
+    const foreign = await anIdleWriter(api.t.url)
+
+    const set = await cli(['drain', 'drained', '--reason', 'moving'])
+    const heldUp = await cli(['controls'])
+    await foreign.end()
+    const free = await cli(['controls'])
+    await cli(['resume', '--agent', 'drained', '--reason', 'moved'])
+
+    expect(set.stdout).toMatch(new RegExp(`^waits_for +1 transaction, since ${foreign.since}$`, 'm'))
+    expect(heldUp.stdout).toMatch(/^drain +agent drained .*1 transaction, since .*moving$/m)
+    expect(free.stdout).toMatch(/^drain +agent drained .*the next look .*moving$/m)
   })
 
   test('what belongs together is cancelled by one command, and what runs is left and named', async () => {

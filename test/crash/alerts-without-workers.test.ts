@@ -9,8 +9,7 @@ afterEach(() => c.stop())
 test('when the last worker is killed, the API alone sees that its heartbeat is stale and begins the alert', async () => {
   c = await startCluster()
   await alertRules(c.ledger, [{ name: 'workers', figure: 'stale_workers' }])
-  await c.spawn('api')
-  const worker = await c.spawn('worker')
+  const [worker] = await Promise.all([c.spawn('worker'), c.spawn('api')])
   await c.until('the worker beats', async () => (await c.ledger.listDispatchers()).length === 1)
 
   worker.kill('SIGKILL')

@@ -16,7 +16,7 @@ test(
   { timeout: 180_000 },
   async () => {
     receiver = await startReceiver()
-    c = await startCluster({ agents: { devops: {}, publisher: {} }, env: { ALERT_KEY: 'k'.repeat(32) } })
+    c = await startCluster({ agents: { devops: {}, publisher: {} }, env: { ALERT_KEY: 'k'.repeat(32), AGENTBUS_COMPLETION_GRACE_MS: '300' } })
     const alerts = AlertsConfig.parse({
       webhooks: [{ id: 'ops', url: receiver.url, secret: 'env:ALERT_KEY', timeout_seconds: 30 }],
       rules: [{ name: 'dead', figure: 'dead_letters', above: 0, clear_for_seconds: 0, notify: [{ webhook: 'ops' }, { agent: 'publisher' }] }],

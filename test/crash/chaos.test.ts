@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, inject, test } from 'vitest'
 import { planTroubles, tell, TEST_SEEDS, TEST_STORM_MS } from '../chaos/schedule.js'
 import { runStorm } from '../chaos/storm.js'
 import { BACKEND } from '../support/bus.js'
@@ -11,7 +11,7 @@ test(
   `a storm of ${TEST_STORM_MS / 1_000} s from seed ${SEED}: clients and gateways find in the ledger what they were told`,
   async () => {
     const redis = BACKEND === 'redis' ? await ownRedis() : undefined
-    const postgres = await ownPostgres()
+    const postgres = await ownPostgres({ prepared: inject('preparedPostgres') })
     const told: string[] = []
     try {
       await redis?.start()

@@ -38,8 +38,12 @@ async function countOf(table: 'reactions' | 'jobs', where: string): Promise<numb
 }
 
 /** How many react to one event, and after how many of them everything is killed. */
-const FAN_OUT = IS_LONG ? 1_000 : 400
-const KILLS = [0.1, 0.3, 0.5, 0.7].map((part) => part * FAN_OUT)
+const FAN_OUT = IS_LONG ? 1_000 : 300
+const KILLS = (IS_LONG ? [0.1, 0.3, 0.5, 0.7] : [0.1, 0.5]).map((part) => part * FAN_OUT)
+/** Milliseconds after its start at which a worker is killed that has work before it. */
+const MOMENTS = IS_LONG ? [0, 40, 80, 120] : [0, 80]
+/** How often a worker is killed while agents close. */
+const CLOSING_KILLS = IS_LONG ? 3 : 2
 
 test(`a fan-out of ${FAN_OUT}, with every process killed again and again in the middle: each reaction once, nothing lost`, async () => {
   c = await startCluster({ agents: { devops: { concurrency: 50 } } })
@@ -54,6 +58,7 @@ test(`a fan-out of ${FAN_OUT}, with every process killed again and again in the 
     for (const worker of workers) worker.kill('SIGKILL')
     seen.push(await countOf('reactions', `status = 'made'`))
   }
+  await c.claimsRunOut()
   await c.spawn('worker')
   const tookMs = await c.until('all reactions are made', async () => (await countOf('reactions', `status = 'pending'`)) === 0)
   const jobs = await jobsOf(event.id)
@@ -83,11 +88,12 @@ test('every process killed between an event and its reaction, and between an unb
   const event = await emit('storm.over')
   expect(await countOf('jobs', `status = 'queued'`)).toBe(waiting.length + 1)
 
-  for (let round = 0; round < 4; round += 1) {
+  for (const ms of MOMENTS) {
     worker = await c.spawn('worker')
-    await new Promise((resolve) => setTimeout(resolve, round * 40))
+    await new Promise((resolve) => setTimeout(resolve, ms))
     worker.kill('SIGKILL')
   }
+  await c.claimsRunOut()
   await c.spawn('worker')
 
   const reacted = await jobsOf(event.id)
@@ -108,11 +114,12 @@ test('workers killed while agents close with events: each close has its reaction
   })
   await c.spawn('worker')
   const jobs = await Promise.all(Array.from({ length: 40 }, () => c.enqueue()))
-  for (let round = 0; round < 3; round += 1) {
+  for (let round = 0; round < CLOSING_KILLS; round += 1) {
     const worker = await c.spawn('worker')
     await c.until('some are done', async () => (await countOf('jobs', `status = 'succeeded' and target_agent = 'devops'`)) >= (round + 1) * 8)
     worker.kill('SIGKILL')
   }
+  await c.claimsRunOut()
 
   print('all closed', await c.settled(jobs))
   const { rows } = await c.database.pool.query<{ id: JobView['id'] }>(`select id from jobs where target_agent = 'auditor'`)

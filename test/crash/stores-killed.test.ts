@@ -1,17 +1,10 @@
-import { sqlStateOf } from '../../ledger/database.js'
-import { mkdtemp, rm, chmod } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
 import pg from 'pg'
-import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createLogger } from '../../config/logger.js'
+import { afterEach, beforeEach, expect, inject, test } from 'vitest'
 import type { JobView } from '../../contracts/jobs.js'
-import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
-import { migrateLedger } from '../../ledger/database.js'
-import { migrateQueueStore } from '../../queues/postgres-backend.js'
+import { sqlStateOf } from '../../ledger/database.js'
 import { BACKEND } from '../support/bus.js'
 import { killGroup, startCluster, type Cluster } from '../support/cluster.js'
-import { ownRedis, postmasterPid, type OwnRedis } from '../support/own-stores.js'
+import { ownPostgres, ownRedis, type OwnRedis } from '../support/own-stores.js'
 
 let c: Cluster | undefined
 let redis: OwnRedis | undefined
@@ -92,8 +85,7 @@ async function holdStore(cluster: Cluster): Promise<() => Promise<void>> {
 
 test('a queue store wiped under load: nothing is lost, nothing runs twice', async () => {
   c = await startCluster({ ...withRedis(), agents: AGENTS })
-  await c.spawn('worker')
-  await c.spawn('worker')
+  await Promise.all([c.spawn('worker'), c.spawn('worker')])
   const running = load(c)
   await c.until('work flows', async () => running.acknowledged.length > 50)
 
@@ -129,8 +121,7 @@ async function wipe(cluster: Cluster): Promise<void> {
 test.runIf(BACKEND === 'redis')('Redis killed under load and started again', async () => {
   if (redis === undefined) throw new Error('no redis')
   c = await startCluster({ redis, agents: AGENTS })
-  await c.spawn('worker')
-  await c.spawn('worker')
+  await Promise.all([c.spawn('worker'), c.spawn('worker')])
   const running = load(c)
   await c.until('work flows', async () => running.acknowledged.length > 50)
 
@@ -145,25 +136,15 @@ test.runIf(BACKEND === 'redis')('Redis killed under load and started again', asy
 })
 
 test('PostgreSQL killed under load and started again', async () => {
-  const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-pg-'))
-  await chmod(folder, 0o755)
-  const log = createLogger({ level: 'silent', pretty: false })
-  const dataDir = path.join(folder, 'data')
-  let postgres = await startEmbeddedPostgres({ dataDir, log })
-  undo.push(
-    () => rm(folder, { recursive: true, force: true }),
-    () => postgres.stop(),
-  )
-  await migrateLedger(postgres.url)
-  await migrateQueueStore(postgres.url)
+  const postgres = await ownPostgres({ prepared: inject('preparedPostgres') })
+  undo.push(() => postgres.stop())
   c = await startCluster({ databaseUrl: postgres.url, ...withRedis(), agents: AGENTS })
-  await c.spawn('worker')
-  await c.spawn('worker')
+  await Promise.all([c.spawn('worker'), c.spawn('worker')])
   const running = load(c)
   await c.until('work flows', async () => running.acknowledged.length > 50)
 
-  killGroup(await postmasterPid(postgres.home))
-  postgres = await startEmbeddedPostgres({ dataDir, log })
+  killGroup(await postgres.pid())
+  await postgres.start()
   const back = performance.now()
   await c.until('new jobs are acknowledged', async () => {
     await (c as Cluster).enqueue()

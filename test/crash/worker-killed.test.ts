@@ -28,6 +28,7 @@ test('a worker killed before its lease: another takes the job, one attempt, one 
   victim.kill('SIGKILL')
   await holder.query('rollback')
   await holder.end()
+  await c.claimsRunOut()
   await c.spawn('worker')
 
   print('recovered after a kill before the lease', await c.settled([job]))
@@ -48,6 +49,7 @@ test('a worker killed after its lease and before the hook: the next one posts th
   victim.kill('SIGKILL')
   await rm(fifo)
   await writeFile(fifo, 'test-hook-token')
+  await c.claimsRunOut()
   await c.spawn('worker')
 
   print('recovered after a kill between lease and hook', await c.settled([job]))
@@ -71,6 +73,7 @@ test('a worker killed after the hook: another re-attaches to the same run', asyn
   await c.until('running', async () => (await c.status(job.id)) === 'running')
 
   victim.kill('SIGKILL')
+  await c.claimsRunOut()
   await c.spawn('worker')
   const took = await c.until('re-attached', async () => (await c.ledger.jobHistory(job.id)).transitions.some((row) => row.reason === 'reattached'))
   finish()
@@ -121,6 +124,7 @@ test('a worker killed after the close and before the queue was told: nothing run
   await c.until('the agent has closed the job', async () => closed)
 
   victim.kill('SIGKILL')
+  await c.claimsRunOut()
   await c.spawn('worker')
 
   await c.settled([job])

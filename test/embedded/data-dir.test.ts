@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadOrCreateSecret, openDataDir } from '../../embedded/data-dir.js'
@@ -98,6 +98,68 @@ describe('data folder', { timeout: 30_000 }, () => {
     await writeFile(lock, JSON.stringify({ ...noted, space: 'elsewhere', host: 'other', released: false }))
 
     await expect(openDataDir(path)).rejects.toThrow('on other')
+  })
+
+  test.each([
+    ['is empty', ''],
+    ['ends half-way', '{"pid":12,"start":"1'],
+    ['names nobody', '{}'],
+  ])('a lock file that %s holds it for as long as it is touched, and no longer', async (_how, text) => {
+    const path = join(await tempFolder(), 'data')
+    await mkdir(path)
+    const lock = join(path, 'lock.3')
+    await writeFile(lock, text)
+
+    const early = openDataDir(path)
+    await expect(early).rejects.toMatchObject({ code: 'AGENTBUS_DATA_IN_USE', message: expect.stringContaining(lock) as string })
+    const long = new Date(Date.now() - 60_000)
+    await utimes(lock, long, long)
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+
+    expect(await readdir(path)).toEqual(['lock.4'])
+  })
+
+  test('a lock file that was damaged under its holder is still its own', async () => {
+    const path = join(await tempFolder(), 'data')
+    const child = await startChild(['lock', path])
+    const lock = join(path, only(await readdir(path)))
+    await truncate(lock)
+    const long = new Date(Date.now() - 60_000)
+    await utimes(lock, long, long)
+
+    await expect.poll(async () => (await stat(lock)).mtimeMs, { timeout: 10_000 }).toBeGreaterThan(long.getTime() + 1_000)
+
+    await expect(openDataDir(path)).rejects.toMatchObject({ code: 'AGENTBUS_DATA_IN_USE' })
+    await child.finish()
+    const dir = await openDataDir(path)
+    onCleanup(() => dir.release())
+  })
+
+  test('a lock file that cannot be read is taken for a lock, and the error says what to do', async () => {
+    const path = join(await tempFolder(), 'data')
+    // Of all that cannot be read this is refused to root as well.
+    await mkdir(join(path, 'lock.3'), { recursive: true })
+
+    const second = openDataDir(path)
+
+    await expect(second).rejects.toMatchObject({ code: 'AGENTBUS_CONFIG', fields: { path: join(path, 'lock.3') } })
+    await expect(second).rejects.toThrow(/cannot be read \(EISDIR.*remove it if no agentbus runs on that folder/)
+    expect(await readdir(path)).toEqual(['lock.3'])
+  })
+
+  test.runIf(isRoot)('a lock file of another user is taken for a lock, also when nobody has touched it for long', async () => {
+    const path = join(await tempFolder({ owner: NOBODY }), 'data')
+    await mkdir(path)
+    await chown(path, NOBODY.uid, NOBODY.gid)
+    await writeFile(join(path, 'lock.3'), '{}', { mode: 0o600 })
+    const long = new Date(Date.now() - 60_000)
+    await utimes(join(path, 'lock.3'), long, long)
+
+    const child = await startChild(['lock', path], NOBODY)
+
+    expect(child.answer).toMatchObject({ ready: false, code: 'AGENTBUS_CONFIG', message: expect.stringContaining('EACCES') as string })
+    expect(await readdir(path)).toEqual(['lock.3'])
   })
 
   test('of 16 contenders for a stale lock one wins', { repeats: 30 }, async () => {

@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { createLogger } from '../../config/logger.js'
 import { openDataDir } from '../../embedded/data-dir.js'
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../embedded/embedded-postgres.js'
@@ -15,6 +15,7 @@ import { postgresBinaries } from '../../embedded/postgres-binaries.js'
 import { probePostgres } from '../../embedded/probe-stores.js'
 import { isAlive } from '../../embedded/process-identity.js'
 import { runAs } from '../../embedded/run-as.js'
+import { copyCluster } from '../support/prepared-postgres.js'
 import { isRoot, killServer, NOBODY, onCleanup, serverPid, silent, startChild, tempFolder } from './processes.js'
 
 const run = promisify(execFile)
@@ -37,6 +38,13 @@ async function startIn(path: string): Promise<EmbeddedPostgres> {
   const store = await startEmbeddedPostgres({ dataDir: dataDir.path, log: silent })
   onCleanup(() => store.stop())
   return store
+}
+
+/** A data folder whose cluster was made by an earlier start, and stopped in order. */
+async function startedBefore(): Promise<string> {
+  const path = join(await tempFolder(), 'data')
+  await copyCluster(inject('preparedPostgres'), path)
+  return path
 }
 
 const urlIn = (answer: { url?: string | undefined; message?: string | undefined }): string => answer.url ?? `no url: ${answer.message}`
@@ -68,7 +76,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a wrong password is refused, and the right one lies in a private file', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const store = await startIn(path)
     const wrong = new URL(store.url)
     wrong.password = 'wrong'
@@ -82,7 +90,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   test('psql takes the URL', async ({ skip }) => {
     const psql = await run('psql', ['--version']).catch(() => undefined)
     skip(psql === undefined, 'psql is not installed')
-    const store = await startIn(join(await tempFolder(), 'data'))
+    const store = await startIn(await startedBefore())
 
     const { stdout } = await run('psql', [store.url, '-Atc', 'select 1 + 1'])
 
@@ -90,7 +98,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('the server leads a session of its own, so Ctrl-C does not hit it', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     await startIn(path)
     const pid = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
 
@@ -100,7 +108,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a server whose agentbus was killed is adopted with its rows', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const child = await startChild(['postgres', path])
     const before = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
     await ask(urlIn(child.answer), 'create table kept as select 7 as n')
@@ -115,7 +123,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a server that was killed recovers what was committed', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const child = await startChild(['postgres', path])
     const before = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
     await ask(urlIn(child.answer), 'create table kept as select 7 as n')
@@ -131,7 +139,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
     ['started', false],
     ['adopted', true],
   ])('one that is kept up and was %s is up again after it was killed, at the same address and with its rows, and says so', async (_how, isAdopted) => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const pidFile = join(path, 'postgres', 'data', 'postmaster.pid')
     if (isAdopted) await (await startChild(['postgres', path])).kill()
     const dataDir = await openDataDir(path)
@@ -155,10 +163,10 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('one that was let go of stays down when it has ended, and its end is nothing to tell', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const said: string[] = []
     const log = createLogger({ level: 'warn', destination: { write: (line) => void said.push(line) } })
-    const store = await startEmbeddedPostgres({ dataDir: await made(path), log, keepUp: true })
+    const store = await startEmbeddedPostgres({ dataDir: path, log, keepUp: true })
     onCleanup(() => store.stop())
     const pid = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
 
@@ -170,10 +178,8 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a server that runs but refuses work is not left running', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const pidFile = join(path, 'postgres', 'data', 'postmaster.pid')
-    const first = await startEmbeddedPostgres({ dataDir: await made(path), log: silent })
-    await first.stop()
     await writeFile(join(path, 'postgres', 'password'), `${'0'.repeat(64)}\n`)
 
     const second = startEmbeddedPostgres({ dataDir: path, log: silent })
@@ -184,7 +190,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a busy backend of a killed server is waited for', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const child = await startChild(['postgres', path])
     const before = await serverPid(join(path, 'postgres', 'data', 'postmaster.pid'))
     const url = urlIn(child.answer)
@@ -203,8 +209,8 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a stale pid file that names a live stranger does not stop the start', async () => {
-    const path = join(await tempFolder(), 'data')
-    const first = await startEmbeddedPostgres({ dataDir: await made(path), log: silent })
+    const path = await startedBefore()
+    const first = await startEmbeddedPostgres({ dataDir: path, log: silent })
     const pidFile = join(path, 'postgres', 'data', 'postmaster.pid')
     const noted = await readFile(pidFile, 'utf8')
     await first.stop()
@@ -230,9 +236,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('a lost password file is an error that names it, and nothing is overwritten', async () => {
-    const path = join(await tempFolder(), 'data')
-    const first = await startEmbeddedPostgres({ dataDir: await made(path), log: silent })
-    await first.stop()
+    const path = await startedBefore()
     await rm(join(path, 'postgres', 'password'))
 
     const second = startEmbeddedPostgres({ dataDir: path, log: silent })
@@ -241,7 +245,7 @@ describe('embedded PostgreSQL', { timeout: 60_000 }, () => {
   })
 
   test('another server on the port of the last start does not stop the next one', async () => {
-    const path = join(await tempFolder(), 'data')
+    const path = await startedBefore()
     const first = await startEmbeddedPostgres({ dataDir: path, log: silent })
     await first.stop()
     const stranger = createServer().listen(Number(new URL(first.url).port), '127.0.0.1')

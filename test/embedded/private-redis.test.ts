@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
+import { createLogger } from '../../config/logger.js'
 import { openDataDir } from '../../embedded/data-dir.js'
 import { findRedisServer, startPrivateRedis, type PrivateRedis } from '../../embedded/private-redis.js'
 import { probeRedis } from '../../embedded/probe-stores.js'
@@ -29,6 +30,25 @@ async function startIn(path: string): Promise<PrivateRedis> {
   const store = await startPrivateRedis({ dataDir: dataDir.path, binary, log: silent })
   onCleanup(() => store.stop())
   return store
+}
+
+/** One that is kept up, and what it says of that. */
+async function keptIn(path: string): Promise<{ store: PrivateRedis; said: () => string }> {
+  const lines: string[] = []
+  const log = createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } })
+  const dataDir = await openDataDir(path)
+  onCleanup(() => dataDir.release())
+  const store = await startPrivateRedis({ dataDir: dataDir.path, binary, log, keepUp: true })
+  onCleanup(() => store.stop())
+  return { store, said: () => lines.join('') }
+}
+
+/** Written to the disk before it is answered, so that a kill loses nothing. */
+async function keep(url: string): Promise<void> {
+  await ask(url, async (redis) => {
+    await redis.config('SET', 'appendfsync', 'always')
+    await redis.set('kept', '7')
+  })
 }
 
 test('no redis-server is found where there is none', () => {
@@ -110,16 +130,75 @@ describe.skipIf(binary === '')('private Redis', { timeout: 60_000 }, () => {
     const path = join(await tempFolder(), 'data')
     const child = await startChild(['redis', path, binary])
     const before = await serverPid(join(path, 'redis', 'redis.pid'))
-    await ask(child.answer.url ?? '', async (redis) => {
-      await redis.config('SET', 'appendfsync', 'always')
-      await redis.set('kept', '7')
-    })
+    await keep(child.answer.url ?? '')
     await Promise.all([child.kill(), killServer(before)])
 
     const store = await startIn(path)
 
     expect(Number(await readFile(join(path, 'redis', 'redis.pid'), 'utf8'))).not.toBe(before)
     expect(await ask(store.url, (redis) => redis.get('kept'))).toBe('7')
+  })
+
+  test.each([
+    ['started', false],
+    ['adopted', true],
+  ])('one that is kept up and was %s answers again after it was killed, at the same address and with its keys, and says so', async (_how, isAdopted) => {
+    const path = join(await tempFolder(), 'data')
+    const pidFile = join(path, 'redis', 'redis.pid')
+    if (isAdopted) await (await startChild(['redis', path, binary])).kill()
+    const { store, said } = await keptIn(path)
+    await keep(store.url)
+    const before = await serverPid(pidFile)
+
+    await killServer(before)
+    await expect.poll(() => ask(store.url, (redis) => redis.ping()).catch(() => 'away'), { timeout: 30_000 }).toBe('PONG')
+    const kept = await ask(store.url, (redis) => redis.get('kept'))
+    await expect.poll(said, { timeout: 10_000 }).toContain('private_redis.restarted')
+    const after = await serverPid(pidFile)
+    await store.stop()
+
+    expect(kept).toBe('7')
+    expect([after === before, await isAlive(after)]).toEqual([false, false])
+    expect(said()).toContain('private_redis.died')
+  })
+
+  test('one that is kept up is started again each time that it is killed', async () => {
+    const path = join(await tempFolder(), 'data')
+    const pidFile = join(path, 'redis', 'redis.pid')
+    const { store, said } = await keptIn(path)
+    const times = (): number => said().split('private_redis.restarted').length - 1
+
+    for (let round = 1; round <= 2; round += 1) {
+      await killServer(await serverPid(pidFile))
+      await expect.poll(times, { timeout: 30_000 }).toBe(round)
+    }
+
+    expect(await ask(store.url, (redis) => redis.ping())).toBe('PONG')
+  })
+
+  test('one that was let go of stays down when it has ended, and its end is nothing to tell', async () => {
+    const path = join(await tempFolder(), 'data')
+    const { store, said } = await keptIn(path)
+    const pid = await serverPid(join(path, 'redis', 'redis.pid'))
+
+    store.letGo()
+    await killServer(pid)
+    await store.stop()
+
+    expect(said()).toBe('')
+    await expect(ask(store.url, (redis) => redis.ping())).rejects.toThrow()
+  })
+
+  test('one whose password was lost is not waited for: the error names the file', async () => {
+    const path = join(await tempFolder(), 'data')
+    const child = await startChild(['redis', path, binary])
+    await serverPid(join(path, 'redis', 'redis.pid'))
+    await child.kill()
+    await writeFile(join(path, 'redis-password'), `${'0'.repeat(64)}\n`)
+
+    const second = startPrivateRedis({ dataDir: path, binary, log: silent })
+
+    await expect(second).rejects.toMatchObject({ code: 'AGENTBUS_STORE_UNREACHABLE', message: expect.stringContaining('redis-password') as string })
   })
 
   test.runIf(isRoot)('a normal user can start, be killed and adopt', async () => {

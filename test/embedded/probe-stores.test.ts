@@ -1,17 +1,20 @@
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import pg from 'pg'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { freePort } from '../../embedded/free-port.js'
 import { findRedisServer, startPrivateRedis } from '../../embedded/private-redis.js'
 import { checkConnectionBudget, probePostgres, probeRedis, redactUrl } from '../../embedded/probe-stores.js'
+import { copyCluster } from '../support/prepared-postgres.js'
 import { onCleanup, silent, tempFolder } from './processes.js'
 
 const binary = findRedisServer() ?? ''
 
 async function aPostgres(): Promise<string> {
-  const store = await startEmbeddedPostgres({ dataDir: join(await tempFolder(), 'data'), log: silent })
+  const dataDir = join(await tempFolder(), 'data')
+  await copyCluster(inject('preparedPostgres'), dataDir)
+  const store = await startEmbeddedPostgres({ dataDir, log: silent })
   onCleanup(() => store.stop())
   return store.url
 }

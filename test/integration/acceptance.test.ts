@@ -168,8 +168,8 @@ test('failure: 2 agents, 10 tasks, one agent killed in its run at task 5: 10 of 
   await gateways[0]?.stop({ drain: false })
 })
 
-/** The plan's figure is 5,000. */
-const TASKS = IS_LONG ? 5_000 : 1_500
+/** The plan's figure is 5,000. With twelve for each agent chance alone would give five to one and twenty to another. */
+const TASKS = IS_LONG ? 5_000 : 600
 
 describe('scale', () => {
   test('4 agents, 20 tasks: all done, each agent within 2 of the others', async () => {

@@ -1,11 +1,12 @@
 import { Redis } from 'ioredis'
 import pg from 'pg'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, inject, test } from 'vitest'
 import { loadSettings } from '../../config/settings.js'
 import { QUEUE_POOL } from '../../cli/stores.js'
 import type { JobView } from '../../contracts/jobs.js'
 import { BACKEND } from '../support/bus.js'
 import { startCluster, type Cluster } from '../support/cluster.js'
+import { IS_LONG } from '../support/long.js'
 import { ownPostgres, ownRedis } from '../support/own-stores.js'
 
 /** docs/architecture.md: the pool of the ledger and three more, and eight for the queues on PostgreSQL. */
@@ -49,7 +50,7 @@ const print = (what: string): void => console.log(`[${BACKEND}] ${what}`)
 describe('connections to PostgreSQL', () => {
   test('of an API and three workers for 50 agents stay in their budget, and that fits into a default server', async () => {
     // Its own server: on the shared one, other test files would be left without connections.
-    const server = await ownPostgres()
+    const server = await ownPostgres({ prepared: inject('preparedPostgres') })
     undo.push(() => server.stop())
     c = await startCluster({ databaseUrl: server.url, agents: agents(50) })
     undo.push(() => c.stop())
@@ -69,7 +70,7 @@ describe('connections to PostgreSQL', () => {
 
     const most = await mostDuring(
       used,
-      enqueueForAll(50, 6).then((jobs) => c.settled(jobs)),
+      enqueueForAll(50, IS_LONG ? 6 : 3).then((jobs) => c.settled(jobs)),
     )
 
     await watcher.end()
@@ -93,13 +94,12 @@ describe.runIf(BACKEND === 'redis')('connections to Redis', () => {
       String(await watcher.client('LIST', 'TYPE', 'NORMAL'))
         .trim()
         .split('\n').length - 1
-    await c.spawn('api')
-    await c.spawn('worker')
+    await Promise.all([c.spawn('api'), c.spawn('worker')])
     await c.until('the worker listens for each agent', async () => (await used()) >= 201, 60_000)
 
     const most = await mostDuring(
       used,
-      enqueueForAll(200, 2).then((jobs) => c.settled(jobs)),
+      enqueueForAll(200, IS_LONG ? 2 : 1).then((jobs) => c.settled(jobs)),
     )
 
     watcher.disconnect()

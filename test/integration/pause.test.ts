@@ -5,12 +5,13 @@ import { CreateJobBody } from '../../contracts/jobs.js'
 import { BACKEND } from '../support/bus.js'
 import { startCluster, type Cluster } from '../support/cluster.js'
 import { OPERATOR } from '../support/ledger.js'
+import { IS_LONG } from '../support/long.js'
 import { freePort } from '../support/own-stores.js'
 
 const AGENTS = ['a1', 'a2', 'a3', 'a4']
 const WORKERS = 3
 /** Two seconds and a half each. The published figures are of twenty. */
-const TRIES = process.env['WRITE_RESULTS'] === undefined ? 5 : 20
+const TRIES = process.env['WRITE_RESULTS'] !== undefined ? 20 : IS_LONG ? 5 : 3
 
 let c: Cluster
 afterEach(() => c.stop())

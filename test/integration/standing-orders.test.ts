@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { AcknowledgeBody, FileFindingBody, ReadInboxBody } from '../../contracts/findings.js'
 import type { AgentId } from '../../contracts/ids.js'
 import { InboxConfig } from '../../contracts/inbox.js'
@@ -25,8 +25,15 @@ async function slots(order: string): Promise<SlotView[]> {
 
 /** Resolves with the slots that are due, oldest first, once `wanted` holds of them. */
 async function untilSlots(order: string, wanted: (due: SlotView[]) => boolean, timeout = 25_000): Promise<SlotView[]> {
-  await expect.poll(async () => wanted(await slots(order)), { timeout, interval: 50 }).toBe(true)
-  return slots(order)
+  // Not `expect.poll`, which belongs to one test at a time.
+  return vi.waitFor(
+    async () => {
+      const due = await slots(order)
+      if (!wanted(due)) throw new Error(`the slots of ${order} did not get there: ${due.map(({ slot_at: at, status }) => `${at} ${status}`).join(', ')}`)
+      return due
+    },
+    { timeout, interval: 50 },
+  )
 }
 
 const ended = (slot: SlotView): boolean => slot.finished_at !== null
@@ -36,8 +43,9 @@ async function stopOrder(name: string, order: Record<string, unknown>): Promise<
   await t.order({ ...order, name, enabled: false })
 }
 
-describe('an order every second', () => {
-  test('ticks at its times, is delivered, and each slot says what was found', async () => {
+/** At a time, for they only wait for the clock: each has orders of its own, whose runs all find nothing. */
+describe.concurrent('side by side', () => {
+  test('an order every second ticks at its times, is delivered, and each slot says what was found', async ({ expect }) => {
     const order = { name: 'each-second', every_seconds: 1 }
     await t.order(order)
 
@@ -52,7 +60,7 @@ describe('an order every second', () => {
     expect(job.payload).toMatchObject({ standing_order: 'devops/each-second', slot_at: done[0]?.slot_at, message: 'Look around.' })
   })
 
-  test('runs each slot once with a second worker process, and by ticks', async () => {
+  test('an order every second runs each slot once with a second worker process, and by ticks', async ({ expect }) => {
     const other = await t.another()
     const order = { name: 'twice-watched', every_seconds: 1 }
     await t.order(order)
@@ -67,22 +75,54 @@ describe('an order every second', () => {
     expect(started.filter((slot) => slot.trigger === 'tick').length).toBeGreaterThan(0)
   })
 
-  test('goes on when the queue store is wiped between ticks: no slot twice, none lost without a row', async () => {
-    const order = { name: 'wiped', every_seconds: 1, grace_seconds: 20 }
-    await t.order(order)
-    await untilSlots('devops/wiped', (all) => all.filter(ended).length >= 2)
+  test('a changed order is another version from that moment on, and a disabled one has no further slots', async ({ expect }) => {
+    await t.order({ name: 'changing', every_seconds: 1 })
+    await untilSlots('devops/changing', (all) => all.filter(ended).length >= 2)
+    await t.order({ name: 'changing', every_seconds: 2, message: 'Look twice.' })
+    const changed = await untilSlots('devops/changing', (all) => all.filter((slot) => slot.version === 2).filter(ended).length >= 2)
+    await t.order({ name: 'changing', every_seconds: 2, message: 'Look twice.', enabled: false })
 
-    const queue = await t.bus.queues.get('devops')
-    const before = (await slots('devops/wiped')).length
-    await queue.obliterate({ force: true })
-    for (const scheduler of await queue.getJobSchedulers(0, -1)) await queue.removeJobScheduler(scheduler.key)
-    await untilSlots('devops/wiped', (all) => all.slice(before).filter(ended).length >= 3)
-    await t.bus.sweepNow()
-    await stopOrder('wiped', order)
-
-    const due = (await untilSlots('devops/wiped', (all) => all.every(ended))).map((slot) => Date.parse(slot.slot_at))
-    expect(due.slice(1).map((at, index) => at - (due[index] ?? 0))).toEqual(due.slice(1).map(() => 1_000))
+    const [order] = await t.ledger.listOrders({ order: 'devops/changing' })
+    for (const slot of changed.filter(({ version }) => version === 2)) expect(Date.parse(slot.slot_at) % 2_000).toBe(0)
+    expect(order).toMatchObject({ version: 3, enabled: false, next_slot_at: null })
+    const { rows } = await t.ledger.db.execute(sql`select version from standing_order_versions where order_id = ${order?.id}::uuid order by version`)
+    expect(rows.map((row) => row['version'])).toEqual([1, 2, 3])
   })
+
+  test('an order that is set alone is scheduled by its definition, and one that is disabled alone is in no queue any more', async ({ expect }) => {
+    const order = StandingOrderConfig.parse({ agent: 'devops', name: 'alone', every_seconds: 1, message: 'Look around.' })
+    const { order: made } = await t.ledger.orders.set(OPERATOR, order, { dryRun: false })
+    const schedulers = async (): Promise<string[]> => {
+      const all = await (await t.bus.queues.get('devops')).getJobSchedulers(0, -1)
+      return all.map(({ key }) => key).filter((key) => key.includes(String(made?.id)))
+    }
+    await untilSlots('devops/alone', (all) => all.filter(ended).length >= 2)
+    await t.ledger.orders.set(OPERATOR, { ...order, every_seconds: 2 }, { dryRun: false })
+    const changed = await untilSlots('devops/alone', (all) => all.filter((slot) => slot.version === 2).filter(ended).length >= 2)
+    await expect.poll(schedulers, { timeout: 10_000, interval: 50 }).toEqual([`${String(made?.id)}-v2`])
+    await t.ledger.orders.disable(OPERATOR, order)
+    await expect.poll(schedulers, { timeout: 10_000, interval: 50 }).toEqual([])
+
+    for (const slot of changed.filter(({ version }) => version === 2)) expect(Date.parse(slot.slot_at) % 2_000).toBe(0)
+    expect((await t.ledger.listOrders({ order: 'devops/alone' }))[0]).toMatchObject({ version: 3, enabled: false, next_slot_at: null })
+  })
+})
+
+test('an order every second goes on when the queue store is wiped between ticks: no slot twice, none lost without a row', async () => {
+  const order = { name: 'wiped', every_seconds: 1, grace_seconds: 20 }
+  await t.order(order)
+  await untilSlots('devops/wiped', (all) => all.filter(ended).length >= 2)
+
+  const queue = await t.bus.queues.get('devops')
+  const before = (await slots('devops/wiped')).length
+  await queue.obliterate({ force: true })
+  for (const scheduler of await queue.getJobSchedulers(0, -1)) await queue.removeJobScheduler(scheduler.key)
+  await untilSlots('devops/wiped', (all) => all.slice(before).filter(ended).length >= 3)
+  await t.bus.sweepNow()
+  await stopOrder('wiped', order)
+
+  const due = (await untilSlots('devops/wiped', (all) => all.every(ended))).map((slot) => Date.parse(slot.slot_at))
+  expect(due.slice(1).map((at, index) => at - (due[index] ?? 0))).toEqual(due.slice(1).map(() => 1_000))
 })
 
 test('a run that closes its job without saying what it found is completed and unstated', async () => {
@@ -150,38 +190,6 @@ test('a paused lane skips slots before any gateway is called', async () => {
 
   expect(withStatus(due, 'skipped')[0]).toMatchObject({ cause: 'paused', details: { scope: 'lane' } })
   expect(t.gateway.runs().length).toBe(runs)
-})
-
-test('a changed order is another version from that moment on, and a disabled one has no further slots', async () => {
-  await t.order({ name: 'changing', every_seconds: 1 })
-  await untilSlots('devops/changing', (all) => all.filter(ended).length >= 2)
-  await t.order({ name: 'changing', every_seconds: 2, message: 'Look twice.' })
-  const changed = await untilSlots('devops/changing', (all) => all.filter((slot) => slot.version === 2).filter(ended).length >= 2)
-  await t.order({ name: 'changing', every_seconds: 2, message: 'Look twice.', enabled: false })
-
-  const [order] = await t.ledger.listOrders({ order: 'devops/changing' })
-  for (const slot of changed.filter(({ version }) => version === 2)) expect(Date.parse(slot.slot_at) % 2_000).toBe(0)
-  expect(order).toMatchObject({ version: 3, enabled: false, next_slot_at: null })
-  const { rows } = await t.ledger.db.execute(sql`select version from standing_order_versions where order_id = ${order?.id}::uuid order by version`)
-  expect(rows.map((row) => row['version'])).toEqual([1, 2, 3])
-})
-
-test('an order that is set alone is scheduled by its definition, and one that is disabled alone is in no queue any more', async () => {
-  const order = StandingOrderConfig.parse({ agent: 'devops', name: 'alone', every_seconds: 1, message: 'Look around.' })
-  const { order: made } = await t.ledger.orders.set(OPERATOR, order, { dryRun: false })
-  const schedulers = async (): Promise<string[]> => {
-    const all = await (await t.bus.queues.get('devops')).getJobSchedulers(0, -1)
-    return all.map(({ key }) => key).filter((key) => key.includes(String(made?.id)))
-  }
-  await untilSlots('devops/alone', (all) => all.filter(ended).length >= 2)
-  await t.ledger.orders.set(OPERATOR, { ...order, every_seconds: 2 }, { dryRun: false })
-  const changed = await untilSlots('devops/alone', (all) => all.filter((slot) => slot.version === 2).filter(ended).length >= 2)
-  await expect.poll(schedulers, { timeout: 10_000, interval: 50 }).toEqual([`${String(made?.id)}-v2`])
-  await t.ledger.orders.disable(OPERATOR, order)
-  await expect.poll(schedulers, { timeout: 10_000, interval: 50 }).toEqual([])
-
-  for (const slot of changed.filter(({ version }) => version === 2)) expect(Date.parse(slot.slot_at) % 2_000).toBe(0)
-  expect((await t.ledger.listOrders({ order: 'devops/alone' }))[0]).toMatchObject({ version: 3, enabled: false, next_slot_at: null })
 })
 
 test('an order for the main session wakes it, and the agent closes the slot from there', async () => {

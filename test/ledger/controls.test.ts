@@ -8,6 +8,7 @@ import { frozenBy } from '../../ledger/controls.js'
 import { expectedEntries, lostEntries } from '../../ledger/queue-parity.js'
 import { openAttempt } from '../../ledger/open-attempts.js'
 import type { JobRow } from '../../ledger/rows.js'
+import { anIdleWriter } from '../support/idle-writer.js'
 import { aJob, freshLedger, leaseAs, leaseIn, leaseUnderLock, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
@@ -338,12 +339,38 @@ describe('what runs when a pause begins', () => {
     const during = await t.ledger.run(async (tx) => {
       const decision = await leaseIn(tx, id, job.generation)
       await set({ action: 'drain', scope: 'agent', target: 'devops' })
-      return [decision.kind, (await t.ledger.upkeep.keepControls()).drained]
+      return [decision.kind, (await t.ledger.listControls())[0]?.waits_for?.kind, (await t.ledger.upkeep.keepControls()).drained]
     })
     const running = await t.ledger.upkeep.keepControls()
     await t.ledger.jobs.cancel(OPERATOR, id, 'no longer wanted')
     const after = await t.ledger.upkeep.keepControls()
 
-    expect([during, running.drained, after.drained]).toEqual([['start', []], [], ['devops']])
+    expect([during, running.drained, after.drained]).toEqual([['start', 'transactions', []], [], ['devops']])
+  })
+
+  test('or may run, is told of by a drain: open attempts, then a transaction of anybody that writes attempts, then nothing but the next look', async () => {
+    const running = await aJob(t.ledger, 'running')
+    const foreign = await anIdleWriter(t.url)
+    const waits = async () => (await t.ledger.listControls())[0]?.waits_for
+    const { control } = await set({ action: 'drain', scope: 'agent', target: 'devops' })
+
+    await t.ledger.jobs.complete(running.as, running.id, CompleteJobBody.parse({}))
+    const heldUp = [await waits(), (await t.ledger.upkeep.keepControls()).drained]
+    await foreign.end()
+    const free = [await waits(), (await t.ledger.upkeep.keepControls()).drained, await waits()]
+
+    expect(control?.waits_for).toEqual({ kind: 'attempts', count: 1, since: null })
+    expect(heldUp).toEqual([{ kind: 'transactions', count: 1, since: foreign.since }, []])
+    expect(free).toEqual([{ kind: 'next_look', count: 0, since: null }, ['devops'], null])
+  })
+
+  test('is nothing that a pause, or a drain that was ended, waits for', async () => {
+    await anIdleWriter(t.url)
+    const { control: pause } = await set({ scope: 'agent', target: 'devops' })
+    await resume('agent', 'devops')
+    await set({ action: 'drain', scope: 'agent', target: 'devops' })
+    const { control: ended } = await resume('agent', 'devops')
+
+    expect([pause?.waits_for, ended?.waits_for]).toEqual([null, null])
   })
 })

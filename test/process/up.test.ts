@@ -5,8 +5,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { isAlive } from '../../embedded/process-identity.js'
+import { copyCluster } from '../support/prepared-postgres.js'
 
 const MAIN = path.resolve('dist/cli/main.js')
 const run = promisify(execFile)
@@ -33,6 +34,9 @@ interface Up {
   readonly url: string
   readonly token: string
 }
+
+/** As after an earlier start with nothing done: a test that is not about the first one need not wait until a cluster is made and migrated. */
+const startedBefore = (): Promise<void> => copyCluster(inject('preparedPostgres'), path.join(folder, 'data'))
 
 /** `withRedis: false` hides redis-server, as on a machine that has none. */
 function environment(extra: Record<string, string> = {}, { withRedis = true } = {}): Record<string, string> {
@@ -135,6 +139,11 @@ async function postmaster(): Promise<number> {
   return Number(file.split('\n')[0])
 }
 
+/** The process of its private Redis. */
+async function redisServer(): Promise<number> {
+  return Number(await readFile(path.join(folder, 'data', 'redis', 'redis.pid'), 'utf8'))
+}
+
 async function stop(bus: Up): Promise<number | null> {
   bus.child.kill('SIGINT')
   const [code] = (await once(bus.child, 'exit')) as [number | null]
@@ -179,8 +188,9 @@ describe('agentbus up', () => {
   ])(
     'and %s killed at once under load: a new start loses nothing that was acknowledged',
     async (_what, withRedis) => {
-      // Lost runs are tried again after a second, so that the figure shows the recovery and not the backoff.
-      const soon = { RETRY_SECONDS: '1' }
+      // A lost run is noticed and tried again within seconds: what is waited for is the recovery, and neither a lock nor a backoff.
+      const soon = { RETRY_SECONDS: '1', AGENTBUS_LOCK_MS: '2000', AGENTBUS_STALLED_CHECK_MS: '1000' }
+      await startedBefore()
       const first = await up(soon, { withRedis })
       const acknowledged: string[] = []
       let isUp = true
@@ -216,6 +226,7 @@ describe('agentbus up', () => {
   test.each(['SIGHUP', 'SIGINT'] as const)(
     'stops its stores at %s, also when nobody reads any more what it says',
     async (signal) => {
+      await startedBefore()
       const bus = await up()
       const pid = await postmaster()
 
@@ -232,6 +243,7 @@ describe('agentbus up', () => {
   )
 
   test('leaves its PostgreSQL down when both are asked to end at once, as at a logout', async () => {
+    await startedBefore()
     const bus = await up()
     const pid = await postmaster()
 
@@ -247,9 +259,24 @@ describe('agentbus up', () => {
     expect(bus.output()).not.toMatch(/embedded_postgres\.|has ended|is up again/)
   }, 60_000)
 
+  test('starts its Redis again when that is killed, and its queues go on', async () => {
+    const bus = await up()
+    const before = await redisServer()
+
+    process.kill(before, 'SIGKILL')
+    await expect.poll(bus.output, { timeout: 30_000 }).toContain('the private Redis is up again')
+    const after = await redisServer()
+    const story = await cli(bus, 'enqueue-job', '--target-agent', 'devops', '--subject', 'after the kill', '--follow')
+    const code = await stop(bus)
+
+    expect(story).toMatch(/(leased|running) → succeeded/)
+    expect([after === before, code, await isAlive(after)]).toEqual([false, 0, false])
+  }, 90_000)
+
   test('stops its stores when its terminal is closed', async ({ skip }) => {
     const script = await run('script', ['--version']).catch(() => undefined)
     skip(script === undefined, 'script, which gives it a terminal, is not installed')
+    await startedBefore()
     const bus = await up({}, { inTerminal: true })
     const pid = await postmaster()
 
@@ -267,6 +294,7 @@ describe('agentbus up', () => {
   }, 60_000)
 
   test('refuses a second start on the same data folder, naming the first', async () => {
+    await startedBefore()
     const first = await up()
 
     const { code, said } = await failingUp({})
@@ -282,6 +310,7 @@ describe('agentbus up', () => {
     await once(server, 'listening')
     const port = (server.address() as { port: number }).port
 
+    await startedBefore()
     const { code, said } = await failingUp({ AGENTBUS_PORT: String(port) })
     server.close()
 

@@ -60,15 +60,25 @@ export interface WatchedPage {
   readonly origins: ReadonlySet<string>
 }
 
-/** A page of a person who has signed in with HTTP Basic. */
-export async function watchedPage(browser: Browser, password: string): Promise<WatchedPage> {
-  const context = await browser.newContext({ httpCredentials: { username: 'anna', password }, viewport: { width: 1_400, height: 900 } })
+/** A person who has signed in with HTTP Basic. */
+export function signIn(browser: Browser, password: string): Promise<BrowserContext> {
+  return browser.newContext({ httpCredentials: { username: 'anna', password }, viewport: { width: 1_400, height: 900 } })
+}
+
+/** A further page of that person, and what is seen of it alone. */
+export async function openWatched(context: BrowserContext): Promise<WatchedPage> {
+  const page = await context.newPage()
   const errors: string[] = []
   const origins = new Set<string>()
-  context.on('request', (request) => origins.add(new URL(request.url()).origin))
-  context.on('weberror', (error) => errors.push(String(error.error())))
-  context.on('console', (message) => {
+  page.on('request', (request) => origins.add(new URL(request.url()).origin))
+  page.on('pageerror', (error) => errors.push(String(error)))
+  page.on('console', (message) => {
     if (message.type() === 'error') errors.push(`${message.text()} at ${message.location().url}`)
   })
-  return { page: await context.newPage(), context, errors, origins }
+  return { page, context, errors, origins }
+}
+
+/** The first page of a person who has signed in. */
+export async function watchedPage(browser: Browser, password: string): Promise<WatchedPage> {
+  return openWatched(await signIn(browser, password))
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
-import { inject } from 'vitest'
+import { inject, type TestContext } from 'vitest'
 import { createLogger, type Logger } from '../../config/logger.js'
 import { loadSettings } from '../../config/settings.js'
 import { AgentConfig } from '../../contracts/fleet.js'
@@ -169,6 +169,13 @@ export async function startTestBus(
       await agentDatabase.close()
     },
   }
+}
+
+/** A bus for one of several tests that run side by side: it stops when that test has finished. */
+export async function busOfTest({ onTestFinished }: Pick<TestContext, 'onTestFinished'>, options: Parameters<typeof startTestBus>[0] = {}): Promise<TestBus> {
+  const t = await startTestBus(options)
+  onTestFinished(() => t.stop())
+  return t
 }
 
 /** Resolves with the job as soon as `wanted` holds. @throws with the job's history when it does not within `limitMs` */

@@ -36,6 +36,11 @@ export interface Cluster {
   enqueue(overrides?: Record<string, unknown>): Promise<JobView>
   until(what: string, holds: () => Promise<boolean>, limitMs?: number): Promise<number>
   status(id: JobId): Promise<string>
+  /**
+   * The outbox rows that killed processes had claimed are anybody's at once. Of itself a claim lasts ten seconds, which a test of something else need not wait for;
+   * that the rows are found then is shown in test/crash/stores-killed.test.ts.
+   */
+  claimsRunOut(): Promise<void>
   /** Fails unless the ledger, the gateway's own log and the queues agree that everything happened once. */
   settled(jobs: readonly JobView[], limitMs?: number): Promise<number>
   stop(): Promise<void>
@@ -107,6 +112,9 @@ export async function startCluster(
       waitUntil(what, holds, limitMs).catch((error: unknown) => {
         throw new Error(`${String(error)}\n${saidByAll()}`)
       }),
+    claimsRunOut: async () => {
+      await database.pool.query('update outbox set claimed_until = clock_timestamp() where claimed_until > clock_timestamp()')
+    },
     settled: (jobs, limitMs = 60_000) => settled(cluster, jobs, limitMs),
     stop: async () => {
       for (const { child } of children) child.kill('SIGKILL')

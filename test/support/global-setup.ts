@@ -5,16 +5,20 @@ import { execFileSync } from 'node:child_process'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
 import { createLogger } from '../../config/logger.js'
-import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
+import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { findRedisServer, startPrivateRedis } from '../../embedded/private-redis.js'
+import { OWNER } from '../../embedded/postmaster.js'
 import { migrateLedger } from '../../ledger/database.js'
 import { migrateQueueStore } from '../../queues/postgres-backend.js'
 import { findOrInstall } from './debian-package.js'
+import { keepCluster } from './prepared-postgres.js'
 
 declare module 'vitest' {
   export interface ProvidedContext {
     postgresUrl: string
     templateDatabase: string
+    /** A migrated cluster that runs nowhere, for `copyCluster`. */
+    preparedPostgres: string
     redisUrl: string
   }
 }
@@ -37,15 +41,21 @@ async function redis(dataDir: string): Promise<{ url: string; stop: () => Promis
  */
 const FOR_A_THROWAWAY_SERVER = ['fsync = off', 'full_page_writes = off']
 
-/** Two files run at a time, each with buses and processes of its own: together they need more connections than a default server has. */
-async function startRoomyPostgres(options: Parameters<typeof startEmbeddedPostgres>[0]): ReturnType<typeof startEmbeddedPostgres> {
+/**
+ * Two files run at a time, each with buses and processes of its own: together they need more connections than a default server has. It is made and migrated once;
+ * what is kept in `prepared` is the same cluster with a default server's limits, for tests that start a PostgreSQL of their own.
+ */
+async function startRoomyPostgres(options: Parameters<typeof startEmbeddedPostgres>[0], prepared: string): Promise<EmbeddedPostgres> {
   const first = await startEmbeddedPostgres(options)
+  await migrateLedger(first.url)
+  await migrateQueueStore(first.url)
   const owner = new pg.Client({ connectionString: first.url })
   await owner.connect()
   await owner.query('alter system set max_connections = 400')
   for (const setting of FOR_A_THROWAWAY_SERVER) await owner.query(`alter system set ${setting}`)
   await owner.end()
   await first.stop()
+  await keepCluster(first.home, prepared)
   return startEmbeddedPostgres(options)
 }
 
@@ -69,28 +79,22 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   await chmod(temporary, 0o1777)
   process.env['TMPDIR'] = temporary
   const log = createLogger({ level: 'error', pretty: false })
-  const postgres = await startRoomyPostgres({ dataDir: path.join(folder, 'data'), log })
+  const preparedPostgres = path.join(folder, 'prepared')
+  const postgres = await startRoomyPostgres({ dataDir: path.join(folder, 'data'), log }, preparedPostgres)
   const store = await redis(path.join(folder, 'data'))
   const templateDatabase = 'agentbus_template'
   const admin = new pg.Client({ connectionString: postgres.url })
   await admin.connect()
-  await admin.query(`create database ${templateDatabase}`)
-  const templateUrl = withDatabase(postgres.url, templateDatabase)
-  await migrateLedger(templateUrl)
-  await migrateQueueStore(templateUrl)
+  // By its files, with the one among them that tells a new connection of the catalog: so have its clones.
+  await admin.query(`create database ${templateDatabase} template ${OWNER} strategy file_copy`)
   await admin.end()
   project.provide('postgresUrl', postgres.url)
   project.provide('templateDatabase', templateDatabase)
+  project.provide('preparedPostgres', preparedPostgres)
   project.provide('redisUrl', store.url)
   return async () => {
     await store.stop()
     await postgres.stop()
     await rm(folder, { recursive: true, force: true })
   }
-}
-
-function withDatabase(url: string, database: string): string {
-  const parsed = new URL(url)
-  parsed.pathname = `/${database}`
-  return parsed.toString()
 }

@@ -10,6 +10,7 @@ import { startEmbeddedPostgres } from '../../embedded/embedded-postgres.js'
 import { findRedisServer } from '../../embedded/private-redis.js'
 import { migrateLedger } from '../../ledger/database.js'
 import { migrateQueueStore } from '../../queues/postgres-backend.js'
+import { copyCluster } from './prepared-postgres.js'
 
 /** A Redis of this test's own, which may be killed, stopped and wiped. */
 export interface OwnRedis {
@@ -68,16 +69,19 @@ export interface OwnPostgres {
   stop(): Promise<void>
 }
 
-/** With the limits of a default server, migrated. */
-export async function ownPostgres(): Promise<OwnPostgres> {
+/** With the limits of a default server, migrated: a copy of `prepared` when there is one, see prepared-postgres.ts. */
+export async function ownPostgres({ prepared }: { readonly prepared?: string } = {}): Promise<OwnPostgres> {
   const folder = await mkdtemp(path.join(tmpdir(), 'agentbus-postgres-'))
   // PostgreSQL does not run as root: its own user must be able to walk into the folder.
   await chmod(folder, 0o755)
-  const launch = (): ReturnType<typeof startEmbeddedPostgres> =>
-    startEmbeddedPostgres({ dataDir: path.join(folder, 'data'), log: createLogger({ level: 'silent', pretty: false }) })
+  const dataDir = path.join(folder, 'data')
+  const launch = (): ReturnType<typeof startEmbeddedPostgres> => startEmbeddedPostgres({ dataDir, log: createLogger({ level: 'silent', pretty: false }) })
+  if (prepared !== undefined) await copyCluster(prepared, dataDir)
   let server = await launch()
-  await migrateLedger(server.url)
-  await migrateQueueStore(server.url)
+  if (prepared === undefined) {
+    await migrateLedger(server.url)
+    await migrateQueueStore(server.url)
+  }
   return {
     get url() {
       return server.url
@@ -94,7 +98,7 @@ export async function ownPostgres(): Promise<OwnPostgres> {
 }
 
 /** The process id of the PostgreSQL whose files lie in `home`. */
-export async function postmasterPid(home: string): Promise<number> {
+async function postmasterPid(home: string): Promise<number> {
   for (const candidate of [home, path.join(home, 'data'), path.join(home, 'cluster')]) {
     const text = await readFile(path.join(candidate, 'postmaster.pid'), 'utf8').catch(() => undefined)
     if (text !== undefined) return Number(text.split('\n')[0])

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { ControlChangeView, ControlView } from '../../../contracts/controls.js'
 import { LANES } from '../../../contracts/job-states.js'
-import { actionBadge, nameOf } from '../control-parts.js'
+import { actionBadge, hiddenWait, nameOf } from '../control-parts.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { actionForm, onceOnly, reasonField } from '../forms.js'
 import { html, link, type Html, type Part } from '../html.js'
@@ -49,14 +49,14 @@ async function targetsOf(ledger: Parameters<PageHandler>[1]['ledger']): Promise<
 }
 
 function item(one: ControlView, nowMs: number): Html {
-  const running = one.still_running === null ? '' : one.still_running === 0 ? 'nothing of it runs any more' : `${count(one.still_running)} still running`
+  const running = hiddenWait(one, nowMs) ?? runningWords(one)
   return html`<li class="item" id="control-${String(one.id)}">
     <div class="what">
       <h3>${actionBadge(one)} ${nameOf(one)}</h3>
       <p>${said(one.reason, 400)}</p>
       <p class="dim">
         by ${said(one.by, 80)} ${ago(one.since, nowMs)} ago ·
-        ${one.until === null ? 'until somebody ends it' : html`until ${moment(one.until)}`}${running !== '' && ` · ${running}`}${one.drained_at !== null && html` · drained at ${moment(one.drained_at)}`}
+        ${one.until === null ? 'until somebody ends it' : html`until ${moment(one.until)}`}${running !== '' && html` · ${running}`}${one.drained_at !== null && html` · drained at ${moment(one.drained_at)}`}
       </p>
     </div>
     <div class="buttons">
@@ -72,6 +72,11 @@ function item(one: ControlView, nowMs: number): Html {
       })}
     </div>
   </li>`
+}
+
+function runningWords({ still_running: running }: ControlView): string {
+  if (running === null) return ''
+  return running === 0 ? 'nothing of it runs any more' : `${count(running)} still running`
 }
 
 const SCOPES = [

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { AGENT_STATES } from '../../../contracts/agents.js'
 import type { FleetLine } from '../../../ledger/console/fleet-board.js'
-import { controlStrip, nameOf, stateBadge } from '../control-parts.js'
+import { controlStrip, hiddenWait, nameOf, stateBadge } from '../control-parts.js'
 import { queryOf, type PageHandler } from '../deps.js'
 import { clip, html, link, type Html, type Part } from '../html.js'
 import { agentBadge, ago, badge, choice, count, empty, field, jobBadge, jobLink, span, table } from '../parts.js'
@@ -64,11 +64,11 @@ function sums(lines: readonly FleetLine[]): Html {
 }
 
 /** What keeps an agent from new work; one that is not its own names what it is on. */
-function stops(line: FleetLine): Html[] {
+function stops(line: FleetLine, nowMs: number): Html[] {
   return line.stopped_by.map(
     (one) =>
       html`<div>
-        ${stateBadge(one)}${one.scope !== 'agent' && html` <span class="dim">with ${nameOf(one)}</span>`}${one.action === 'drain' && one.drained_at === null && html` <span class="dim">${count(one.still_running ?? 0)} still running</span>`}
+        ${stateBadge(one)}${one.scope !== 'agent' && html` <span class="dim">with ${nameOf(one)}</span>`}${one.action === 'drain' && one.drained_at === null && html` <span class="dim">${hiddenWait(one, nowMs) ?? `${count(one.still_running ?? 0)} still running`}</span>`}
       </div>`,
   )
 }
@@ -87,7 +87,7 @@ function rowOf(line: FleetLine, nowMs: number): Part[] {
   return [
     html`<a class="name" href="${link('/console/jobs', { agent: agent.id })}">${agent.id}</a
       >${agent.role !== null && html`<div class="dim"><bdi>${clip(agent.role, 60)}</bdi></div>`}`,
-    html`${agentBadge(agent.state)}${stops(line)} ${agent.state_since !== null && html`<div class="dim">for ${ago(agent.state_since, nowMs)}</div>`}`,
+    html`${agentBadge(agent.state)}${stops(line, nowMs)} ${agent.state_since !== null && html`<div class="dim">for ${ago(agent.state_since, nowMs)}</div>`}`,
     current.length === 0
       ? html`<span class="dim">–</span>`
       : html`<ul class="plain">
