@@ -73,7 +73,7 @@ async function up(io: ServerIo): Promise<void> {
   tellOfUnknown(io, log)
   const stopping = untilStopped({ log })
   const stores = await startStores(settings, log)
-  // Also while the bus starts or stops: a logout signals everything at once, and a PostgreSQL that it ends must stay down.
+  // Also while the bus starts or stops: a logout signals everything at once, and a store that it ends must stay down.
   void stopping.requested.then(() => stores.letGo())
   let bus: Bus | undefined
   const extra: (() => Promise<void>)[] = []

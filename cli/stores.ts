@@ -24,7 +24,7 @@ export interface Stores {
   readonly secret: string
   /** One line per default that was taken, for people. */
   readonly announcements: readonly string[]
-  /** Stops what this process started, in the right order, and frees the data folder. */
+  /** Stops what this process started and frees the data folder. To be called when nothing here uses a store any more. */
   stop(): Promise<void>
 }
 
@@ -36,7 +36,8 @@ export interface StartedStores extends Stores {
 
 /** What has been started so far: how it is stopped, how it is let go of, and what is told of it. */
 interface Begun {
-  readonly undo: (() => Promise<void>)[]
+  /** Ends a server each. None needs another one, so they are stopped side by side: one that hangs must not use up the time of the others. */
+  readonly servers: (() => Promise<void>)[]
   readonly letGo: (() => void)[]
   readonly announcements: string[]
 }
@@ -56,10 +57,12 @@ export const QUEUE_POOL = 8
  */
 export async function startStores(settings: Settings, log: Logger): Promise<StartedStores> {
   const dataDir = await openDataDir(settings.dataDir)
-  const begun: Begun = { undo: [() => dataDir.release()], letGo: [], announcements: [] }
-  const { undo, announcements } = begun
+  const begun: Begun = { servers: [], letGo: [], announcements: [] }
+  const { servers, announcements } = begun
+  const tried = (step: () => Promise<void>): Promise<void> => step().catch((error: unknown) => log.error({ event: 'stop.failed', err: error }, 'could not stop a store'))
+  const undo: (() => Promise<void>)[] = [() => dataDir.release(), async () => void (await Promise.all(servers.splice(0).map(tried)))]
   const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => log.error({ event: 'stop.failed', err: error }, 'could not stop a store'))
+    for (const step of undo.splice(0).reverse()) await tried(step)
   }
   const letGo = (): void => {
     for (const one of begun.letGo) one()
@@ -82,7 +85,7 @@ export async function startStores(settings: Settings, log: Logger): Promise<Star
 /** @returns its URL */
 async function embeddedPostgres(dataDir: DataDir, log: Logger, begun: Begun): Promise<string> {
   const postgres = await startEmbeddedPostgres({ dataDir: dataDir.path, log, keepUp: true })
-  begun.undo.push(() => postgres.stop())
+  begun.servers.push(() => postgres.stop())
   begun.letGo.push(() => postgres.letGo())
   begun.announcements.push('Ledger:  embedded PostgreSQL (DATABASE_URL is not set)')
   return postgres.url
@@ -94,7 +97,7 @@ async function chooseQueueStore(settings: Settings, dataDir: DataDir, databaseUr
   const binary = findRedisServer(programSearchPath())
   if (binary !== undefined) {
     const redis = await startPrivateRedis({ dataDir: dataDir.path, binary, log, keepUp: true })
-    begun.undo.push(() => redis.stop())
+    begun.servers.push(() => redis.stop())
     begun.letGo.push(() => redis.letGo())
     begun.announcements.push(`Queues:  a private ${path.basename(binary)} (REDIS_URL is not set)`)
     return { kind: 'redis', url: redis.url }

@@ -1,6 +1,7 @@
 import { messageOf } from '../contracts/errors.js'
 import { keepUp, type Keeper } from './keep-up.js'
-import { adoptRedis, startRedis, type RedisPlace, type RedisServer } from './redis-server.js'
+import type { RedisPlace } from './redis-place.js'
+import { adoptRedis, startRedis, type RedisServer } from './redis-server.js'
 
 /**
  * Starts the server again whenever it ends without being asked to, at the same port and with the same password. What its append-only

@@ -7,7 +7,8 @@ import { programSearchPath } from '../config/search-path.js'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { loadOrCreateSecret } from './data-dir.js'
 import { keepRedis } from './keep-redis.js'
-import { adoptRedis, startRedis, stopRedis, type RedisPlace } from './redis-server.js'
+import type { RedisPlace } from './redis-place.js'
+import { adoptRedis, startRedis, stopRedis } from './redis-server.js'
 
 const PROGRAMS = ['redis-server', 'valkey-server']
 
@@ -16,7 +17,7 @@ export interface PrivateRedis {
   readonly url: string
   /** From then on the server is not started again when it ends. */
   letGo(): void
-  /** Saves and ends the server; to be called last, and harmless when repeated. */
+  /** Ends the server, which writes out what it has, and kills one that hangs: within some ten seconds. To be called last, and harmless when repeated. */
   stop(): Promise<void>
 }
 

@@ -1,34 +1,21 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { open, readFile, rename, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { open, readFile } from 'node:fs/promises'
 import { Redis } from 'ioredis'
-import type { Clock } from '../config/clock.js'
-import type { Logger } from '../config/logger.js'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 import { freePort } from './free-port.js'
-import { findServerIn, isServerIn, unlessGone, waitForExit } from './process-identity.js'
+import { isServerIn, waitForExit } from './process-identity.js'
+import { lastPort, logPath, portPath, rotatedLogSize, writeConfig, type RedisPlace } from './redis-place.js'
+import { forgetPid, NAME_PART, notePid, runningPid } from './running-redis.js'
 import { untilChildEnded, untilOrphanEnded } from './until-ended.js'
 
-/** Of the name of `redis-server` and `valkey-server` as the system knows it. */
-const NAME_PART = '-server'
 /** A large append-only file takes this long to load, and no longer. */
 const START_LIMIT_MS = 300_000
-/** For one answer of a server that is asked whether it is ready; whatever else has taken the port may never give one. */
-const ANSWER_LIMIT_MS = 5_000
-const STOP_LIMIT_MS = 60_000
+/** For a connection, and for each answer: a server that hangs, or whatever else has taken the port, may never give one. */
+const ANSWER_LIMIT_MS = 3_000
+/** For an end that was asked for, and for one by force. With the questions before it well below what `agentbus up` has for all its stopping. */
+const END_LIMIT_MS = 4_000
 const PORTS_TO_TRY = 10
-const LOG_KEPT_BYTES = 10 * 1024 * 1024
-
-/** Where a private Redis has its data, and what it is started with. */
-export interface RedisPlace {
-  /** The working folder of the server, a real path: nothing else of agentbus lies in it. */
-  readonly home: string
-  readonly binary: string
-  readonly password: string
-  readonly log: Logger
-  readonly clock: Clock
-}
 
 /** A server that runs. */
 export interface RedisServer {
@@ -50,13 +37,17 @@ export interface AdoptOptions {
  * @throws AgentbusError AGENTBUS_STORE_UNREACHABLE; the reason of `signal` once that is aborted; whatever keeps from telling who runs
  */
 export async function adoptRedis(place: RedisPlace, options: AdoptOptions = {}): Promise<RedisServer | undefined> {
-  const pid = await runningPid(place)
-  if (pid === undefined) return undefined
+  const running = await runningPid(place.home)
+  if (running === undefined) return undefined
   const port = options.port ?? (await lastPort(place))
   if (port === undefined) {
-    throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) runs, and ${portPath(place)} does not say at which port; stop that process`, { pid })
+    throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${running}) runs, and ${portPath(place)} does not say at which port; stop that process`, {
+      pid: running,
+    })
   }
-  if (!(await isReady(place, { pid, port, mayRefuse: true, hasEnded: () => false, signal: options.signal }))) return undefined
+  const pid = await readyPid(place, { pid: running, port, mayRefuse: true, hasEnded: () => false, signal: options.signal })
+  if (pid === undefined) return undefined
+  notePid(place.home, pid)
   return { pid, port, untilEnded: (stopping) => untilOrphanEnded({ pid, dir: place.home, program: NAME_PART, clock: place.clock }, stopping) }
 }
 
@@ -87,27 +78,37 @@ export async function startRedis(place: RedisPlace, { onlyPort, signal }: StartO
 }
 
 /**
- * Saves and ends the server, also one that loads its data still. Nothing happens when it is gone.
- * @throws AgentbusError AGENTBUS_STORE_UNREACHABLE when it does not end; whatever keeps from telling who runs
+ * Ends the server, also one that loads its data still: it writes out its append-only file, which is all that it starts from. One that does
+ * not end, as when it hangs, is killed; what its file lacks then is mended from the ledger. Nothing happens when it is gone.
+ * @throws AgentbusError AGENTBUS_STORE_UNREACHABLE when even that does not end it; whatever keeps from telling who runs
  */
 export async function stopRedis(place: RedisPlace): Promise<void> {
-  const pid = await runningPid(place)
+  const pid = await runningPid(place.home)
   if (pid === undefined) return
   const port = await lastPort(place)
-  // The connection breaks as the server goes, which looks like a failure; SIGTERM then changes nothing.
-  if (port === undefined) terminate(pid)
-  else await shutDown(place, { pid, port }).catch(() => terminate(pid))
-  if (await waitForExit({ pid, clock: place.clock, limitMs: STOP_LIMIT_MS })) return
-  throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) did not stop; see ${logPath(place)}`, { pid })
+  if (port !== undefined) await shutDown(place, { pid, port })
+  // Changes nothing for one that goes already.
+  await endBy('SIGTERM', place, pid).catch(() => endBy('SIGKILL', place, pid))
+  forgetPid(place.home, pid)
 }
 
-/** @throws when the server at this port is another one, which is to go on */
-function shutDown(place: RedisPlace, { pid, port }: { readonly pid: number; readonly port: number }): Promise<void> {
-  return ask(place, { port, limitMs: STOP_LIMIT_MS }, async (redis) => {
-    const answering = await pidOf(redis)
-    if (answering !== pid) throw new Error(`process ${answering} answers at port ${port}`)
-    await redis.shutdown('SAVE')
-  })
+/** Asks the server to end, unless another one answers at this port, which is to go on. Never rejects: the connection breaks as it goes. */
+async function shutDown(place: RedisPlace, { pid, port }: { readonly pid: number; readonly port: number }): Promise<void> {
+  await ask(place, port, async (redis) => {
+    // Without a snapshot, which nobody would read and which takes long: the append-only file has everything.
+    if ((await pidOf(redis)) === pid) await redis.shutdown('NOSAVE')
+  }).catch(() => undefined)
+}
+
+/** @throws AgentbusError AGENTBUS_STORE_UNREACHABLE when it has not ended in time */
+async function endBy(signal: 'SIGTERM' | 'SIGKILL', place: RedisPlace, pid: number): Promise<void> {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // It is gone, which is what was wanted.
+  }
+  if (await waitForExit({ pid, clock: place.clock, limitMs: END_LIMIT_MS })) return
+  throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) did not stop; see ${logPath(place)}`, { pid })
 }
 
 /** Starts the server. @returns it, once it is ready, or what it wrote to its log before it gave up */
@@ -116,15 +117,20 @@ async function launch(place: RedisPlace, port: number, signal: AbortSignal | und
   const offset = await rotatedLogSize(place)
   const out = await open(logPath(place), 'a', 0o600)
   const server = spawn(place.binary, ['redis.conf'], { cwd: place.home, detached: true, stdio: ['ignore', out.fd, out.fd], env: { LC_ALL: 'C', TZ: 'UTC' } })
+  const { pid: launched } = server
   let hasEnded = false
-  once(server, 'exit').then(
-    () => (hasEnded = true),
-    () => (hasEnded = true),
-  )
+  const onEnd = (): void => {
+    hasEnded = true
+    if (launched !== undefined) forgetPid(place.home, launched)
+  }
+  once(server, 'exit').then(onEnd, onEnd)
+  // Before anything is waited for: whatever breaks the start off, whoever stops the server finds it.
+  if (launched !== undefined) notePid(place.home, launched)
   server.unref()
   await out.close()
-  const { pid } = server
-  if (pid !== undefined && (await isReady(place, { pid, port, mayRefuse: false, hasEnded: () => hasEnded, signal }))) {
+  const pid = launched === undefined ? undefined : await readyPid(place, { pid: launched, port, mayRefuse: false, hasEnded: () => hasEnded, signal })
+  if (pid !== undefined) {
+    notePid(place.home, pid)
     return { pid, port, untilEnded: (stopping) => untilChildEnded(server, stopping) }
   }
   return (await readFile(logPath(place))).subarray(offset).toString('utf8') || 'no word in its log'
@@ -140,15 +146,16 @@ interface Awaited {
 }
 
 /**
- * Asks until this server, and no other at the same port, answers with our password and has loaded its data; false when it ended before.
- * @throws the reason of `signal` once that is aborted and whoever stops the server will find it
+ * Asks until this server, and no other at the same port, answers with our password and has loaded its data.
+ * @returns its process, which is another than `pid` where that is a wrapper; undefined when it ended before
+ * @throws the reason of `signal` once that is aborted
  */
-async function isReady(place: RedisPlace, { pid, port, mayRefuse, hasEnded, signal }: Awaited): Promise<boolean> {
+async function readyPid(place: RedisPlace, { pid, port, mayRefuse, hasEnded, signal }: Awaited): Promise<number | undefined> {
   const until = place.clock.nowMs() + START_LIMIT_MS
   while (place.clock.nowMs() < until) {
     const answer = await whoAnswers(place, port)
-    if (hasEnded()) return false
-    if (answer === pid) return true
+    if (hasEnded()) return undefined
+    if (answer === pid || (typeof answer === 'number' && (await isRunningHere(place, answer)))) return answer
     if (mayRefuse && typeof answer === 'string' && /WRONGPASS|NOAUTH|invalid password/.test(answer)) {
       throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) refuses the password in redis-password; restore that file, or stop that process`, {
         pid,
@@ -156,18 +163,22 @@ async function isReady(place: RedisPlace, { pid, port, mayRefuse, hasEnded, sign
       })
     }
     // One that cannot be looked at for the moment is there.
-    if (!(await isServerIn(pid, place.home, NAME_PART).catch(() => true))) return false
-    // Not earlier: one that has not written its pid file yet could be left behind.
-    if (signal?.aborted === true && (await runningPid(place).catch(() => undefined)) === pid) signal.throwIfAborted()
+    if (!(await isServerIn(pid, place.home, NAME_PART).catch(() => true))) return undefined
+    signal?.throwIfAborted()
     // Without the signal: once that is aborted there would be no wait any more.
     await place.clock.sleep(20)
   }
   throw new AgentbusError('AGENTBUS_STORE_UNREACHABLE', `the private Redis (process ${pid}) does not answer on port ${port}; see ${logPath(place)}`, { pid, port })
 }
 
+/** Whether this process is proven to be the server in this place. */
+async function isRunningHere({ home }: RedisPlace, pid: number): Promise<boolean> {
+  return (await runningPid(home).catch(() => undefined)) === pid
+}
+
 /** The pid of the server at a port, once it has loaded its data; else why it cannot be told. */
 function whoAnswers(place: RedisPlace, port: number): Promise<number | string> {
-  return ask(place, { port, limitMs: ANSWER_LIMIT_MS }, async (redis): Promise<number | string> => {
+  return ask(place, port, async (redis): Promise<number | string> => {
     const pid = await pidOf(redis)
     // Refused while it loads, unlike the question before.
     await redis.ping()
@@ -179,15 +190,17 @@ async function pidOf(redis: Redis): Promise<number> {
   return Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1])
 }
 
-/** Asks the server at a port, and lets it take `limitMs` for each answer. @throws the first fault that there was */
-async function ask<T>({ password }: RedisPlace, { port, limitMs }: { readonly port: number; readonly limitMs: number }, question: (redis: Redis) => Promise<T>): Promise<T> {
+/** Asks the server at a port. @throws the first fault that there was */
+async function ask<T>({ password }: RedisPlace, port: number, question: (redis: Redis) => Promise<T>): Promise<T> {
   const redis = new Redis({
     host: '127.0.0.1',
     port,
     password,
     lazyConnect: true,
-    connectTimeout: 5_000,
-    commandTimeout: limitMs,
+    connectTimeout: ANSWER_LIMIT_MS,
+    commandTimeout: ANSWER_LIMIT_MS,
+    // A server that hangs does not answer to the end of a connection either.
+    disconnectTimeout: 500,
     maxRetriesPerRequest: 0,
     retryStrategy: () => null,
     enableReadyCheck: false,
@@ -205,72 +218,10 @@ async function ask<T>({ password }: RedisPlace, { port, limitMs }: { readonly po
   }
 }
 
-/**
- * The process of the server in this place. By its working folder: its port alone could be a stranger's by now. One that was killed
- * together with agentbus before it wrote its pid file is found too: two servers would ruin the file.
- * @throws when it cannot be told
- */
-async function runningPid({ home }: RedisPlace): Promise<number | undefined> {
-  const noted = Number((await unlessGone(readFile(join(home, 'redis.pid'), 'utf8'))) ?? '')
-  return (await isServerIn(noted, home, NAME_PART)) ? noted : findServerIn(home, NAME_PART)
-}
-
-function terminate(pid: number): void {
-  try {
-    process.kill(pid, 'SIGTERM')
-  } catch {
-    // It is gone, which is what was wanted.
-  }
-}
-
-async function writeConfig(place: RedisPlace, port: number): Promise<void> {
-  const lines = [
-    '# Written by agentbus at each start.',
-    'bind 127.0.0.1',
-    'protected-mode yes',
-    `port ${port}`,
-    `requirepass ${place.password}`,
-    // Relative to the working folder, which is this one: no quoting of paths.
-    'dir .',
-    'pidfile redis.pid',
-    'logfile ""',
-    'daemonize no',
-    'appendonly yes',
-    'appendfsync everysec',
-    'save ""',
-    'maxmemory-policy noeviction',
-  ]
-  const draft = join(place.home, 'redis.conf.draft')
-  await writeFile(draft, `${lines.join('\n')}\n`, { mode: 0o600 })
-  await rename(draft, join(place.home, 'redis.conf'))
-  await writeFile(portPath(place), `${port}\n`, { mode: 0o600 })
-}
-
-/** The port of the last start, so that a URL noted down stays good as long as the port is free. */
-async function lastPort(place: RedisPlace): Promise<number | undefined> {
-  const port = Number(await readFile(portPath(place), 'utf8').catch(() => ''))
-  return Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined
-}
-
-async function rotatedLogSize(place: RedisPlace): Promise<number> {
-  const size = (await stat(logPath(place)).catch(() => undefined))?.size ?? 0
-  if (size <= LOG_KEPT_BYTES) return size
-  await rename(logPath(place), `${logPath(place)}.1`)
-  return 0
-}
-
 function portTaken(port: number): string {
   return `the private Redis did not start: port ${port} is taken by another program; stop it or restart agentbus`
 }
 
 function lastLineOf(said: string): string {
   return said.trim().split('\n').at(-1) ?? ''
-}
-
-function portPath({ home }: RedisPlace): string {
-  return join(home, 'port')
-}
-
-function logPath({ home }: RedisPlace): string {
-  return join(home, 'server.log')
 }

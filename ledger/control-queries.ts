@@ -26,9 +26,13 @@ export const ATTEMPT_WRITERS = sql`
   where l.database = (select oid from pg_database where datname = current_database()) and l.relation = 'job_attempts'::regclass
     and l.mode = 'RowExclusiveLock' and l.granted`
 
-/** How many they are, and when the oldest began: not told of a session of another role, nor of a prepared transaction. At most as many rows as connections. */
+/**
+ * How many they are, and when the oldest began. Null when PostgreSQL does not tell that of one of them, a session of another role or a
+ * prepared transaction: that may be the oldest. At most as many rows as connections.
+ */
 const WRITERS_SEEN = sql`
-  (select jsonb_build_object('count', count(distinct w.writer), 'since', min(a.xact_start)) from (${ATTEMPT_WRITERS}) w left join pg_stat_activity a on a.pid = w.pid)`
+  (select jsonb_build_object('count', count(distinct w.writer), 'since', case when bool_and(a.xact_start is not null) then min(a.xact_start) end)
+    from (${ATTEMPT_WRITERS}) w left join pg_stat_activity a on a.pid = w.pid)`
 
 interface SeenControl extends ControlRow {
   readonly f_in_force: boolean

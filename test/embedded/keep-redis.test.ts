@@ -8,8 +8,9 @@ import { createLogger, type Logger } from '../../config/logger.js'
 import { keepRedis } from '../../embedded/keep-redis.js'
 import { findRedisServer } from '../../embedded/private-redis.js'
 import { isAlive } from '../../embedded/process-identity.js'
-import { startRedis, stopRedis, type RedisPlace, type RedisServer } from '../../embedded/redis-server.js'
-import { onCleanup, serverPid, silent, tempFolder } from './processes.js'
+import type { RedisPlace } from '../../embedded/redis-place.js'
+import { startRedis, stopRedis, type RedisServer } from '../../embedded/redis-server.js'
+import { offLinux, onCleanup, serverPid, silent, tempFolder } from './processes.js'
 
 const HAS_ENDED: RedisServer = { pid: 0, port: 54_321, untilEnded: async () => undefined }
 const binary = findRedisServer() ?? ''
@@ -19,12 +20,12 @@ function aLog(): { log: Logger; said: () => string } {
   return { log: createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } }), said: () => lines.join('') }
 }
 
-/** STAND-IN for a Redis that loads its data for long: it has its pid file, answers nobody, and ends at SIGTERM. */
-const LOADING = `#!/bin/sh
+/** STAND-IN for a Redis that loads its data for long: it writes its pid into a file, answers nobody, and ends at SIGTERM. */
+const loading = (pidFile: string): string => `#!/bin/sh
 PATH=/usr/bin:/bin
 sleep 60 &
 trap 'kill $!; exit 0' TERM
-echo "$$" > redis.pid
+echo "$$" > ${pidFile}
 wait
 `
 
@@ -32,9 +33,9 @@ async function aPlace(log: Logger, program = binary): Promise<RedisPlace> {
   return { home: await realpath(await tempFolder()), binary: program, password: 'a'.repeat(64), log, clock: systemClock }
 }
 
-async function loadingPlace(log: Logger): Promise<RedisPlace> {
+async function loadingPlace(log: Logger, pidFile = 'redis.pid'): Promise<RedisPlace> {
   const program = join(await realpath(await tempFolder()), 'slow-server')
-  await writeFile(program, LOADING, { mode: 0o755 })
+  await writeFile(program, loading(pidFile), { mode: 0o755 })
   return aPlace(log, program)
 }
 
@@ -112,6 +113,24 @@ describe('a start of Redis', { timeout: 60_000 }, () => {
 
     await expect(start).rejects.toThrow('stopped')
     await expect(readFile(join(place.home, 'redis.pid'))).rejects.toThrow('ENOENT')
+  })
+
+  test('is broken off also where its server has no pid file and nobody can look for it, and a stop ends that', async () => {
+    const place = await loadingPlace(silent, 'told-to-the-test')
+    const toldPid = join(place.home, 'told-to-the-test')
+    const stopping = new AbortController()
+
+    const pid = await offLinux(async () => {
+      const start = startRedis(place, { signal: stopping.signal })
+      await expect.poll(() => readFile(toldPid, 'utf8').catch(() => ''), { timeout: 20_000 }).toMatch(/^\d+\n/)
+      stopping.abort(new Error('stopped'))
+      await expect(start).rejects.toThrow('stopped')
+      const left = await serverPid(toldPid)
+      await stopRedis(place)
+      return left
+    })
+
+    expect(await isAlive(pid)).toBe(false)
   })
 
   test.skipIf(binary === '')('does not take another Redis, which answers at its port, for its own', async () => {

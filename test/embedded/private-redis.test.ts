@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
@@ -9,7 +9,7 @@ import { openDataDir } from '../../embedded/data-dir.js'
 import { findRedisServer, startPrivateRedis, type PrivateRedis } from '../../embedded/private-redis.js'
 import { probeRedis } from '../../embedded/probe-stores.js'
 import { isAlive } from '../../embedded/process-identity.js'
-import { isRoot, killServer, NOBODY, onCleanup, serverPid, silent, startChild, tempFolder } from './processes.js'
+import { isRoot, killServer, NOBODY, offLinux, onCleanup, serverPid, silent, startChild, tempFolder } from './processes.js'
 
 const run = promisify(execFile)
 const binary = findRedisServer() ?? ''
@@ -24,10 +24,10 @@ async function ask<T>(url: string, question: (redis: Redis) => Promise<T>): Prom
   }
 }
 
-async function startIn(path: string): Promise<PrivateRedis> {
+async function startIn(path: string, program = binary): Promise<PrivateRedis> {
   const dataDir = await openDataDir(path)
   onCleanup(() => dataDir.release())
-  const store = await startPrivateRedis({ dataDir: dataDir.path, binary, log: silent })
+  const store = await startPrivateRedis({ dataDir: dataDir.path, binary: program, log: silent })
   onCleanup(() => store.stop())
   return store
 }
@@ -124,6 +124,69 @@ describe.skipIf(binary === '')('private Redis', { timeout: 60_000 }, () => {
     const store = await startIn(path)
 
     expect(await ask(store.url, (redis) => redis.info('server'))).toContain(`process_id:${before}\r`)
+  })
+
+  test.each([
+    ['started', 'missing', false],
+    ['started', 'empty', false],
+    ['adopted', 'missing', true],
+  ] as const)('one that was %s and whose pid file is %s is stopped also where nobody can look for it', async (_how, pidFileIs, isAdopted) => {
+    const path = join(await tempFolder(), 'data')
+    const pidFile = join(path, 'redis', 'redis.pid')
+    if (isAdopted) await (await startChild(['redis', path, binary])).kill()
+    const store = await startIn(path)
+    const pid = await serverPid(pidFile)
+    await (pidFileIs === 'empty' ? writeFile(pidFile, '') : rm(pidFile))
+
+    await offLinux(() => store.stop())
+
+    expect(await isAlive(pid)).toBe(false)
+  })
+
+  test('one that runs without a pid file is not doubled by the process that has started it, also where nobody can look for it', async () => {
+    const path = join(await tempFolder(), 'data')
+    const pidFile = join(path, 'redis', 'redis.pid')
+    await startIn(path)
+    const before = await serverPid(pidFile)
+    await rm(pidFile)
+
+    const second = await offLinux(() => startPrivateRedis({ dataDir: path, binary, log: silent }))
+    onCleanup(() => second.stop())
+
+    expect(await ask(second.url, (redis) => redis.info('server'))).toContain(`process_id:${before}\r`)
+  })
+
+  test('one whose program is a wrapper, and so has another pid than the server, is started and stopped', async () => {
+    const wrapper = join(await tempFolder(), 'redis-server')
+    await writeFile(wrapper, `#!/bin/sh\n'${binary}' "$@"\nexit $?\n`, { mode: 0o755 })
+    const path = join(await tempFolder(), 'data')
+    const store = await startIn(path, wrapper)
+    const pid = await serverPid(join(path, 'redis', 'redis.pid'))
+    const answers = await ask(store.url, (redis) => redis.info('server'))
+
+    await store.stop()
+
+    expect(answers).toContain(`process_id:${pid}\r`)
+    expect(await isAlive(pid)).toBe(false)
+  })
+
+  test('one that hangs is ended all the same, in half of the time that a stop of everything has, and loses nothing', async () => {
+    const path = join(await tempFolder(), 'data')
+    const store = await startIn(path)
+    await keep(store.url)
+    const pid = await serverPid(join(path, 'redis', 'redis.pid'))
+    process.kill(pid, 'SIGSTOP')
+
+    const beganMs = performance.now()
+    await store.stop()
+    const tookMs = performance.now() - beganMs
+    const isLeft = await isAlive(pid)
+    const next = await startPrivateRedis({ dataDir: path, binary, log: silent })
+    onCleanup(() => next.stop())
+
+    expect(isLeft).toBe(false)
+    expect(tookMs).toBeLessThan(14_000)
+    expect(await ask(next.url, (redis) => redis.get('kept'))).toBe('7')
   })
 
   test('a server that was killed starts again with what was synced', async () => {

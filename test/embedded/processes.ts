@@ -80,6 +80,17 @@ export async function serverPid(path: string): Promise<number> {
   return pid
 }
 
+/** While `act` runs, this is a system without /proc: a server cannot be looked for by its folder, and `ps` tells of a process, as on any but Linux. */
+export async function offLinux<T>(act: () => Promise<T>): Promise<T> {
+  const { platform } = process
+  Object.defineProperty(process, 'platform', { value: 'darwin' })
+  try {
+    return await act()
+  } finally {
+    Object.defineProperty(process, 'platform', { value: platform })
+  }
+}
+
 export async function killServer(pid: number): Promise<void> {
   if (!(await isAlive(pid))) return
   process.kill(pid, 'SIGKILL')

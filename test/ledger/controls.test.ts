@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
+import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { AuthorityConfig } from '../../contracts/authority.js'
 import { SetControlBody } from '../../contracts/controls.js'
@@ -8,8 +10,9 @@ import { frozenBy } from '../../ledger/controls.js'
 import { expectedEntries, lostEntries } from '../../ledger/queue-parity.js'
 import { openAttempt } from '../../ledger/open-attempts.js'
 import type { JobRow } from '../../ledger/rows.js'
+import { onCleanup } from '../embedded/processes.js'
 import { anIdleWriter } from '../support/idle-writer.js'
-import { aJob, freshLedger, leaseAs, leaseIn, leaseUnderLock, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { aJob, freshLedger, leaseAs, leaseIn, leaseUnderLock, ledgerAt, OPERATOR, type TestLedger } from '../support/ledger.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -20,6 +23,21 @@ afterEach(() => t.close())
 const set = (body: Record<string, unknown>, context = OPERATOR) => t.ledger.controls.set(context, SetControlBody.parse({ action: 'pause', reason: 'release freeze', ...body }))
 const resume = (scope: 'everything' | 'lane' | 'agent' | 'gateway' | 'order' | 'promotions', target?: string) =>
   t.ledger.controls.resume(OPERATOR, { scope, reason: 'go on', ...(target === undefined ? {} : { target }) })
+/** The URL of a login that may work with the ledger and, unlike its owner here, is told little of the sessions of others. */
+async function anOrdinaryLogin(url: string): Promise<string> {
+  const role = `ordinary_${randomBytes(6).toString('hex')}`
+  const owner = new pg.Client({ connectionString: url })
+  await owner.connect()
+  onCleanup(() => owner.end())
+  await owner.query(`create role ${role} login password 'x'`)
+  onCleanup(() => owner.query(`drop owned by ${role}; drop role ${role}`))
+  await owner.query(`grant select, update on all tables in schema public to ${role}`)
+  const login = new URL(url)
+  login.username = role
+  login.password = 'x'
+  return login.toString()
+}
+
 const changes = async () => (await t.ledger.listControlChanges({ limit: 50 })).items.toReversed().map(({ change, actor, reason }) => ({ change, actor, reason }))
 const refusedWith = async (work: Promise<unknown>) =>
   (await work.then(
@@ -362,6 +380,23 @@ describe('what runs when a pause begins', () => {
     expect(control?.waits_for).toEqual({ kind: 'attempts', count: 1, since: null })
     expect(heldUp).toEqual([{ kind: 'transactions', count: 1, since: foreign.since }, []])
     expect(free).toEqual([{ kind: 'next_look', count: 0, since: null }, ['devops'], null])
+  })
+
+  test('or may run, is waited for since an unknown time while PostgreSQL hides when one of the transactions began: that may be the oldest', async () => {
+    const login = await anOrdinaryLogin(t.url)
+    const { ledger, database } = ledgerAt(login)
+    onCleanup(() => database.close())
+    const waits = async () => (await ledger.listControls())[0]?.waits_for
+    await set({ action: 'drain', scope: 'agent', target: 'devops' })
+    const hidden = await anIdleWriter(t.url)
+    const seen = await anIdleWriter(login)
+
+    const besideHidden = await waits()
+    await hidden.end()
+    const alone = await waits()
+
+    expect(besideHidden).toEqual({ kind: 'transactions', count: 2, since: null })
+    expect(alone).toEqual({ kind: 'transactions', count: 1, since: seen.since })
   })
 
   test('is nothing that a pause, or a drain that was ended, waits for', async () => {
