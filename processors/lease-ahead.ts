@@ -85,6 +85,8 @@ export class LeaseAhead implements EarlyLeaser {
     for (const item of items) {
       const offer = areAll ? this.offer(agentId) : undefined
       const jobId = item.jobId as JobId
+      // Anew, so that the oldest stay in front.
+      this.#onTheWay.delete(jobId)
       if (offer === undefined) this.#onTheWay.set(jobId, { agentId, sinceMs: performance.now() })
       else this.expect({ jobId, agentId, generation: item.generation }, this.#lease({ ...offer.request, jobId, generation: item.generation }))
     }

@@ -10,7 +10,7 @@ import type { OutboxItem } from '../../ledger/outbox.js'
 import { HookClient, type AdmitOutcome, type HookPost, type JoinOutcome, type ProbeOutcome } from '../../openclaw/hook-client.js'
 import { AttemptWatches } from '../../processors/attempt-watches.js'
 import { deliver, type DeliverDeps } from '../../processors/deliver.js'
-import { LeaseAhead } from '../../processors/lease-ahead.js'
+import { LeaseAhead, type EarlyLease } from '../../processors/lease-ahead.js'
 import { leaseRequest } from '../../processors/lease-request.js'
 import { Places } from '../../processors/places.js'
 import { ShortLeases } from '../../processors/short-leases.js'
@@ -27,6 +27,8 @@ let places: Places
 let ahead: LeaseAhead
 /** How many entries of an agent this process takes at once, where nobody else takes any. */
 const own = new Map<string, number>()
+/** The clock of the process itself. It stands still until a test moves it, so that a lease is taken in time on a slow machine too. */
+const now = { ms: 0 }
 const lines: string[] = []
 const log = createLogger({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } })
 const leaser = () => ({ ledger: t.ledger, clock, workerId: 'w1', deadlineMarginSeconds: 60 })
@@ -38,9 +40,12 @@ beforeEach(async () => {
   own.clear()
   own.set('devops', 100)
   lines.length = 0
+  now.ms = 1_000
+  vi.spyOn(performance, 'now').mockImplementation(() => now.ms)
   ahead = new LeaseAhead({ ...leaser(), watches, places, log, placesOf: (agentId) => own.get(agentId) })
 })
 afterEach(async () => {
+  vi.useRealTimers()
   vi.restoreAllMocks()
   await ahead.stop()
   watches.stop()
@@ -55,7 +60,7 @@ const itemOf = (job: JobView): OutboxItem => ({
   ...{ jobType: job.job_type, subject: job.subject, maxAttempts: job.max_attempts, delayMs: 0, current: true },
 })
 
-const queued = async (): Promise<JobView> => (await aJob(t.ledger, 'queued')).job
+const queued = async (agentId = 'devops'): Promise<JobView> => (await aJob(t.ledger, 'queued', { target_agent: agentId })).job
 
 /** A job that is leased ahead of its entry. */
 async function leasedAhead(): Promise<JobView> {
@@ -66,11 +71,22 @@ async function leasedAhead(): Promise<JobView> {
   return job
 }
 
+/** A job with its lease, whose entry may be expected again and again: nothing of that waits for PostgreSQL, so that timers can be moved. */
+async function leasedBefore(): Promise<{ readonly job: JobView; readonly expectEntry: () => void }> {
+  const job = await queued()
+  const started = await t.ledger.leaseAhead(leaseRequest(leaser(), entryOf(job)))
+  if (started === undefined) throw new Error('the job was not leased')
+  const entry = { jobId: job.id, agentId: 'devops', generation: job.generation }
+  return { job, expectEntry: () => ahead.expect(entry, Promise.resolve(started)) }
+}
+
+/** From now on a test moves the timers. Turns of the event loop come as ever. */
+const holdTimers = () => vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+
+const takeAll = (jobs: readonly JobView[]) => Promise.all(jobs.map((job) => ahead.take(entryOf(job))))
+const idsOf = (taken: readonly (EarlyLease | undefined)[]): (string | undefined)[] => taken.map((early) => early?.started.job.id)
 const isOffered = (agentId = 'devops'): boolean => ahead.offer(agentId) !== undefined
 const reasonsOf = async (id: JobId) => (await t.ledger.jobHistory(id)).transitions.map(({ reason }) => reason)
-
-/** An entry of an agent that was leased for nothing, as when a pause came in between. */
-const expectNothing = (agentId: string): void => ahead.expect({ jobId: uuidv7(Date.now()) as JobId, agentId, generation: 1 }, Promise.resolve(undefined))
 
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined
@@ -113,33 +129,57 @@ describe('an offer', () => {
     expect(isOffered()).toBe(offered)
   })
 
-  test('counts what is leased ahead as in hand, for its agent alone', () => {
+  test('counts what is leased ahead as in hand, for its agent alone', async () => {
     own.set('devops', 1)
     own.set('auditor', 1)
 
-    expectNothing('devops')
+    await leasedAhead()
 
     expect([isOffered('devops'), isOffered('auditor')]).toEqual([false, true])
   })
 
-  test('of the last place is made when it has been free for 25 ms, and of others at once', () => {
+  test('counts what is being leased as in hand too, and has the place back at once when nothing comes of it', async () => {
+    own.set('devops', 1)
+    const lease = deferred<Started | undefined>()
+    holdTimers()
+
+    ahead.expect({ jobId: uuidv7(Date.now()) as JobId, agentId: 'devops', generation: 1 }, lease.promise)
+    const during = [isOffered(), vi.getTimerCount()]
+    lease.resolve(undefined)
+    await lease.promise
+
+    expect(during).toEqual([false, 1])
+    // Nor is its entry waited for: where none comes that says nothing about the agent.
+    expect([isOffered(), vi.getTimerCount()]).toEqual([true, 0])
+  })
+
+  test('of a place is made when it has been free for 25 ms, however many have come free', () => {
     own.set('devops', 2)
-    const now = { ms: 1_000 }
-    vi.spyOn(performance, 'now').mockImplementation(() => now.ms)
     const first = places.enter('devops')
     const second = places.enter('devops')
     const offered = [isOffered()]
 
     places.leave('devops', first)
+    places.leave('devops', second)
     offered.push(isOffered())
     now.ms += 24
     offered.push(isOffered())
     now.ms += 1
     offered.push(isOffered())
-    places.leave('devops', second)
+
+    expect(offered).toEqual([false, false, false, true])
+  })
+
+  test('is made of no place in the first second after the gate of its agent has opened', () => {
+    places.opened('devops')
+    const offered = [isOffered()]
+
+    now.ms += 999
+    offered.push(isOffered())
+    now.ms += 1
     offered.push(isOffered())
 
-    expect(offered).toEqual([false, false, false, true, true])
+    expect(offered).toEqual([false, false, true])
   })
 
   test('names the slots of what is in hand and of what is leased ahead', async () => {
@@ -162,18 +202,91 @@ describe('of what the store is told', () => {
     const jobs: JobView[] = []
     for (let at = 0; at < 6; at += 1) jobs.push(await queued())
 
+    for (const job of jobs) ahead.leaseAll([itemOf(job)])
+
+    const taken = await takeAll(jobs)
+    const states = await Promise.all(jobs.map(async ({ id }) => (await t.ledger.getJob(id)).status))
+    expect(idsOf(taken)).toEqual([...jobs.slice(0, 4).map(({ id }) => id), undefined, undefined])
+    expect(states).toEqual([...Array<string>(4).fill('leased'), 'queued', 'queued'])
+  })
+
+  test.each([
+    [2, 1, 0],
+    [2, 2, 2],
+    [4, 100, 4],
+    [5, 100, 0],
+  ])('%i jobs at once are leased ahead all or not at all, for the queue decides which is the first: with %i free places %i', async (told, free, leased) => {
+    own.set('devops', free)
+    const jobs: JobView[] = []
+    for (let at = 0; at < told; at += 1) jobs.push(await queued())
+    const leases = vi.spyOn(t.ledger, 'leaseAhead')
+
     ahead.leaseAll(jobs.map(itemOf))
 
-    const taken = await Promise.all(jobs.map((job) => ahead.take(entryOf(job))))
-    const states = await Promise.all(jobs.map(async ({ id }) => (await t.ledger.getJob(id)).status))
-    expect(taken.map((early) => early?.started.job.id)).toEqual([...jobs.slice(0, 4).map(({ id }) => id), undefined, undefined])
-    expect(states).toEqual([...Array<string>(4).fill('leased'), 'queued', 'queued'])
+    const taken = await takeAll(jobs)
+    expect(idsOf(taken).filter((id) => id !== undefined)).toEqual(jobs.slice(0, leased).map(({ id }) => id))
+    expect(leases).toHaveBeenCalledTimes(leased)
+  })
+
+  test('the jobs of each agent are judged for themselves', async () => {
+    await t.addAgent('auditor', { concurrency: 5 })
+    own.set('devops', 1)
+    own.set('auditor', 1)
+    const jobs = [await queued(), await queued('auditor'), await queued()]
+
+    ahead.leaseAll(jobs.map(itemOf))
+
+    expect(idsOf(await takeAll(jobs))).toEqual([undefined, jobs[1]?.id, undefined])
+  })
+
+  test('what is not leased ahead takes a place of its agent until its entry is there', async () => {
+    own.set('devops', 1)
+    own.set('auditor', 1)
+    const [first, second] = [await queued(), await queued()]
+
+    ahead.leaseAll([itemOf(first), itemOf(second)])
+    const offered = [isOffered(), isOffered('auditor')]
+    own.set('devops', 2)
+    offered.push(isOffered())
+    await ahead.take(entryOf(first))
+    offered.push(isOffered())
+    own.set('devops', 1)
+    offered.push(isOffered())
+    await ahead.take(entryOf(second))
+    offered.push(isOffered())
+
+    expect(offered).toEqual([false, true, false, true, false, true])
+  })
+
+  test('what is not leased ahead takes a place for no longer than a second: what has not come by then has to wait', async () => {
+    own.set('devops', 1)
+    const jobs = [await queued(), await queued()]
+
+    ahead.leaseAll(jobs.map(itemOf))
+    now.ms += 999
+    const offered = [isOffered()]
+    now.ms += 1
+    offered.push(isOffered())
+
+    expect(offered).toEqual([false, true])
+  })
+
+  test('nothing is leased, nor counted, of an agent whose entries can go elsewhere', async () => {
+    own.delete('devops')
+    const jobs = [await queued(), await queued()]
+    const leases = vi.spyOn(t.ledger, 'leaseAhead')
+
+    ahead.leaseAll(jobs.map(itemOf))
+    own.set('devops', 1)
+
+    expect(isOffered()).toBe(true)
+    expect(leases).not.toHaveBeenCalled()
   })
 
   test('a job that was leased right behind its creation is not leased once more', async () => {
     await aJob(t.ledger, 'succeeded')
     const leases = vi.spyOn(t.ledger, 'leaseAhead')
-    t.ledger.publishBy({ claimSeconds: 60, publish: (item) => ahead.leaseAll([item]) })
+    t.ledger.publishBy({ claimSeconds: 60, isPublishing: () => true, publish: (item) => ahead.leaseAll([item]) })
     t.ledger.leaseEarlyFor(ahead)
 
     const { job } = await t.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: 'a job' }))
@@ -196,16 +309,56 @@ describe('of what the store is told', () => {
 })
 
 describe('an entry takes the lease that was taken for it', () => {
-  test('once, and under its own generation alone', async () => {
+  test('once', async () => {
     const job = await queued()
     ahead.leaseAll([itemOf(job)])
 
-    const other = await ahead.take({ ...entryOf(job), generation: 2 })
     const first = await ahead.take(entryOf(job))
     const again = await ahead.take(entryOf(job))
 
-    expect([other, again]).toEqual([undefined, undefined])
     expect(first?.started).toMatchObject({ kind: 'start', job: { id: job.id, status: 'leased' }, attempt: { attempt_no: 1 } })
+    expect(again).toBeUndefined()
+  })
+
+  test('under no other generation: then no entry is expected any more, and the attempt stays as it is', async () => {
+    const { job, expectEntry } = await leasedBefore()
+    holdTimers()
+    expectEntry()
+
+    const other = await ahead.take({ ...entryOf(job), generation: 2 })
+    const watched = watches.size
+    await vi.advanceTimersByTimeAsync(5_000)
+    vi.useRealTimers()
+    const again = await ahead.take(entryOf(job))
+    const offered = isOffered()
+    await ahead.stop()
+
+    expect([other, again, watched, offered]).toEqual([undefined, undefined, 0, true])
+    expect(await reasonsOf(job.id)).toEqual(['created', 'leased'])
+    expect(await t.ledger.jobAttempts(job.id)).toMatchObject([{ status: 'leased', lease_owner: 'w1' }])
+  })
+
+  test('within a second: a process that has slept for longer leaves it to the ledger to say what has become of the job', async () => {
+    const [inTime, late] = [await leasedBefore(), await leasedBefore()]
+    holdTimers()
+    inTime.expectEntry()
+    late.expectEntry()
+
+    now.ms += 1_000
+    const first = await ahead.take(entryOf(inTime.job))
+    now.ms += 1
+    const second = await ahead.take(entryOf(late.job))
+    const watched = [watches.size]
+    first?.watch.stop()
+    watched.push(watches.size)
+    await vi.advanceTimersByTimeAsync(5_000)
+    vi.useRealTimers()
+    await ahead.stop()
+
+    expect(idsOf([first, second])).toEqual([inTime.job.id, undefined])
+    expect(watched).toEqual([1, 0])
+    expect(await reasonsOf(late.job.id)).toEqual(['created', 'leased'])
+    expect(await leaseAs(t.ledger, late.job.id, 1)).toMatchObject({ kind: 'reattach' })
   })
 
   test('with a watch that hears of the end of the attempt', async () => {
@@ -257,14 +410,56 @@ describe('an entry that does not come', () => {
     expect(await leaseAs(t.ledger, job.id, 1)).toMatchObject({ kind: 'start', attempt: { attempt_no: 2 } })
   })
 
-  test('of a job that was not leased either is forgotten after a second, and is no reason to lease nothing', async () => {
-    own.set('devops', 1)
+  describe('is followed by a pause', () => {
+    /** One entry does not come. That its lease is given back is another test: here the ledger says so at once. */
+    async function misses(expectEntry: () => void): Promise<void> {
+      expectEntry()
+      await vi.advanceTimersByTimeAsync(1_000)
+    }
 
-    expectNothing('devops')
-    const during = isOffered()
+    /** For how long nothing is leased ahead from now on. */
+    async function pausedSeconds(): Promise<number> {
+      for (let seconds = 0; seconds < 1_000; seconds += 1) {
+        if (isOffered()) return seconds
+        await clock.advance(1_000)
+      }
+      return Infinity
+    }
 
-    await expect.poll(() => isOffered(), { timeout: 15_000, interval: 20 }).toBe(true)
-    expect(during).toBe(false)
+    test('that is twice as long each time, up to ten minutes', async () => {
+      const { expectEntry } = await leasedBefore()
+      vi.spyOn(t.ledger, 'run').mockResolvedValue(undefined)
+      holdTimers()
+      const paused: number[] = []
+
+      for (let at = 0; at < 8; at += 1) {
+        await misses(expectEntry)
+        paused.push(await pausedSeconds())
+      }
+
+      expect(paused).toEqual([10, 20, 40, 80, 160, 320, 600, 600])
+    })
+
+    test('that is forgotten with an entry that comes in time, and with none that comes too late', async () => {
+      const { job, expectEntry } = await leasedBefore()
+      vi.spyOn(t.ledger, 'run').mockResolvedValue(undefined)
+      holdTimers()
+      await misses(expectEntry)
+      const paused = [await pausedSeconds()]
+
+      expectEntry()
+      now.ms += 1_001
+      const late = await ahead.take(entryOf(job))
+      await misses(expectEntry)
+      paused.push(await pausedSeconds())
+      expectEntry()
+      const inTime = await ahead.take(entryOf(job))
+      await misses(expectEntry)
+      paused.push(await pausedSeconds())
+
+      expect(idsOf([late, inTime])).toEqual([undefined, job.id])
+      expect(paused).toEqual([10, 20, 10])
+    })
   })
 
   test('here, but at another process, is taken on there, and its lease is not given back', async () => {
@@ -282,6 +477,22 @@ describe('an entry that does not come', () => {
 })
 
 describe('a process that stops', () => {
+  test('leases nothing more as soon as it closes, and what it has leased is picked up as ever', async () => {
+    const other = await queued()
+    const job = await leasedAhead()
+    const leases = vi.spyOn(t.ledger, 'leaseAhead')
+    const offered = [isOffered()]
+
+    ahead.close()
+    offered.push(isOffered())
+    ahead.leaseAll([itemOf(other)])
+    const taken = await takeAll([job, other])
+
+    expect(offered).toEqual([true, false])
+    expect(leases).not.toHaveBeenCalled()
+    expect(idsOf(taken)).toEqual([job.id, undefined])
+  })
+
   test('gives back all that was not picked up, also what is just being leased, and offers nothing more', async () => {
     const jobs = [await queued(), await queued(), await leasedAhead()]
 
