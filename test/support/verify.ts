@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { expect } from 'vitest'
+import { vi } from 'vitest'
 import { HISTORIES } from '../../ledger/audit/histories.js'
 import type { Signer } from '../../ledger/audit/signing.js'
 import { takeCheckpoint } from '../../ledger/audit/take-checkpoint.js'
@@ -72,18 +72,15 @@ export const UNSIGN = `do $$ declare r record; before bytea; begin
 
 /** Takes checkpoints until every row is covered. Transactions of other tests on the same server can hold the newest back for a moment. */
 export async function coverAll(t: Pick<TestLedger, 'database'>, options: { readonly signer?: Signer; readonly mostTransactions?: number } = {}): Promise<void> {
-  await expect
-    .poll(
-      async () => {
-        const { kind } = await takeCheckpoint(t.database.db, { signer: options.signer, ...options })
-        const tables = ['job_transitions', ...HISTORIES.map(({ table }) => table)]
-        const open = tables.map((table) => `exists (select from ${table} t where t.xact >= c.upto and t.xact < '9000000000000000000')`)
-        const { rows } = await t.database.pool.query<{ open: boolean }>(
-          `select ${open.join(' or ')} as open from (select coalesce(max(xact_to::text::bigint)::text, '0')::xid8 as upto from audit_checkpoints) c`,
-        )
-        return kind !== 'taken' && rows[0]?.open === false
-      },
-      { timeout: 20_000, interval: 20 },
+  const isAllCovered = async (): Promise<boolean> => {
+    const { kind } = await takeCheckpoint(t.database.db, { signer: options.signer, ...options })
+    const tables = ['job_transitions', ...HISTORIES.map(({ table }) => table)]
+    const open = tables.map((table) => `exists (select from ${table} t where t.xact >= c.upto and t.xact < '9000000000000000000')`)
+    const { rows } = await t.database.pool.query<{ open: boolean }>(
+      `select ${open.join(' or ')} as open from (select coalesce(max(xact_to::text::bigint)::text, '0')::xid8 as upto from audit_checkpoints) c`,
     )
-    .toBe(true)
+    return kind !== 'taken' && rows[0]?.open === false
+  }
+  // Not `expect.poll`: that works inside a test alone, and a file may do this before its first.
+  await vi.waitUntil(isAllCovered, { timeout: 20_000, interval: 20 })
 }
