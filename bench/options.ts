@@ -44,8 +44,8 @@ const FULL = {
   'slice-jobs': '200',
   queued: '10000',
   agents: '1000',
-  // Longer than anything that is done regularly: workers ask again after up to 107 s.
-  idle: '120',
+  // Longer than anything that is done regularly: workers ask again after up to 94 s.
+  idle: '100',
   'most-seconds': '20',
 }
 

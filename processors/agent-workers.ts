@@ -36,11 +36,11 @@ export interface AgentWorkersOptions {
 }
 
 /**
- * Seconds a worker waits at an empty queue before it asks again by itself, and up to a third more, so that not all ask at
+ * Seconds a worker waits at an empty queue before it asks again by itself, and up to a quarter more, so that not all ask at
  * once. An entry that comes wakes it at once, and what nobody was told of the watch finds; this is for a wait that the store
  * has forgotten. It has to be over before the connection that waits counts as silent, which is after 120 s.
  */
-const WAIT_SECONDS = 80
+const WAIT_SECONDS = 75
 /** A worker that could not reach the store asks again after this; BullMQ's own 15 s would keep an agent waiting long after the store is back. */
 const STORE_AGAIN_MS = 3_000
 
@@ -214,7 +214,7 @@ export class AgentWorkers {
       skipLockRenewal: true,
       skipStalledCheck: true,
       stalledInterval: stalledCheckMs,
-      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 3),
+      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 4),
       maxStalledCount: MAX_STALLED_COUNT,
       runRetryDelay: STORE_AGAIN_MS,
       settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
