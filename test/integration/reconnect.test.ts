@@ -24,7 +24,8 @@ beforeEach(async () => {
   undo.push(() => t.close())
   const onError = (): void => undefined
   const prefix = `t${randomBytes(5).toString('hex')}`
-  const backend = BACKEND === 'redis' ? createRedisBackend({ url: inject('redisUrl'), prefix, onError }) : createPostgresBackend({ url: t.url, poolSize: 4, durable: false, onError })
+  const backend =
+    BACKEND === 'redis' ? createRedisBackend({ url: inject('redisUrl'), prefix, onError }) : createPostgresBackend({ url: t.url, poolSize: 4, durable: false, onError })
   undo.push(() => backend.close())
   const listeners: (() => void)[] = []
   reconnect = () => {

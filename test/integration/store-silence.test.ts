@@ -30,7 +30,8 @@ afterEach(async () => {
 
 function openBackend(more: { readonly silenceMs?: number } = {}): QueueBackend {
   const options = { url, onError: (error: Error) => void errors.push(error.message), ...more }
-  backend = BACKEND === 'redis' ? createRedisBackend({ ...options, prefix: `t${randomBytes(5).toString('hex')}` }) : createPostgresBackend({ ...options, poolSize: 4, durable: false })
+  backend =
+    BACKEND === 'redis' ? createRedisBackend({ ...options, prefix: `t${randomBytes(5).toString('hex')}` }) : createPostgresBackend({ ...options, poolSize: 4, durable: false })
   return backend
 }
 
