@@ -23,8 +23,6 @@ const MOST = 64
 export interface Birth {
   /** Undefined when it was not plain. Its commit has not waited for the disk. */
   readonly created: Promise<Created | undefined>
-  /** Never rejects. Undefined when it was not leased. */
-  readonly lease: Promise<Started | undefined>
   /** Resolves as soon as what was created can be acknowledged. @throws AGENTBUS_UNAVAILABLE when that is not known */
   readonly durable: () => Promise<void>
 }
@@ -101,7 +99,7 @@ export class HotPath {
     const created = this.#createUnhurried(db, creation)
     const unborn = unbornRow(id, body, by, agent)
     const lease = plainOrNone({ job: unborn, agent: { ...agent, taken_slots: offer.takenSlots, attempts_so_far: 0, due_in_ms: 0 } }, { ...offer.request, jobId: id, generation: 1 })
-    if (lease === undefined) return { created, lease: Promise.resolve(undefined), durable: () => this.#mustBeDurable(db, id) }
+    if (lease === undefined) return { created, durable: () => this.#mustBeDurable(db, id) }
     // In a turn of its own: what it takes to write this statement is done while PostgreSQL works on the one before it.
     const opened = nextTurn()
       .then(() => this.#inFreeSlot(agentId, lease.attempt, (slot) => inOneStatement(db, async () => (await openAttempts(db, [{ job: unborn, attempt: lease.attempt, slot }]))[0])))
@@ -115,7 +113,6 @@ export class HotPath {
     leaser.expect({ jobId: id, agentId, generation: unborn.generation }, started)
     return {
       created,
-      lease: started,
       durable: async () => {
         if ((await started) === undefined) await this.#mustBeDurable(db, id)
       },

@@ -13,6 +13,7 @@ import { giveBackLease, reportAdmitted, type Reported, type WorkerReport } from 
 import type { EarlyLeaser, Offer, Started } from '../../ledger/early-lease.js'
 import type { OutboxItem } from '../../ledger/outbox.js'
 import { aJob, freshLedger, leaseAs, OPERATOR, renderForTests, type TestJob, type TestLedger } from '../support/ledger.js'
+import { hasSettled } from '../support/has-settled.js'
 import { kindsOf, tamper, verifyNow } from '../support/verify.js'
 
 /** A part of each statement that a creation can ask in order, and what it does. */
@@ -120,17 +121,6 @@ const publications = (id: JobId): number => handed.filter(({ jobId }) => jobId =
 const jobCount = async (): Promise<number> => (await t.database.pool.query('select from jobs')).rows.length
 const run = (statement: string) => () => t.database.pool.query(statement)
 
-/** Whether it has settled by the time that PostgreSQL has answered something else. */
-async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
-  let settled = false
-  const note = (): void => {
-    settled = true
-  }
-  void promise.then(note, note)
-  await t.database.pool.query('select 1')
-  return settled
-}
-
 describe('a job that workers of this process alone can take', () => {
   test('is leased right behind its creation, and the store is told of it once', async () => {
     await leasedBefore()
@@ -198,7 +188,7 @@ describe('a job that workers of this process alone can take', () => {
     const creating = create()
     await statements.reached('lease')
     await vi.waitUntil(() => handed.length > before, { timeout: 10_000, interval: 5 })
-    const answered = await hasSettled(creating)
+    const answered = await hasSettled(t, creating)
     letGo()
     const { job, created } = await creating
 
@@ -308,7 +298,7 @@ async function expectQueuedAndDurable(): Promise<void> {
   const letGo = statements.hold('wait for the disk')
   const creating = create()
   await statements.reached('wait for the disk')
-  const answered = await hasSettled(creating)
+  const answered = await hasSettled(t, creating)
   letGo()
   const { job, created } = await creating
 

@@ -16,6 +16,7 @@ import { Places } from '../../processors/places.js'
 import { ShortLeases } from '../../processors/short-leases.js'
 import type { DeliveryEntry } from '../../queues/catalogue.js'
 import { aJob, attemptCaller, freshLedger, leaseAs, ledgerAt, OPERATOR, type TestLedger } from '../support/ledger.js'
+import { hasSettled } from '../support/has-settled.js'
 
 /** Nothing is looked for by itself. */
 const NEVER_MS = 3_600_000
@@ -94,17 +95,6 @@ function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value
     resolve = done
   })
   return { promise, resolve }
-}
-
-/** Whether it has settled by the time that PostgreSQL has answered something else. */
-async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
-  let settled = false
-  const note = (): void => {
-    settled = true
-  }
-  void promise.then(note, note)
-  await t.database.pool.query('select 1')
-  return settled
 }
 
 describe('an offer', () => {
@@ -379,7 +369,7 @@ describe('an entry takes the lease that was taken for it', () => {
     ahead.expect({ jobId: job.id, agentId: 'devops', generation: 1 }, lease.promise)
 
     const taking = ahead.take(entryOf(job))
-    const settled = await hasSettled(taking)
+    const settled = await hasSettled(t, taking)
     const started = await t.ledger.leaseAhead(leaseRequest(leaser(), entryOf(job)))
     lease.resolve(started)
 
@@ -521,7 +511,7 @@ describe('a process that stops', () => {
     const stopping = ahead.stop()
     await reached.promise
     const taking = ahead.take(entryOf(job)).then(async (early) => ({ early, status: (await t.ledger.getJob(job.id)).status }))
-    const settled = await hasSettled(taking)
+    const settled = await hasSettled(t, taking)
     gate.resolve()
     await stopping
 
