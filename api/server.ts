@@ -5,11 +5,16 @@ import { AgentbusError, messageOf } from '../contracts/errors.js'
 
 export interface Listening {
   readonly url: string
-  /** Stops accepting, lets running requests finish (at most 5 s), then closes what is left. */
+  /**
+   * Stops accepting, lets running requests finish (at most 5 s), then closes what is left. A connection ends with the answer to
+   * what is asked on it, so that clients that keep theirs and go on asking find another server at once.
+   */
   close(): Promise<void>
 }
 
 const CLOSE_LIMIT_MS = 5_000
+/** How often a server that closes looks for connections whose last request has been answered. */
+const IDLE_CHECK_MS = 20
 
 /** Longer than the longest wait for a job, in which nothing is sent: a client that reads nothing of its answer holds it no longer. */
 const SILENCE_LIMIT_MS = 330_000
@@ -59,9 +64,12 @@ function faultOf(error: unknown, { host, port }: { readonly host: string; readon
 }
 
 async function close(server: Server): Promise<void> {
+  // Node lets a connection that is in use stay open and serves whatever else comes on it.
+  server.prependListener('request', (_request, response) => response.setHeader('Connection', 'close'))
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  server.closeIdleConnections()
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
   const timer = setTimeout(() => server.closeAllConnections(), CLOSE_LIMIT_MS)
   await closed
+  clearInterval(idle)
   clearTimeout(timer)
 }

@@ -23,7 +23,8 @@ export interface StopOptions {
 export function untilStopped({ log, signals = process, exit = (code) => process.exit(code) }: StopOptions): { readonly requested: Promise<NodeJS.Signals> } {
   let firstMs: number | undefined
   const cutOff = (): void => {
-    log.error({ event: 'stop.cut_off', after_ms: LAST_MS }, 'the time for stopping is over; what has not stopped is left as it is')
+    // What is still open says which part it was that did not stop.
+    log.error({ event: 'stop.cut_off', after_ms: LAST_MS, open: countEach(process.getActiveResourcesInfo()) }, 'the time for stopping is over; what has not stopped is left as it is')
     exit(EXIT.unexpected)
   }
   const requested = new Promise<NodeJS.Signals>((resolve) => {
@@ -41,4 +42,10 @@ export function untilStopped({ log, signals = process, exit = (code) => process.
     }
   })
   return { requested }
+}
+
+function countEach(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1
+  return counts
 }

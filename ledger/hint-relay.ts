@@ -81,9 +81,10 @@ export class HintRelay {
     client.on('notification', (message) => this.#receive(message.payload))
     try {
       await client.connect()
-      // It was stopped meanwhile: nobody would ever end this one.
+      // It was stopped meanwhile, here or while it was told to listen: nobody would ever end this one.
       if (this.#stopped) return await client.end()
       await client.query(`listen ${CHANNEL}`)
+      if (this.#stopped) return await client.end()
       this.#client = client
       // What was said while nobody listened may have been missed.
       this.#bus.receive({ outbox: true, fleet: true })

@@ -23,6 +23,7 @@ export class PipelinedClients {
   readonly #options: PipelinedClientsOptions
   readonly #lanes: Lane[]
   readonly #names = new StatementNames()
+  #ended = false
 
   constructor(options: PipelinedClientsOptions) {
     this.#options = options
@@ -54,6 +55,8 @@ export class PipelinedClients {
   }
 
   #connect(lane: Lane): Promise<pg.Client> {
+    // A request that outlives its server would open one that nobody ends, and the process would never come to its end.
+    if (this.#ended) return Promise.reject(new Error('server closed the connection: this process has ended all of its own'))
     const client = new pg.Client({ ...this.#options.config, pipeline: true })
     const forget = (): void => {
       if (lane.client === connected) lane.client = undefined
@@ -77,7 +80,9 @@ export class PipelinedClients {
     return connected
   }
 
+  /** Ends each connection, one that is being opened too. What is asked afterwards is refused as if the server was away. */
   async end(): Promise<void> {
+    this.#ended = true
     await Promise.all(this.#lanes.map(async (lane) => (await lane.client?.catch(() => undefined))?.end().catch(() => undefined)))
   }
 }

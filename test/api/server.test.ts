@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import http, { type Server, type ServerOptions } from 'node:http'
+import http, { type IncomingMessage, type Server, type ServerOptions } from 'node:http'
 import { syncBuiltinESMExports } from 'node:module'
 import { connect } from 'node:net'
 import express from 'express'
@@ -95,6 +95,42 @@ test('closing lets a running request finish and drops idle connections', async (
   expect(await (await answer).text()).toBe('done')
   idle.destroy()
   await closed
+})
+
+test('closing takes no longer than the requests under way, when clients keep their connections and go on asking', async () => {
+  const app = express()
+  const arrived = signal()
+  const finish = signal()
+  app.get('/slow', async (_request, response) => {
+    arrived.resolve()
+    await finish.promise
+    response.send('done')
+  })
+  const server = await listen(app, local)
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  const ask = async (): Promise<IncomingMessage> => {
+    const [response] = (await once(http.get(`${server.url}/slow`, { agent }), 'response')) as [IncomingMessage]
+    response.resume()
+    return response
+  }
+  const first = ask()
+  await arrived.promise
+
+  const closed = server.close()
+  finish.resolve()
+  let served = 0
+  for (let next: Promise<IncomingMessage> | undefined = first; next !== undefined; next = served < 100 ? ask() : undefined) {
+    const answer = await next.catch(() => undefined)
+    if (answer === undefined) break
+    served += 1
+    await once(answer, 'end')
+  }
+
+  // The one that was under way, and at most one more that had been on its way to this connection.
+  expect(served).toBeGreaterThanOrEqual(1)
+  expect(served).toBeLessThanOrEqual(2)
+  await closed
+  agent.destroy()
 })
 
 test('a ledger that is away is a 503 that says when to come back, and tells nothing of where it is', async () => {

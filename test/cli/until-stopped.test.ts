@@ -51,5 +51,5 @@ test('stopping that does not come to its end within 28 seconds is told of, and e
   vi.advanceTimersByTime(1)
 
   expect([before, exits]).toEqual([[], [1]])
-  expect(JSON.parse(said.join(''))).toMatchObject({ level: 'error', event: 'stop.cut_off', after_ms: 28_000 })
+  expect(JSON.parse(said.join(''))).toMatchObject({ level: 'error', event: 'stop.cut_off', after_ms: 28_000, open: expect.any(Object) })
 })
