@@ -182,7 +182,7 @@ export const SETTINGS = {
     env: 'AGENTBUS_CHECKPOINT_SECONDS',
     fallback: '60',
     schema: whole(0, 86_400),
-    help: 'How often a checkpoint over all histories is taken, if there is anything new; 0: only by agentbus checkpoint.',
+    help: 'How often a checkpoint over all histories is taken at least, if there is anything new; 0: only by agentbus checkpoint.',
   }),
   signingKey: optional({
     env: 'AGENTBUS_SIGNING_KEY',

@@ -2,7 +2,6 @@ import { hostname } from 'node:os'
 import type { Logger } from 'pino'
 import type { Actor } from '../contracts/actor.js'
 import type { Signer } from '../ledger/audit/signing.js'
-import { takeCheckpoint } from '../ledger/audit/take-checkpoint.js'
 import { resumeDue } from '../ledger/deliver-attempt.js'
 import { claimProbes, recordProbe } from '../ledger/gateway-health.js'
 import { beat, forgetSilent, forgetStopped, stopBeating } from '../ledger/heartbeats.js'
@@ -13,6 +12,7 @@ import { forgetRates } from '../ledger/rate-limits.js'
 import { Turns } from '../ledger/turns.js'
 import type { DueWork } from '../ledger/upkeep.js'
 import type { HookClient } from '../openclaw/hook-client.js'
+import { CheckpointTaker } from './checkpoint-taker.js'
 import { Rounds } from './rounds.js'
 
 export interface MaintenanceOptions {
@@ -39,8 +39,6 @@ const IDEMPOTENCY_HOURS = 48
 const INBOX_TURN_SECONDS = 6
 const WATCH_TURN_SECONDS = 3
 const METRICS_TURN_SECONDS = 6
-/** Checkpoints per look: what was left undone for long is caught up with in some minutes. */
-const MOST_CHECKPOINTS = 20
 
 /**
  * The work that time brings: reaping leases, waking what was blocked until now, probing gateways, saying that this
@@ -85,8 +83,11 @@ export class Maintenance {
     this.#rounds.every(2_000, 'inbox', () => this.#keepInbox())
     this.#rounds.every(5_000, 'heartbeat', () => this.#beat())
     this.#rounds.every(60_000, 'gone_workers', () => this.#forgetGone())
-    const { checkpointSeconds } = this.#options
-    if (checkpointSeconds > 0) this.#rounds.every(checkpointSeconds * 1_000, 'checkpoints', () => this.#takeCheckpoints(checkpointSeconds + 5))
+    const { checkpointSeconds, ledger, log, signer } = this.#options
+    if (checkpointSeconds > 0) {
+      const taker = new CheckpointTaker({ ledger, log, signer, turns: this.#turns, everyMs: checkpointSeconds * 1_000, isStopped: () => this.#rounds.isStopped })
+      this.#rounds.every(taker.lookEveryMs, 'checkpoints', () => taker.look())
+    }
     this.#rounds.every(600_000, 'idempotency', async () => {
       await this.#options.ledger.run((tx) => forgetIdempotencyKeys(tx, IDEMPOTENCY_HOURS))
       await this.#options.ledger.run(forgetRates)
@@ -181,21 +182,6 @@ export class Maintenance {
     return this.#inTurn('inbox', INBOX_TURN_SECONDS, async () => {
       const kept = await ledger.upkeep.keepInbox(BATCH)
       if (kept.overdue > 0) log.warn({ event: 'results.overdue', overdue: kept.overdue }, 'work that was handed over has no result yet')
-    })
-  }
-
-  /** What it takes is told, so that the log keeps a copy of each hash. */
-  #takeCheckpoints(turnSeconds: number): Promise<void> {
-    const { ledger, log, signer } = this.#options
-    return this.#inTurn('checkpoints', turnSeconds, async () => {
-      for (let count = 0; count < MOST_CHECKPOINTS && !this.#rounds.isStopped; count += 1) {
-        const taken = await takeCheckpoint(ledger.db, { signer })
-        if (taken.kind === 'behind')
-          log.error({ event: 'checkpoint.behind', covered_to: taken.last }, 'transactions are numbered below the last checkpoint: run agentbus checkpoint --after-restore')
-        if (taken.kind !== 'taken') return
-        const { seq, hash, rows, records, xact_to } = taken.checkpoint
-        log.info({ event: 'checkpoint.taken', seq, hash, rows, records, xact_to }, 'a checkpoint was taken')
-      }
     })
   }
 

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { constraintOf, type Tx } from '../database.js'
+import { constraintOf, type Db, type Tx } from '../database.js'
 import { CHECKPOINT_COLUMNS, checkpointHash, XACT, type Checkpoint } from './checkpoint-text.js'
 import { coveredBy, Eras, inEra, RESTORES, type Era, type Restore } from './eras.js'
 import { MerkleRoot } from './merkle.js'
@@ -8,7 +8,8 @@ import type { Signer } from './signing.js'
 
 /** Transactions that one checkpoint covers at most: a few ten thousand rows, a second of work. */
 export const MOST_TRANSACTIONS = 10_000n
-const FETCH = 2_000
+/** Rows at a time: little enough that hashing them holds up nothing else in this process. */
+const FETCH = 500
 
 /** What a new checkpoint is to cover, and what it follows. */
 export interface CheckpointRange {
@@ -39,8 +40,8 @@ export async function lastCheckpoint(tx: Tx): Promise<{ readonly last: Checkpoin
 }
 
 /** The oldest transaction that still runs: all below it have ended. */
-export async function endedBelow(tx: Tx): Promise<bigint> {
-  const { rows } = await tx.execute<{ ended: string }>(sql`select pg_snapshot_xmin(pg_current_snapshot())::text as ended`)
+export async function endedBelow(db: Db | Tx): Promise<bigint> {
+  const { rows } = await db.execute<{ ended: string }>(sql`select pg_snapshot_xmin(pg_current_snapshot())::text as ended`)
   return BigInt(rows[0]?.ended ?? 0)
 }
 
