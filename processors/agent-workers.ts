@@ -14,6 +14,7 @@ import { childSignal } from './child-signal.js'
 import { deliver, type DeliverDeps } from './deliver.js'
 import { ledgerBackoff, settle, type DeliveryEnd } from './delivery-error.js'
 import { EntryLocks } from './entry-locks.js'
+import { idleWaits, waitLongerSoon } from './idle-waits.js'
 import { LeaseAhead } from './lease-ahead.js'
 import { Places } from './places.js'
 import { QueueWatch } from './queue-watch.js'
@@ -35,12 +36,6 @@ export interface AgentWorkersOptions {
   readonly gatePollMs: number
 }
 
-/**
- * Seconds a worker waits at an empty queue before it asks again by itself, and up to a quarter more, so that not all ask at
- * once. An entry that comes wakes it at once, and what nobody was told of the watch finds; this is for a wait that the store
- * has forgotten. It has to be over before the connection that waits counts as silent, which is after 120 s.
- */
-const WAIT_SECONDS = 75
 /** A worker that could not reach the store asks again after this; BullMQ's own 15 s would keep an agent waiting long after the store is back. */
 const STORE_AGAIN_MS = 3_000
 
@@ -207,6 +202,7 @@ export class AgentWorkers {
     const { ledger, queues, lockMs, stalledCheckMs } = this.#options
     // Three parameters: BullMQ hands out the abort signal only to a processor that asks for it by its arity.
     const attend: BusProcessor = (job, token, signal) => this.#locks.during({ worker, job, token }, () => this.#process(gate.agentId, job, token, signal))
+    const waits = idleWaits(queues.backend.idleWaitSeconds, () => ledger.random())
     const worker = queues.backend.openWorker(queueNameOf(gate.agentId), attend, {
       concurrency: gate.concurrency,
       lockDuration: lockMs,
@@ -214,11 +210,12 @@ export class AgentWorkers {
       skipLockRenewal: true,
       skipStalledCheck: true,
       stalledInterval: stalledCheckMs,
-      drainDelay: WAIT_SECONDS * (1 + ledger.random() / 4),
+      drainDelay: waits.first,
       maxStalledCount: MAX_STALLED_COUNT,
       runRetryDelay: STORE_AGAIN_MS,
       settings: { backoffStrategy: ledgerBackoff, repeatStrategy },
     })
+    waitLongerSoon(worker, waits)
     if (!gate.open) void worker.pause(true)
     return worker
   }

@@ -26,6 +26,8 @@ export interface QueueWatchOptions {
  */
 export class QueueWatch {
   readonly #options: QueueWatchOptions
+  /** Where an entry could have started at the look before. */
+  #wereDue: ReadonlySet<string> = new Set()
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -50,6 +52,7 @@ export class QueueWatch {
         if (survey.get(queueNameOf(agentId))?.held === true) await worker.backend.moveStalledJobsToWait()
       }
       await this.#wake(survey)
+      await this.#endDeafWaits(survey)
     } catch (error) {
       if (!this.#stopped) log.warn({ event: 'queues.watch_failed', err: messageOf(error) }, 'could not look at the queues; it will again')
     }
@@ -69,6 +72,17 @@ export class QueueWatch {
   async #wake(survey: Survey): Promise<void> {
     const open = [...this.#options.workers].filter(([, watched]) => watched.open).map(([agentId]) => queueNameOf(agentId))
     await this.#options.backend.wake(open.filter((name) => survey.get(name)?.due === true))
+  }
+
+  /** An entry that a look later still has not started: whoever waits for it hears nothing. */
+  async #endDeafWaits(survey: Survey): Promise<void> {
+    const due = new Set<string>()
+    for (const [agentId, { worker, open }] of this.#options.workers) {
+      if (!open || survey.get(queueNameOf(agentId))?.due !== true) continue
+      due.add(agentId)
+      if (this.#wereDue.has(agentId)) await this.#options.backend.endWait(worker)
+    }
+    this.#wereDue = due
   }
 
   stop(): void {

@@ -23,10 +23,17 @@ export interface QueueBackend {
   survey(names: readonly string[]): Promise<Survey>
   /** Tells the workers that wait at these queues to look, once each. */
   wake(names: readonly string[]): Promise<void>
+  /** Lets a worker of this process that waits look at once, where the store's word may no longer reach it. */
+  endWait(worker: BusWorker): Promise<void>
   /** Resolves when the store answers, rejects after `timeoutMs`. */
   ping(timeoutMs: number): Promise<void>
   /** Called each time the store is back after it was away. */
   onReconnect(listener: () => void): void
+  /**
+   * Seconds that a worker may wait at an empty queue before it asks again by itself. An entry that comes wakes it at once, and what
+   * nobody was told of the watch finds; this is for a wait that the store has forgotten.
+   */
+  readonly idleWaitSeconds: number
   /** How many connections the store sees from `queues` queues with a worker each. */
   connectionsFor(queues: number): number
   close(): Promise<void>

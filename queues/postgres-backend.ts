@@ -19,6 +19,9 @@ import { repeatStrategy } from './schedulers.js'
 /** As with Redis. Nothing here waits in PostgreSQL for work to come: workers listen, and what listens owes nothing. */
 const SILENCE_MS = 120_000
 
+/** A worker that waits has no connection that could be silent for too long. A listener that is lost ends all waits, and one that is dead is found by the watch. */
+const IDLE_WAIT_SECONDS = 300
+
 /** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
 export async function migrateQueueStore(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 })
@@ -42,6 +45,12 @@ class SharedPostgresBackend extends PostgresQueueBackend {
 
   override async disconnect(): Promise<void> {
     await this.disconnectBlocking()
+  }
+
+  /** Ends the wait that goes on, if any. The next one listens anew, which is an answer that a dead listener owes. */
+  async endWait(): Promise<void> {
+    await this.disconnectBlocking()
+    await this.reconnectBlocking()
   }
 }
 
@@ -108,12 +117,17 @@ export function createPostgresBackend(options: {
     },
     survey: (names) => within(3_000, 'survey', surveyPostgres(pool, names)),
     wake: (names) => within(3_000, 'wake', wakePostgres(pool, names)),
+    endWait: async (worker) => {
+      // One that closes has ended its wait for good.
+      if (worker.closing === undefined && worker.backend instanceof SharedPostgresBackend) await worker.backend.endWait()
+    },
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'postgres', pool.query('select 1'))
     },
     onReconnect: (listener) => {
       back.on('reconnect', listener)
     },
+    idleWaitSeconds: IDLE_WAIT_SECONDS,
     connectionsFor: () => options.poolSize,
     close: async () => {
       await connection.close()

@@ -9,6 +9,9 @@ const KEEP_ALIVE_MS = 10_000
 /** What is asked and not answered for so long never will be: longer than any worker blocks, and than any script runs. */
 const SILENCE_MS = 120_000
 
+/** With a quarter more it is over before the connection that waits counts as silent. */
+const IDLE_WAIT_SECONDS = 75
+
 /**
  * BullMQ over Redis on one shared connection; each worker adds one of its own, on which it blocks.
  * Probe the server before this is built (see embedded/probe-stores).
@@ -61,12 +64,15 @@ export function createRedisBackend(options: {
     removeEntries: removeEach,
     survey: (names) => within(3_000, 'survey', surveyRedis(connection, options.prefix, names)),
     wake: (names) => within(3_000, 'wake', wakeRedis(connection, options.prefix, names)),
+    // Each waits on a connection of its own, whose silence is noticed.
+    endWait: () => Promise.resolve(),
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'redis', connection.ping())
     },
     onReconnect: (listener) => {
       reconnected.push(listener)
     },
+    idleWaitSeconds: IDLE_WAIT_SECONDS,
     connectionsFor: (queues) => 1 + queues,
     close: async () => {
       connection.disconnect()
