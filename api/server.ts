@@ -1,5 +1,6 @@
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import { Server as NetServer, type AddressInfo } from 'node:net'
 import type { Express } from 'express'
 import { AgentbusError, messageOf } from '../contracts/errors.js'
 
@@ -13,8 +14,6 @@ export interface Listening {
 }
 
 const CLOSE_LIMIT_MS = 5_000
-/** How often a server that closes looks for connections whose last request has been answered. */
-const IDLE_CHECK_MS = 20
 
 /** Longer than the longest wait for a job, in which nothing is sent: a client that reads nothing of its answer holds it no longer. */
 const SILENCE_LIMIT_MS = 330_000
@@ -38,6 +37,7 @@ export async function listen(app: Express, where: { readonly host: string; reado
   const { headers: headersTimeout, request: requestTimeout } = where.patience ?? PATIENCE
   const connectionsCheckingInterval = Math.min(5_000, Math.ceil(headersTimeout / 2))
   const server = createServer({ headersTimeout, requestTimeout, connectionsCheckingInterval, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 }, app)
+  const answers = openAnswers(server)
   server.timeout = SILENCE_LIMIT_MS
   server.maxConnections = MOST_CONNECTIONS
   await new Promise<void>((resolve, reject) => {
@@ -45,7 +45,7 @@ export async function listen(app: Express, where: { readonly host: string; reado
     server.listen(where.port, where.host, () => resolve())
   })
   const { port } = server.address() as AddressInfo
-  return { url: urlOf({ host: where.host, port }), close: () => close(server) }
+  return { url: urlOf({ host: where.host, port }), close: () => close(server, answers) }
 }
 
 /** The URL by which a server that listens there is reached from this machine: with brackets around IPv6, and the loopback address for one that listens everywhere. */
@@ -63,13 +63,45 @@ function faultOf(error: unknown, { host, port }: { readonly host: string; readon
   return new AgentbusError('AGENTBUS_CONFIG', `Cannot listen on ${place}: ${messageOf(error)}.`, { place }, { cause: error })
 }
 
-async function close(server: Server): Promise<void> {
+/** The answers that are not through, the last byte of each included. */
+function openAnswers(server: Server): ReadonlySet<ServerResponse> {
+  const open = new Set<ServerResponse>()
+  server.prependListener('request', (_request, response) => {
+    open.add(response)
+    response.once('close', () => open.delete(response))
+  })
+  return open
+}
+
+async function close(server: Server, answers: ReadonlySet<ServerResponse>): Promise<void> {
   // Node lets a connection that is in use stay open and serves whatever else comes on it.
-  server.prependListener('request', (_request, response) => response.setHeader('Connection', 'close'))
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
+  server.prependListener('request', (_request, response) => endConnectionAfter(response))
+  for (const answer of answers) endConnectionAfter(answer)
+  const closed = once(server, 'close')
+  // Not yet by its own `close`, which cuts idle connections: one whose answer is written and still on its way counts as such.
+  NetServer.prototype.close.call(server)
   const timer = setTimeout(() => server.closeAllConnections(), CLOSE_LIMIT_MS)
+  await untilSent(answers)
+  server.close(() => undefined)
   await closed
-  clearInterval(idle)
   clearTimeout(timer)
+}
+
+/** Resolves when no answer is written and not sent. */
+async function untilSent(answers: ReadonlySet<ServerResponse>): Promise<void> {
+  for (;;) {
+    const onTheirWay = [...answers].filter((answer) => answer.writableEnded && !answer.writableFinished)
+    if (onTheirWay.length === 0) return
+    await Promise.all(onTheirWay.map((answer) => once(answer, 'close')))
+  }
+}
+
+function endConnectionAfter(answer: ServerResponse): void {
+  if (!answer.headersSent) {
+    answer.setHeader('Connection', 'close')
+    return
+  }
+  // Its client has been told that the connection stays.
+  const { socket } = answer
+  answer.once('close', () => socket?.destroySoon())
 }

@@ -51,7 +51,7 @@ export class HintRelay {
       if (origin === 'local') this.#collect(hint)
     })
     await this.#connect()
-    this.#census = setInterval(() => void this.#count(), 1_000)
+    if (!this.#stopped) this.#census = setInterval(() => void this.#count(), 1_000)
   }
 
   /** Nobody is told what nobody hears. Who comes in between polls first, so nothing is missed for good. */
@@ -90,7 +90,7 @@ export class HintRelay {
       this.#bus.receive({ outbox: true, fleet: true })
     } catch (error) {
       this.#onError(error instanceof Error ? error : new Error(String(error)))
-      this.#reconnectSoon()
+      if (!this.#stopped) this.#reconnectSoon()
     }
   }
 

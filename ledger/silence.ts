@@ -6,6 +6,12 @@ import type pg from 'pg'
  */
 export const SILENCE_MS = 35_000
 
+/** Ends a connection that leads nowhere; whoever waits on it is told why. */
+export function breakOff(client: pg.ClientBase, why: string): void {
+  const { stream } = (client as unknown as { connection: { stream: { destroy(error: Error): void } } }).connection
+  stream.destroy(new Error(`server closed the connection: ${why}`))
+}
+
 /**
  * Ends a connection on which nothing has come for `limitMs` while an answer is due: PostgreSQL is stopped, or the network
  * swallows what is sent. No error would ever come; TCP itself gives up after a quarter of an hour.

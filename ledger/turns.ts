@@ -41,4 +41,9 @@ export class Turns {
     else this.#prolongAt.delete(name)
     return isMine
   }
+
+  /** Lets another process have it at once. */
+  async giveBack(name: string): Promise<void> {
+    if (this.#prolongAt.delete(name)) await claimTurn(this.#db, { name, by: this.#by, seconds: 0 })
+  }
 }

@@ -49,6 +49,7 @@ export class Maintenance {
   readonly #options: MaintenanceOptions
   readonly #rounds: Rounds
   readonly #turns: Turns
+  #checkpoints: CheckpointTaker | undefined
   /** Each by itself and never twice at once: one that takes long, as the probe of a gateway that hangs, holds up no other. */
   readonly #begin: Readonly<Record<DueWork, () => void>>
   #unlisten: () => void = () => undefined
@@ -85,7 +86,7 @@ export class Maintenance {
     this.#rounds.every(60_000, 'gone_workers', () => this.#forgetGone())
     const { checkpointSeconds, ledger, log, signer } = this.#options
     if (checkpointSeconds > 0) {
-      const taker = new CheckpointTaker({ ledger, log, signer, turns: this.#turns, everyMs: checkpointSeconds * 1_000, isStopped: () => this.#rounds.isStopped })
+      const taker = (this.#checkpoints = new CheckpointTaker({ ledger, log, signer, turns: this.#turns, everyMs: checkpointSeconds * 1_000, isStopped: () => this.#rounds.isStopped }))
       this.#rounds.every(taker.lookEveryMs, 'checkpoints', () => taker.look())
     }
     this.#rounds.every(600_000, 'idempotency', async () => {
@@ -216,6 +217,7 @@ export class Maintenance {
     this.#rounds.halt()
     this.#unlisten()
     await Promise.allSettled([this.#rounds.settled(), this.#keepingControls])
+    await this.#checkpoints?.stop().catch(() => undefined)
     await stopBeating(this.#options.ledger.db, this.#options.workerId).catch(() => undefined)
   }
 }

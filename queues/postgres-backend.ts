@@ -11,7 +11,7 @@ import {
   type WorkerOptions,
 } from 'bullmq'
 import pg from 'pg'
-import { endWhenSilent } from '../ledger/silence.js'
+import { breakOff, endWhenSilent } from '../ledger/silence.js'
 import { within, type BusQueue, type BusWorker, type QueueBackend, type ReportError } from './backend.js'
 import { surveyPostgres, wakePostgres } from './postgres-survey.js'
 import { repeatStrategy } from './schedulers.js'
@@ -21,6 +21,9 @@ const SILENCE_MS = 120_000
 
 /** A worker that waits has no connection that could be silent for too long. A listener that is lost ends all waits, and one that is dead is found by the watch. */
 const IDLE_WAIT_SECONDS = 300
+
+/** What a listener that lives takes for an answer, and much more. */
+const LISTENER_MS = 3_000
 
 /** Brings BullMQ's own schema up to date. Run before any BullMQ object is built: one that starts unmigrated never recovers. */
 export async function migrateQueueStore(url: string): Promise<void> {
@@ -47,10 +50,9 @@ class SharedPostgresBackend extends PostgresQueueBackend {
     await this.disconnectBlocking()
   }
 
-  /** Ends the wait that goes on, if any. The next one listens anew, which is an answer that a dead listener owes. */
+  /** Ends the wait that goes on, if any. At once and together: a close in between would find the next wait allowed. */
   async endWait(): Promise<void> {
-    await this.disconnectBlocking()
-    await this.reconnectBlocking()
+    await Promise.all([this.disconnectBlocking(), this.reconnectBlocking()])
   }
 }
 
@@ -73,6 +75,8 @@ export function createPostgresBackend(options: {
     max: options.poolSize,
     options: `-c search_path=bullmq${options.durable ? '' : ' -c synchronous_commit=off'}`,
     keepAlive: true,
+    // The listener says nothing for hours; without this the system would not ask after it for two.
+    keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: 10_000,
     application_name: 'agentbus-queues',
   })
@@ -120,6 +124,9 @@ export function createPostgresBackend(options: {
     endWait: async (worker) => {
       // One that closes has ended its wait for good.
       if (worker.closing === undefined && worker.backend instanceof SharedPostgresBackend) await worker.backend.endWait()
+      // It listens anew on the same connection, which has to answer: one that is dead would hold up all that listen for long.
+      const listener = await connection.getListenClient()
+      await within(LISTENER_MS, 'listener', listener.query('select 1')).catch(() => breakOff(listener as unknown as pg.ClientBase, `a listener did not answer within ${LISTENER_MS / 1_000} s`))
     },
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'postgres', pool.query('select 1'))

@@ -45,6 +45,13 @@ export async function endedBelow(db: Db | Tx): Promise<bigint> {
   return BigInt(rows[0]?.ended ?? 0)
 }
 
+/** Whether a job moved in a range. */
+export async function hasMoves(tx: Tx, era: Era, from: bigint, to: bigint): Promise<boolean> {
+  const range = coveredBy({ xact_from: String(from), xact_to: String(to) }, era)
+  const { rows } = await tx.execute<{ moved: boolean }>(sql.raw(`select exists (select from job_transitions t where ${range}) as moved`))
+  return rows[0]?.moved === true
+}
+
 /** The first transaction of a range that wrote history; undefined when there is none. */
 export async function firstTransaction(tx: Tx, { era, histories }: Pick<CheckpointRange, 'era' | 'histories'>, from: bigint, to: bigint): Promise<bigint | undefined> {
   const range = coveredBy({ xact_from: String(from), xact_to: String(to) }, era)

@@ -97,6 +97,30 @@ test('closing lets a running request finish and drops idle connections', async (
   await closed
 })
 
+test('closing cuts no answer that is written and still on its way to a slow reader', async () => {
+  const app = express()
+  const text = 'x'.repeat(24_000_000)
+  const written = signal()
+  app.get('/large', (_request, response) => {
+    response.send(text)
+    written.resolve()
+  })
+  const server = await listen(app, local)
+  const client = connect(Number(new URL(server.url).port), '127.0.0.1')
+  client.write('GET /large HTTP/1.1\r\nHost: here\r\n\r\n')
+  await written.promise
+
+  const closed = server.close()
+  let received = 0
+  client.on('data', (bytes) => {
+    received += bytes.length
+  })
+  await once(client, 'close')
+
+  expect(received).toBeGreaterThan(text.length)
+  await closed
+})
+
 test('closing takes no longer than the requests under way, when clients keep their connections and go on asking', async () => {
   const app = express()
   const arrived = signal()

@@ -10,7 +10,7 @@ import { cloneDatabase } from '../support/ledger.js'
 
 test.runIf(BACKEND === 'postgres')('a worker whose listener has gone deaf takes what is due at the second look that finds it', async () => {
   const agent = `a${randomBytes(4).toString('hex')}`
-  const backend = createPostgresBackend({ url: await cloneDatabase(), poolSize: 4, durable: false, onError: () => undefined })
+  const backend = createPostgresBackend({ url: await cloneDatabase(), poolSize: 2, durable: false, onError: () => undefined })
   const done: string[] = []
   const queue = backend.openQueue(queueNameOf(agent))
   const worker = backend.openWorker(queueNameOf(agent), async ({ id }) => void done.push(id ?? ''), { drainDelay: 300, skipStalledCheck: true, skipLockRenewal: true })
@@ -22,14 +22,18 @@ test.runIf(BACKEND === 'postgres')('a worker whose listener has gone deaf takes 
   await vi.waitUntil(() => done.length === 1, { timeout: 10_000 })
   await vi.waitUntil(() => listener.listenerCount('notification') > 0, { timeout: 10_000 })
 
+  // One connection besides the listener: what the wait asks at its beginning is answered before this.
+  await backend.ping(10_000)
   listener.removeAllListeners('notification')
   await queue.add('unheard', {}, { jobId: 'unheard' })
+  const ended = vi.spyOn(backend, 'endWait')
   await watch.look()
-  const afterOneLook = [...done]
+  await backend.ping(10_000)
+  const afterOneLook = [ended.mock.calls.length, ...done]
   await watch.look()
 
   await vi.waitUntil(() => done.length === 2, { timeout: 10_000 })
-  expect([afterOneLook, done]).toEqual([['heard'], ['heard', 'unheard']])
+  expect([afterOneLook, ended.mock.calls.length, done]).toEqual([[0, 'heard'], 1, ['heard', 'unheard']])
   await worker.close()
   await queue.close()
   await backend.close()

@@ -64,7 +64,7 @@ function aStore() {
   })
   const openWorker = (name: string, processor: BusProcessor, options: { readonly concurrency: number }): OpenWorker => {
     const worker: OpenWorker = {
-      ...{ processor, concurrency: options.concurrency, isPaused: false, isClosed: false },
+      ...{ opts: {}, processor, concurrency: options.concurrency, isPaused: false, isClosed: false },
       pause: async () => {
         worker.isPaused = true
       },
@@ -79,7 +79,7 @@ function aStore() {
     return worker
   }
   const backend = {
-    ...{ openQueue, openWorker },
+    ...{ openQueue, openWorker, idleWaitSeconds: 75, endWait: () => Promise.resolve() },
     survey: async (names: readonly string[]) => new Map(names.map((name) => [name, glanceAt(name)])),
     wake: () => done('waking'),
   } as unknown as QueueBackend
