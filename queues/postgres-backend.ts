@@ -31,9 +31,22 @@ export async function migrateQueueStore(url: string): Promise<void> {
   await client.connect()
   try {
     await runMigrations(client)
+    await vacuumSeldom(client)
   } finally {
     await client.end()
   }
+}
+
+/** As for the tables of the ledger, see the migration rare_vacuums: what is written all the time is vacuumed when there is something to gain. */
+const SELDOM = 20_000
+
+/** Written once: to set what is set already would still wait for a vacuum that runs. */
+async function vacuumSeldom(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ name: string }>(
+    `select c.oid::regclass::text as name from pg_class c where c.oid in ('bullmq.job'::regclass, 'bullmq.event'::regclass) and c.reloptions is null and pg_has_role(c.relowner, 'usage')`,
+  )
+  const options = ['vacuum_threshold', 'analyze_threshold', 'vacuum_insert_threshold'].map((name) => `autovacuum_${name} = ${SELDOM}`).join(', ')
+  for (const { name } of rows) await client.query(`alter table ${name} set (${options})`)
 }
 
 /**
@@ -126,7 +139,9 @@ export function createPostgresBackend(options: {
       if (worker.closing === undefined && worker.backend instanceof SharedPostgresBackend) await worker.backend.endWait()
       // It listens anew on the same connection, which has to answer: one that is dead would hold up all that listen for long.
       const listener = await connection.getListenClient()
-      await within(LISTENER_MS, 'listener', listener.query('select 1')).catch(() => breakOff(listener as unknown as pg.ClientBase, `a listener did not answer within ${LISTENER_MS / 1_000} s`))
+      await within(LISTENER_MS, 'listener', listener.query('select 1')).catch(() =>
+        breakOff(listener as unknown as pg.ClientBase, `a listener did not answer within ${LISTENER_MS / 1_000} s`),
+      )
     },
     ping: async (timeoutMs) => {
       await within(timeoutMs, 'postgres', pool.query('select 1'))
