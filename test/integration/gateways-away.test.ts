@@ -28,23 +28,25 @@ describe.concurrent('a gateway that is away', () => {
     const t = await busOfTest({ onTestFinished })
     t.gateway.setFault({ status, body })
     const job = await t.enqueue()
-    await t.until(job.id, (j) => j.status === 'queued' && j.version > 2)
+    // Not any release: a lease that was taken ahead is given back when a busy machine brings its entry late.
+    const undelivered = async () => (await t.ledger.jobAttempts(job.id)).filter((attempt) => attempt.outcome_code === 'undelivered')
+    await expect.poll(async () => (await undelivered()).length, { timeout: 20_000 }).toBeGreaterThan(0)
 
     t.gateway.setFault(undefined)
 
     const done = await t.until(job.id, (j) => j.status === 'succeeded')
     expect(done.attempt_count).toBe(1)
-    const released = (await t.ledger.jobAttempts(job.id)).filter((attempt) => attempt.status === 'released')
-    expect(released.length).toBeGreaterThan(0)
-    expect(released.every((attempt) => attempt.outcome_code === 'undelivered' && !attempt.burned)).toBe(true)
+    expect((await undelivered()).every((attempt) => attempt.status === 'released' && !attempt.burned)).toBe(true)
+    expect((await t.ledger.jobAttempts(job.id)).filter((attempt) => attempt.burned)).toHaveLength(1)
   })
 
   test('asking for patience by Retry-After gets it', async ({ expect, onTestFinished }) => {
     const t = await busOfTest({ onTestFinished })
     t.gateway.setFault({ status: 503, body: 'full', retryAfter: '3' })
     const job = await t.enqueue()
+    await expect.poll(async () => (await t.ledger.jobAttempts(job.id)).filter((attempt) => attempt.outcome_code === 'undelivered').length, { timeout: 20_000 }).toBeGreaterThan(0)
 
-    const waiting = await t.until(job.id, (j) => j.status === 'queued' && j.version > 2)
+    const waiting = await t.until(job.id, (j) => j.status === 'queued')
 
     expect(Date.parse(waiting.run_after) - Date.parse(waiting.updated_at)).toBeGreaterThanOrEqual(2_900)
   })
