@@ -24,7 +24,10 @@ export function untilStopped({ log, signals = process, exit = (code) => process.
   let firstMs: number | undefined
   const cutOff = (): void => {
     // What is still open says which part it was that did not stop.
-    log.error({ event: 'stop.cut_off', after_ms: LAST_MS, open: countEach(process.getActiveResourcesInfo()) }, 'the time for stopping is over; what has not stopped is left as it is')
+    log.error(
+      { event: 'stop.cut_off', after_ms: LAST_MS, open: countEach(process.getActiveResourcesInfo()) },
+      'the time for stopping is over; what has not stopped is left as it is',
+    )
     exit(EXIT.unexpected)
   }
   const requested = new Promise<NodeJS.Signals>((resolve) => {

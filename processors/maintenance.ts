@@ -86,7 +86,14 @@ export class Maintenance {
     this.#rounds.every(60_000, 'gone_workers', () => this.#forgetGone())
     const { checkpointSeconds, ledger, log, signer } = this.#options
     if (checkpointSeconds > 0) {
-      const taker = (this.#checkpoints = new CheckpointTaker({ ledger, log, signer, turns: this.#turns, everyMs: checkpointSeconds * 1_000, isStopped: () => this.#rounds.isStopped }))
+      const taker = (this.#checkpoints = new CheckpointTaker({
+        ledger,
+        log,
+        signer,
+        turns: this.#turns,
+        everyMs: checkpointSeconds * 1_000,
+        isStopped: () => this.#rounds.isStopped,
+      }))
       this.#rounds.every(taker.lookEveryMs, 'checkpoints', () => taker.look())
     }
     this.#rounds.every(600_000, 'idempotency', async () => {
