@@ -31,22 +31,9 @@ export async function migrateQueueStore(url: string): Promise<void> {
   await client.connect()
   try {
     await runMigrations(client)
-    await vacuumSeldom(client)
   } finally {
     await client.end()
   }
-}
-
-/** As for the tables of the ledger, see the migration rare_vacuums: what is written all the time is vacuumed when there is something to gain. */
-const SELDOM = 20_000
-
-/** Written once: to set what is set already would still wait for a vacuum that runs. */
-async function vacuumSeldom(client: pg.Client): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select c.oid::regclass::text as name from pg_class c where c.oid in ('bullmq.job'::regclass, 'bullmq.event'::regclass) and c.reloptions is null and pg_has_role(c.relowner, 'usage')`,
-  )
-  const options = ['vacuum_threshold', 'analyze_threshold', 'vacuum_insert_threshold'].map((name) => `autovacuum_${name} = ${SELDOM}`).join(', ')
-  for (const { name } of rows) await client.query(`alter table ${name} set (${options})`)
 }
 
 /**
