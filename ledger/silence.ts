@@ -17,7 +17,7 @@ export function breakOff(client: pg.ClientBase, why: string): void {
  * swallows what is sent. No error would ever come; TCP itself gives up after a quarter of an hour.
  */
 export function endWhenSilent(client: pg.ClientBase, limitMs: number): void {
-  const { stream } = (client as unknown as { connection: { stream: NodeJS.ReadableStream & { destroy(error: Error): void } } }).connection
+  const { stream } = (client as unknown as { connection: { stream: NodeJS.ReadableStream } }).connection
   let due = 0
   let heardMs = 0
   let timer: NodeJS.Timeout | undefined
@@ -30,7 +30,7 @@ export function endWhenSilent(client: pg.ClientBase, limitMs: number): void {
     if (due === 0) return
     const leftMs = heardMs + limitMs - performance.now()
     if (leftMs > 0) wait(leftMs)
-    else stream.destroy(new Error(`server closed the connection: it was silent for ${limitMs / 1_000} s`))
+    else breakOff(client, `it was silent for ${limitMs / 1_000} s`)
   }
   const wait = (ms: number): void => {
     timer = setTimeout(look, ms)

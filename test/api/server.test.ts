@@ -42,6 +42,20 @@ function signal(): { readonly promise: Promise<void>; readonly resolve: () => vo
 
 const local = { host: '127.0.0.1', port: 0 }
 
+/** One whose answers at `/slow` wait for `finish`. */
+async function slowServer(): Promise<{ server: Awaited<ReturnType<typeof listen>>; arrived: ReturnType<typeof signal>; finish: ReturnType<typeof signal> }> {
+  const app = express()
+  const arrived = signal()
+  const finish = signal()
+  app.get('/slow', async (_request, response) => {
+    arrived.resolve()
+    await finish.promise
+    response.send('done')
+  })
+  const server = await listen(app, local)
+  return { server, arrived, finish }
+}
+
 test('clients that send slowly are cut off: 10 s for headers, 30 s for a request, checked often enough to mean it', async () => {
   const server = await listen(express(), local)
 
@@ -75,15 +89,7 @@ test('a host that is not of this machine is told as such', async () => {
 })
 
 test('closing lets a running request finish and drops idle connections', async () => {
-  const app = express()
-  const arrived = signal()
-  const finish = signal()
-  app.get('/slow', async (_request, response) => {
-    arrived.resolve()
-    await finish.promise
-    response.send('done')
-  })
-  const server = await listen(app, local)
+  const { server, arrived, finish } = await slowServer()
   const idle = connect(Number(new URL(server.url).port), '127.0.0.1')
   await once(idle, 'connect')
   const answer = fetch(`${server.url}/slow`)
@@ -122,15 +128,7 @@ test('closing cuts no answer that is written and still on its way to a slow read
 })
 
 test('closing takes no longer than the requests under way, when clients keep their connections and go on asking', async () => {
-  const app = express()
-  const arrived = signal()
-  const finish = signal()
-  app.get('/slow', async (_request, response) => {
-    arrived.resolve()
-    await finish.promise
-    response.send('done')
-  })
-  const server = await listen(app, local)
+  const { server, arrived, finish } = await slowServer()
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
   const ask = async (): Promise<IncomingMessage> => {
     const [response] = (await once(http.get(`${server.url}/slow`, { agent }), 'response')) as [IncomingMessage]
