@@ -1047,28 +1047,9 @@ alter table job_dependencies add constraint job_dependencies_not_self CHECK ((jo
 alter table job_dependencies add constraint job_dependencies_depends_on_job_id_jobs_id_fk FOREIGN KEY (depends_on_job_id) REFERENCES jobs(id);
 alter table job_dependencies add constraint job_dependencies_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table job_dependencies add constraint job_dependencies_job_id_depends_on_job_id_pk PRIMARY KEY (job_id, depends_on_job_id);
-alter table job_transitions add constraint job_transitions_first_is_created CHECK ((((seq = 1) = (from_status IS NULL)) AND ((seq = 1) = (reason = 'created'::transition_reason))));
-alter table job_transitions add constraint job_transitions_legal_move CHECK (
-CASE
-    WHEN (from_status IS NULL) THEN ((kind = 'move'::transition_kind) AND (to_status = ANY (ARRAY['waiting'::job_status, 'queued'::job_status])))
-    WHEN (kind = 'note'::transition_kind) THEN (from_status = to_status)
-    ELSE ((((((((((((((((((((((((((((from_status = 'waiting'::job_status) AND (to_status = 'queued'::job_status)) OR ((from_status = 'waiting'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'waiting'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'waiting'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'leased'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'queued'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'running'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'succeeded'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'failed'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'leased'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'succeeded'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'blocked'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'failed'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'running'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'blocked'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'blocked'::job_status) AND (to_status = 'dead'::job_status))) OR ((from_status = 'blocked'::job_status) AND (to_status = 'cancelled'::job_status))) OR ((from_status = 'failed'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'dead'::job_status) AND (to_status = 'queued'::job_status))) OR ((from_status = 'cancelled'::job_status) AND (to_status = 'queued'::job_status)))
-END);
 alter table job_transitions add constraint job_transitions_attempt_id_job_attempts_id_fk FOREIGN KEY (attempt_id) REFERENCES job_attempts(id);
 alter table job_transitions add constraint job_transitions_job_id_jobs_id_fk FOREIGN KEY (job_id) REFERENCES jobs(id);
 alter table job_transitions add constraint job_transitions_job_id_seq_pk PRIMARY KEY (job_id, seq);
-alter table jobs add constraint jobs_agent_or_capabilities CHECK (((target_agent IS NOT NULL) OR ((cardinality(capabilities) > 0) AND (current_attempt_id IS NULL))));
-alter table jobs add constraint jobs_attempts_check CHECK ((((attempt_count >= 0) AND (attempt_count <= max_attempts)) AND ((max_attempts >= 1) AND (max_attempts <= 10000))));
-alter table jobs add constraint jobs_blocked_iff_reason CHECK ((((status = 'blocked'::job_status) = (blocked_reason IS NOT NULL)) AND ((status = 'blocked'::job_status) = (blocked_owner IS NOT NULL))));
-alter table jobs add constraint jobs_blocked_waits CHECK (((status = 'blocked'::job_status) OR (num_nonnulls(waits_for, look_again_at, unblock_action, blocked_at, escalate_at) = 0)));
-alter table jobs add constraint jobs_buried_when_over CHECK (((buried_at IS NULL) OR (status = ANY (ARRAY['failed'::job_status, 'dead'::job_status]))));
-alter table jobs add constraint jobs_generation_check CHECK (((generation >= 1) AND (last_seq >= 1)));
-alter table jobs add constraint jobs_hops_check CHECK (((hops >= 0) AND (cardinality(lineage) <= hops)));
-alter table jobs add constraint jobs_leased_iff_attempt CHECK (((status = ANY (ARRAY['leased'::job_status, 'running'::job_status])) = (current_attempt_id IS NOT NULL)));
-alter table jobs add constraint jobs_not_own_parent CHECK ((parent_job_id IS DISTINCT FROM id));
-alter table jobs add constraint jobs_priority_check CHECK (((priority >= 1) AND (priority <= 1000)));
-alter table jobs add constraint jobs_pruned_when_over CHECK (((pruned_by IS NULL) OR ((finished_at IS NOT NULL) AND (pruned_hash IS NOT NULL))));
-alter table jobs add constraint jobs_terminal_iff_finished CHECK (((status = ANY (ARRAY['succeeded'::job_status, 'failed'::job_status, 'dead'::job_status, 'cancelled'::job_status])) = (finished_at IS NOT NULL)));
 alter table jobs add constraint jobs_parent_job_id_jobs_id_fk FOREIGN KEY (parent_job_id) REFERENCES jobs(id);
 alter table jobs add constraint jobs_source_event_id_fk FOREIGN KEY (source_event_id) REFERENCES events(id);
 alter table jobs add constraint jobs_standing_order_run_id_standing_order_runs_id_fk FOREIGN KEY (standing_order_run_id) REFERENCES standing_order_runs(id);
@@ -1610,6 +1591,24 @@ begin
   return null;
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.job_move_is_legal(before job_status, after job_status)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case before
+    when 'waiting' then after in ('queued', 'blocked', 'cancelled', 'dead')
+    when 'queued' then after in ('leased', 'blocked', 'dead', 'cancelled')
+    when 'leased' then after in ('queued', 'running', 'succeeded', 'blocked', 'failed', 'dead', 'cancelled')
+    when 'running' then after in ('queued', 'succeeded', 'blocked', 'failed', 'dead', 'cancelled')
+    when 'blocked' then after in ('queued', 'dead', 'cancelled')
+    when 'failed' then after = 'queued'
+    when 'dead' then after = 'queued'
+    when 'cancelled' then after = 'queued'
+    else false
+  end
+$function$
+;
 CREATE OR REPLACE FUNCTION public.job_transition_canonical(t job_transitions)
  RETURNS text
  LANGUAGE sql
@@ -1627,7 +1626,19 @@ CREATE OR REPLACE FUNCTION public.job_transitions_chain()
 AS $function$
 declare
   prior record;
+  broken text := case
+    when (new.seq = 1) <> (new.from_status is null) or (new.seq = 1) <> (new.reason = 'created') then 'job_transitions_first_is_created'
+    when not case
+      when new.from_status is null then new.kind = 'move' and new.to_status in ('waiting', 'queued')
+      when new.kind = 'note' then new.from_status = new.to_status
+      else job_move_is_legal(new.from_status, new.to_status)
+    end then 'job_transitions_legal_move'
+  end;
 begin
+  if broken is not null then
+    raise exception 'history of job % cannot go on from % to % at seq %: it violates "%"', new.job_id, new.from_status, new.to_status, new.seq, broken
+      using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name, constraint = broken;
+  end if;
   new.xact := pg_current_xact_id();
   if new.seq = 1 then
     new.prev_hash := sha256(convert_to(new.job_id::text, 'UTF8'));
@@ -1643,6 +1654,33 @@ begin
     new.prev_hash := prior.hash;
   end if;
   new.hash := sha256(new.prev_hash || convert_to(job_transition_canonical(new), 'UTF8'));
+  return new;
+end $function$
+;
+CREATE OR REPLACE FUNCTION public.jobs_are_consistent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  broken text := case
+    when not (new.priority between 1 and 1000) then 'jobs_priority_check'
+    when not (new.attempt_count between 0 and new.max_attempts and new.max_attempts between 1 and 10000) then 'jobs_attempts_check'
+    when not (new.generation >= 1 and new.last_seq >= 1) then 'jobs_generation_check'
+    when (new.status in ('succeeded', 'failed', 'dead', 'cancelled')) <> (new.finished_at is not null) then 'jobs_terminal_iff_finished'
+    when (new.status in ('leased', 'running')) <> (new.current_attempt_id is not null) then 'jobs_leased_iff_attempt'
+    when (new.status = 'blocked') <> (new.blocked_reason is not null) or (new.status = 'blocked') <> (new.blocked_owner is not null) then 'jobs_blocked_iff_reason'
+    when new.status <> 'blocked' and num_nonnulls(new.waits_for, new.look_again_at, new.unblock_action, new.blocked_at, new.escalate_at) > 0 then 'jobs_blocked_waits'
+    when new.target_agent is null and (cardinality(new.capabilities) = 0 or new.current_attempt_id is not null) then 'jobs_agent_or_capabilities'
+    when new.hops < 0 or cardinality(new.lineage) > new.hops then 'jobs_hops_check'
+    when new.buried_at is not null and new.status not in ('failed', 'dead') then 'jobs_buried_when_over'
+    when new.parent_job_id = new.id then 'jobs_not_own_parent'
+    when new.pruned_by is not null and (new.finished_at is null or new.pruned_hash is null) then 'jobs_pruned_when_over'
+  end;
+begin
+  if broken is not null then
+    raise exception 'job % would not be consistent: it violates "%"', new.id, broken
+      using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name, constraint = broken;
+  end if;
   return new;
 end $function$
 ;
@@ -1942,6 +1980,17 @@ begin
   raise exception 'attempt % is closed and cannot change', old.id using errcode = 'restrict_violation';
 end $function$
 ;
+CREATE OR REPLACE FUNCTION public.refuse_change_of_pruned_job()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if (new.payload, new.state, new.result, new.answer, new.pruned_hash) is distinct from (old.payload, old.state, old.result, old.answer, old.pruned_hash) then
+    raise exception '% on % is refused: what was pruned stays so', tg_op, tg_table_name using errcode = 'restrict_violation';
+  end if;
+  return new;
+end $function$
+;
 CREATE OR REPLACE FUNCTION public.refuse_unread()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2086,12 +2135,13 @@ CREATE TRIGGER job_attempts_no_truncate BEFORE TRUNCATE ON public.job_attempts F
 CREATE TRIGGER job_transitions_append_only BEFORE DELETE OR UPDATE ON public.job_transitions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER job_transitions_chain BEFORE INSERT ON public.job_transitions FOR EACH ROW EXECUTE FUNCTION job_transitions_chain();
 CREATE TRIGGER job_transitions_no_truncate BEFORE TRUNCATE ON public.job_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER jobs_are_consistent BEFORE INSERT OR UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION jobs_are_consistent();
 CREATE CONSTRAINT TRIGGER jobs_attempt_is_open AFTER INSERT OR UPDATE OF current_attempt_id, status ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.current_attempt_id IS NOT NULL)) EXECUTE FUNCTION jobs_current_attempt_is_open();
 CREATE CONSTRAINT TRIGGER jobs_insert_has_history AFTER INSERT ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION jobs_state_has_history();
 CREATE TRIGGER jobs_move_their_slot AFTER UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.standing_order_run_id IS NOT NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION jobs_move_their_slot();
 CREATE TRIGGER jobs_no_delete BEFORE DELETE ON public.jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER jobs_no_truncate BEFORE TRUNCATE ON public.jobs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER jobs_pruned_are_final BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN (((old.pruned_by IS NOT NULL) AND (((((new.payload IS DISTINCT FROM old.payload) OR (new.state IS DISTINCT FROM old.state)) OR (new.result IS DISTINCT FROM old.result)) OR (new.answer IS DISTINCT FROM old.answer)) OR (new.pruned_hash IS DISTINCT FROM old.pruned_hash)))) EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER jobs_pruned_are_final BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN ((old.pruned_by IS NOT NULL)) EXECUTE FUNCTION refuse_change_of_pruned_job();
 CREATE TRIGGER jobs_pruned_by_a_prune BEFORE UPDATE ON public.jobs FOR EACH ROW WHEN ((new.pruned_by IS DISTINCT FROM old.pruned_by)) EXECUTE FUNCTION refuse_change_but_pruning('jobs', 'finished_at', 'payload state result answer');
 CREATE CONSTRAINT TRIGGER jobs_update_has_history AFTER UPDATE OF status, last_seq ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.last_seq IS DISTINCT FROM new.last_seq))) EXECUTE FUNCTION jobs_state_has_history();
 CREATE CONSTRAINT TRIGGER memories_have_history AFTER INSERT OR UPDATE ON public.memories DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION memories_have_history();

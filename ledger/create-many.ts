@@ -19,8 +19,6 @@ export interface Creation {
   readonly claimSeconds: number
   /** The trace that it belongs to. */
   readonly traceparent: string | undefined
-  /** Its id, where that has to be known before it is created. */
-  readonly id?: string
 }
 
 /**
@@ -55,29 +53,21 @@ export interface Created {
   readonly outboxId: number
 }
 
-const NOTHING = sql``
-const UNHURRIED = sql`unhurried as materialized (select set_config('synchronous_commit', 'off', true)),`
-const AND_UNHURRIED = sql`cross join unhurried`
 const DECIDED = prebuilt(sql.raw(DECIDED_AT_CREATION.map((name) => `i.${name}`).join(', ')))
 
 /**
  * Creates jobs that are plain, with their first history rows and outbox rows, in one statement.
  * @returns for each its rows; undefined where nothing was written, because an open job has its dedupe key or it may not be
- * created: {@link createJob} then answers that one, or says why not. `unhurried`: the commit does not wait for the disk, and whoever asks
- * for that acknowledges nothing before a later commit has.
+ * created: {@link createJob} then answers that one, or says why not
  */
-export async function createTogether(
-  db: Db | Tx,
-  creations: readonly Creation[],
-  { unhurried }: { readonly unhurried: boolean } = { unhurried: false },
-): Promise<(Created | undefined)[]> {
+export async function createTogether(db: Db | Tx, creations: readonly Creation[]): Promise<(Created | undefined)[]> {
   const keys = new Set<string>()
-  const ids = creations.map(({ body, by, id }) => {
+  const ids = creations.map(({ body, by }) => {
     // Of two with one key in the same statement, which one would win is anybody's guess.
     const key = body.dedupe_key === undefined ? undefined : JSON.stringify([body.namespace, body.target_agent, body.dedupe_key])
     if (key !== undefined && keys.has(key)) return undefined
     if (key !== undefined) keys.add(key)
-    return id ?? uuidv7(by.nowMs)
+    return uuidv7(by.nowMs)
   })
   const wanted = creations.flatMap(({ body, by, claimSeconds, traceparent }, n) => {
     const id = ids[n]
@@ -89,7 +79,7 @@ export async function createTogether(
   })
   if (wanted.length === 0) return []
   const { rows } = await db.execute(sql`
-    with ${unhurried ? UNHURRIED : NOTHING} wanted as materialized (
+    with wanted as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as w (n int, id uuid, namespace text, parent_job_id uuid, flow_key text, correlation_key text,
         source_agent text, target_agent text, job_type text, subject text, lane lane, priority int, dedupe_key text, payload jsonb, payload_hash text, state jsonb,
         run_after timestamptz, max_attempts int, timeout_seconds int, lease_seconds int, on_lost on_lost, on_dependency_death on_dependency_death,
@@ -103,7 +93,7 @@ export async function createTogether(
         w.subject, w.lane, w.priority, w.dedupe_key, w.payload, w.payload_hash, w.state, 'queued', 1, coalesce(w.run_after, clock_timestamp()), w.max_attempts,
         coalesce(w.timeout_seconds, a.timeout_seconds), coalesce(w.lease_seconds, a.lease_seconds), w.on_lost, w.on_dependency_death, w.awaited,
         coalesce(w.hops, p.hops, 0), coalesce(w.lineage, p.lineage, '{}'), w.source_event_id, w.actor_kind || ':' || w.actor
-      from wanted w join agents a on a.id = w.target_agent left join agents s on s.id = w.source_agent left join jobs p on p.id = w.parent_job_id ${unhurried ? AND_UNHURRIED : NOTHING}
+      from wanted w join agents a on a.id = w.target_agent left join agents s on s.id = w.source_agent left join jobs p on p.id = w.parent_job_id
       where (w.free or may_delegate(s.delegation, s.id, a.id, w.job_type)) and (w.parent_job_id is null or p.id is not null)
       order by w.n
       on conflict (namespace, target_agent, dedupe_key) where dedupe_key is not null and finished_at is null and cardinality(capabilities) = 0 do nothing

@@ -6,6 +6,7 @@ import { uuidv7, type JobId } from '../contracts/ids.js'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { createTogether, type Created, type Creation } from './create-many.js'
 import type { Creator } from './create-job.js'
+import { canBeNewborn, createNewborn, type Newborn } from './create-newborn.js'
 import { inOneStatement, isLockTimeout, type Database, type Db } from './database.js'
 import type { EarlyLeaser, Offer, Started } from './early-lease.js'
 import { Grouped } from './grouped.js'
@@ -13,6 +14,7 @@ import { admitAll, endAll, type Admission, type Admitted, type Ending } from './
 import { plainLease, readForLease, type AgentFacts, type LeaseFacts, type LeaseRequest } from './lease-job.js'
 import { decidedOf, newbornRow } from './newborn-row.js'
 import { freeSlot, openAttempts, type Opened, type Opening } from './open-attempts.js'
+import { openNewborn } from './open-newborn.js'
 import { jobStandings, type JobStanding } from './queries.js'
 import { agentOf, type JobRow } from './rows.js'
 
@@ -91,18 +93,17 @@ export class HotPath {
   createAndLease(body: CreateJobBody, by: Creator, claimSeconds: number, { offer, leaser }: { readonly offer: Offer; readonly leaser: EarlyLeaser }): Birth | undefined {
     const agentId = body.target_agent
     const agent = agentId === undefined ? undefined : this.#agents.get(agentId)
-    // What a job has from its parent the ledger knows.
-    if (agentId === undefined || agent === undefined || body.parent_job_id !== undefined || body.run_after !== undefined) return undefined
+    if (agentId === undefined || agent === undefined || !canBeNewborn(body, by)) return undefined
     const id = uuidv7(by.nowMs) as JobId
     const db = this.#database.inOrder()
     const creation = { body, by, claimSeconds, traceparent: currentTraceparent(), id }
-    const created = this.#createUnhurried(db, creation)
+    const created = this.#createNewborn(db, creation)
     const unborn = unbornRow(id, body, by, agent)
     const lease = plainOrNone({ job: unborn, agent: { ...agent, taken_slots: offer.takenSlots, attempts_so_far: 0, due_in_ms: 0 } }, { ...offer.request, jobId: id, generation: 1 })
     if (lease === undefined) return { created, durable: () => this.#mustBeDurable(db, id) }
     // In a turn of its own: what it takes to write this statement is done while PostgreSQL works on the one before it.
     const opened = nextTurn()
-      .then(() => this.#inFreeSlot(agentId, lease.attempt, (slot) => inOneStatement(db, async () => (await openAttempts(db, [{ job: unborn, attempt: lease.attempt, slot }]))[0])))
+      .then(() => this.#inFreeSlot(agentId, lease.attempt, (slot) => inOneStatement(db, () => openNewborn(db, { job: unborn, attempt: lease.attempt, slot }))))
       .catch(() => undefined)
     const started = opened.then(async (one): Promise<Started | undefined> => {
       if (one?.kind !== 'opened') this.#agents.delete(agentId)
@@ -119,10 +120,10 @@ export class HotPath {
     }
   }
 
-  #createUnhurried(db: Db, creation: Creation): Promise<Created | undefined> {
+  #createNewborn(db: Db, creation: Newborn): Promise<Created | undefined> {
     return inOneStatement(db, async () => {
       try {
-        return (await createTogether(db, [creation], { unhurried: true }))[0]
+        return await createNewborn(db, creation)
       } catch (error) {
         // Somebody holds a row that it needs: it is created where it may wait.
         if (isLockTimeout(error)) return undefined

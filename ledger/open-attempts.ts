@@ -35,10 +35,13 @@ export interface Opening {
 /** What came of it: `taken` when somebody else has the slot, `changed` when the job is not as it was read. */
 export type Opened = { readonly kind: 'opened'; readonly job: JobRow; readonly attempt: AttemptRow } | { readonly kind: 'taken' } | { readonly kind: 'changed' }
 
-const PAUSED = prebuilt(pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) }))
+/** Of a job `j` that is about to be sent to `w.gateway_id`. */
+export const NOT_PAUSED = prebuilt(
+  sql`${pausedBy({ lane: sql`j.lane::text`, agent: sql`j.target_agent`, gateway: sql`w.gateway_id`, order: orderOfJob(sql`j.standing_order_run_id`) })} is null`,
+)
 
-/** A look of its own, as the one at pauses: joined to the jobs, agents and gateways could change the order in which jobs are locked. */
-const AS_DECIDED = prebuilt(sql`(select a.enabled and a.version = w.agent_version and g.id = w.gateway_id and g.version = w.gateway_version and g.breaker = 'closed'
+/** The agent of a job `j`, and its gateway, are as `w` says. A look of its own, as the one at pauses: joined to the jobs, agents and gateways could change the order in which jobs are locked. */
+export const AS_DECIDED = prebuilt(sql`(select a.enabled and a.version = w.agent_version and g.id = w.gateway_id and g.version = w.gateway_version and g.breaker = 'closed'
           from agents a join gateways g on g.id = a.gateway_id where a.id = j.target_agent)`)
 
 /**
@@ -89,7 +92,7 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
       select j.id as job_id, j.target_agent, j.payload_hash
       from (select job_id, last_seq, generation, gateway_id, agent_version, gateway_version from wanted order by job_id) w cross join lateral (
         select id, last_seq, generation, status, lane, target_agent, payload_hash, standing_order_run_id from jobs where id = w.job_id limit 1 for no key update) j
-      where j.last_seq = w.last_seq and j.generation = w.generation and j.status = 'queued' and (w.agent_version is null or ${AS_DECIDED}) and ${PAUSED} is null
+      where j.last_seq = w.last_seq and j.generation = w.generation and j.status = 'queued' and (w.agent_version is null or ${AS_DECIDED}) and ${NOT_PAUSED}
     ), opened as (
       insert into job_attempts (id, job_id, attempt_no, agent_id, gateway_id, slot, lease_owner, leased_until, deadline_at, prompt_hash,
         contract_version, payload_hash, gateway_booted_at)
@@ -117,7 +120,7 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
     )
     select w.id, held.job_id is not null as held, moved.updated_at, opened.leased_at, opened.leased_until, opened.deadline_at, opened.gateway_booted_at, opened.payload_hash
     from wanted w left join held on held.job_id = w.job_id left join opened on opened.id = w.id left join moved on moved.id = opened.job_id`)
-  const byId = new Map(rows.map((row) => [row['id'], row as unknown as Decided]))
+  const byId = new Map(rows.map((row) => [row['id'], row as unknown as Decided & { readonly held: boolean }]))
   return openings.map((opening): Opened => {
     const row = byId.get(opening.attempt.id)
     if (row?.held !== true) return { kind: 'changed' }
@@ -127,13 +130,13 @@ export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): P
 }
 
 /** What the ledger decides about an attempt when it opens it; everything else is what it was asked for. */
-type Decided = Pick<AttemptRow, 'leased_at' | 'leased_until' | 'deadline_at' | 'gateway_booted_at' | 'payload_hash'> & {
-  readonly held: boolean
-  readonly updated_at: string | null
-}
+type Decided = Pick<AttemptRow, 'leased_at' | 'leased_until' | 'deadline_at' | 'gateway_booted_at' | 'payload_hash'> & { readonly updated_at: string | null }
+
+/** The same of one that was opened. */
+export type OpenedAs = Decided & { readonly updated_at: string }
 
 /** Both rows as they are now. To carry over eighty columns, of which six are news, costs more than a tenth of all that it takes to open an attempt. */
-function openedRows({ job, attempt: a, slot }: Opening, decided: Decided & { readonly updated_at: string }): { readonly job: JobRow; readonly attempt: AttemptRow } {
+export function openedRows({ job, attempt: a, slot }: Opening, decided: OpenedAs): { readonly job: JobRow; readonly attempt: AttemptRow } {
   return {
     job: { ...job, status: 'leased', last_seq: job.last_seq + 1, updated_at: decided.updated_at, held_reason: null, held_by: null, current_attempt_id: a.id },
     attempt: {

@@ -30,7 +30,7 @@ const BY_TABLE = {
   inbox_messages: ['closed_are_final', 'have_history', 'no_delete', 'no_truncate', 'stay_read'],
   job_attempts: ['closed_are_final', 'hold_their_job', 'no_delete', 'no_truncate'],
   job_transitions: ['append_only', 'chain', 'no_truncate'],
-  jobs: ['attempt_is_open', 'insert_has_history', 'move_their_slot', 'no_delete', 'no_truncate', 'pruned_are_final', 'pruned_by_a_prune', 'update_has_history'],
+  jobs: ['are_consistent', 'attempt_is_open', 'insert_has_history', 'move_their_slot', 'no_delete', 'no_truncate', 'pruned_are_final', 'pruned_by_a_prune', 'update_has_history'],
   memories: ['have_history', 'no_delete', 'no_truncate', 'over_are_final', 'words_stay'],
   memory_candidate_reviews: ['append_only', 'no_truncate'],
   memory_candidates: ['decided_are_final', 'have_history', 'no_delete', 'no_truncate', 'words_stay'],

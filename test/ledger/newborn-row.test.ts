@@ -3,12 +3,14 @@ import { getTableColumns, sql } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ClaimJobsBody } from '../../contracts/attempts.js'
 import { EmitEventBody } from '../../contracts/events.js'
-import type { AttemptId, JobId } from '../../contracts/ids.js'
+import { DelegationRule } from '../../contracts/fleet.js'
+import { uuidv7, type AttemptId, type JobId } from '../../contracts/ids.js'
 import { CreateJobBody } from '../../contracts/jobs.js'
 import { SubscriptionConfig } from '../../contracts/subscriptions.js'
 import { claimByHand } from '../../ledger/claim-by-hand.js'
 import type { Creator } from '../../ledger/create-job.js'
-import { createMany, createTogether, type Creation } from '../../ledger/create-many.js'
+import { createMany, createTogether, type Created, type Creation } from '../../ledger/create-many.js'
+import { canBeNewborn, createNewborn } from '../../ledger/create-newborn.js'
 import { reportEndedWithoutClose } from '../../ledger/deliver-attempt.js'
 import type { LeaseDecision } from '../../ledger/lease-job.js'
 import type { JobRow } from '../../ledger/rows.js'
@@ -79,7 +81,6 @@ function there<T>(found: T | undefined): T {
 
 const WAYS: readonly (readonly [string, (one: Creation) => Promise<JobRow>])[] = [
   ['alone', async (one) => there((await createTogether(t.database.grouped, [one]))[0]).job],
-  ['by a commit that does not wait for the disk', async (one) => there((await createTogether(t.database.inOrder(), [one], { unhurried: true }))[0]).job],
   [
     'in a batch',
     async ({ body, by }) => {
@@ -139,6 +140,54 @@ describe.each(WAYS)('a job that is created %s is answered as its row is', (_how,
 
     expect(job).toMatchObject({ source_event_id: event.id, hops: 2, lineage: chain.lineage, awaited: true })
     expect(inJson(job)).toStrictEqual(await storedJob(job.id))
+  })
+})
+
+describe('a newborn', () => {
+  const newborn = (one: Creation): Promise<Created | undefined> => createNewborn(t.database.inOrder(), { ...one, id: uuidv7(one.by.nowMs) })
+  const together = async (one: Creation): Promise<Created | undefined> => (await createTogether(t.database.grouped, [one]))[0]
+
+  test.each(BODIES.filter(([, more]) => canBeNewborn(bodyOf(more), BY_OPERATOR)))('%s is answered as its row is', async (_what, more) => {
+    const { job } = there(await newborn(creation(more)))
+
+    expect(inJson(job)).toStrictEqual(await storedJob(job.id))
+  })
+
+  /** All that a creation writes, without what no two have in common. */
+  async function written(made: Created | undefined): Promise<unknown> {
+    const { id } = there(made).job
+    const { rows } = await t.database.pool.query<{ job: object; history: object; entry: object }>(
+      `select to_jsonb(j) - '{id,run_after,created_at,updated_at}'::text[] as job, to_jsonb(h) - '{job_id,id,xact,at,prev_hash,hash}'::text[] as history,
+        to_jsonb(o) - '{id,job_id,created_at,claimed_until,available_at}'::text[] || jsonb_build_object('claimed', claimed_until > clock_timestamp()) as entry
+       from jobs j join job_transitions h on h.job_id = j.id join outbox o on o.job_id = j.id where j.id = $1`,
+      [id],
+    )
+    expect(rows).toHaveLength(1)
+    await t.ledger.jobs.cancel(OPERATOR, id as JobId, 'so that the other may have its dedupe key')
+    return rows[0]
+  }
+
+  const BY_AGENT: Creator = { actor: { kind: 'agent', id: 'auditor' }, nowMs: Date.now(), awaited: true }
+
+  test.each([
+    ...BODIES.filter(([, more]) => canBeNewborn(bodyOf(more), BY_OPERATOR)).map(([what, more]) => [what, creation(more)] as const),
+    [
+      'by an agent, for whose end somebody waits, in a trace',
+      { ...creation({ source_agent: 'auditor' }, BY_AGENT), traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` },
+    ] as const,
+    ['that its creator publishes', { ...creation({}), claimSeconds: 60 }] as const,
+  ])('%s is written as one of many is', async (_what, one) => {
+    await t.addAgent('auditor')
+
+    expect(await written(await newborn(one))).toStrictEqual(await written(await together(one)))
+  })
+
+  test('is none where the rules do not let its sender send it: nothing is written', async () => {
+    await t.addAgent('auditor', { delegation: [DelegationRule.parse({ to: ['nobody-else'] })] })
+    const one = creation({ source_agent: 'auditor' }, BY_AGENT)
+
+    expect([await newborn(one), await together(one)]).toEqual([undefined, undefined])
+    expect((await t.database.pool.query('select from jobs')).rowCount).toBe(0)
   })
 })
 

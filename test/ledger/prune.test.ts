@@ -210,7 +210,7 @@ describe('pruning', () => {
 })
 
 describe('the database lets nothing else go', () => {
-  const refused = (text: string): Promise<unknown> => expect(t.database.pool.query(text), text).rejects.toThrow(/append-only|names .* rows|does not follow/)
+  const refused = (text: string): Promise<unknown> => expect(t.database.pool.query(text), text).rejects.toThrow(/append-only|stays so|names .* rows|does not follow/)
   const PRUNE = (kind: string, n = 1): string =>
     `insert into prunes (seq, kind, before, rows, first_key, last_key, root, policy_version, actor_kind, actor)
      values ((select coalesce(max(seq), 0) + 1 from prunes), '${kind}', now() - interval '1 day', ${n}, '0', '999999', sha256(''), 1, 'operator', 'x')`
