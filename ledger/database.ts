@@ -51,8 +51,20 @@ export interface DatabaseOptions {
  */
 const BY_INDEX = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c lock_timeout=200'
 
+/** The connections of a {@link Database}. */
+export interface Connections {
+  readonly pool: pg.Pool
+  readonly pipelined: PipelinedClients
+  readonly grouped: PipelinedClients
+}
+
 /** Opens a pool. Nothing connects before the first query; errors of idle connections go to `onError`. */
 export function openDatabase(options: DatabaseOptions): Database {
+  return databaseOn(openConnections(options))
+}
+
+/** As {@link openDatabase}, for {@link databaseOn}. */
+export function openConnections(options: DatabaseOptions): Connections {
   const config = {
     connectionString: options.url,
     application_name: options.applicationName,
@@ -74,6 +86,11 @@ export function openDatabase(options: DatabaseOptions): Database {
     prepareStatements(client, names)
     endWhenSilent(client, silenceMs)
   })
+  return { pool, pipelined, grouped }
+}
+
+/** A database on connections that are there. */
+export function databaseOn({ pool, pipelined, grouped }: Connections): Database {
   const db = drizzle(pool, { schema })
   pools.set(db, pool)
   return {

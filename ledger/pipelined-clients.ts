@@ -38,6 +38,16 @@ export class PipelinedClients {
     return this.#leastBusy()
   }
 
+  /** Statements that are asked and not answered. */
+  get underWay(): number {
+    return this.#lanes.reduce((sum, { underWay }) => sum + underWay, 0)
+  }
+
+  /** Connections that are open, or being opened. */
+  get connected(): number {
+    return this.#lanes.filter(({ client }) => client !== undefined).length
+  }
+
   #leastBusy(): Lane {
     return this.#lanes.reduce((least, one) => (one.underWay < least.underWay ? one : least))
   }

@@ -14,6 +14,7 @@ import { sha256 } from '../../ledger/canonical.js'
 import { Ledger } from '../../ledger/ledger.js'
 import { reportAdmitted, reportEndedWithoutClose } from '../../ledger/deliver-attempt.js'
 import type { Caller, CommandContext } from '../../ledger/caller.js'
+import { endWarmDatabases, WARM_POOL_SIZE, warmDatabase, type WarmDatabase } from './warm-ledgers.js'
 
 const clones: string[] = []
 
@@ -32,6 +33,7 @@ export async function cloneDatabase(): Promise<string> {
 
 /** Drops the databases of this file: a thousand of them would fill the disk and slow the server down. */
 export async function dropClones(): Promise<void> {
+  await endWarmDatabases()
   const names = clones.splice(0)
   if (names.length === 0) return
   await asAdmin(async (admin) => {
@@ -74,8 +76,12 @@ export function ledgerAt(
   url: string,
   options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {},
 ): { readonly ledger: Ledger; readonly database: Database } {
-  const database = openDatabase({ url, poolSize: options.poolSize ?? 20, applicationName: 'agentbus-test', onError: () => undefined })
-  const ledger = new Ledger({
+  const database = openDatabase({ url, poolSize: options.poolSize ?? WARM_POOL_SIZE, applicationName: 'agentbus-test', onError: () => undefined })
+  return { ledger: ledgerOn(database, options), database }
+}
+
+function ledgerOn(database: Database, options: { retryBaseSeconds?: number; nowMs?: () => number }): Ledger {
+  return new Ledger({
     database,
     secret: TEST_SECRET,
     retryBaseSeconds: options.retryBaseSeconds ?? 0,
@@ -83,13 +89,20 @@ export function ledgerAt(
     random: () => 0.5,
     render: renderForTests,
   })
-  return { ledger, database }
 }
 
-/** A ledger on a fresh database, with a gateway `gw` and an agent `devops`. */
-export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {}): Promise<TestLedger> {
+/** A database that is migrated and has no rows. One with its own number of connections is the test's alone, and so is one that looks at plans. */
+async function emptyDatabase(poolSize: number | undefined): Promise<WarmDatabase> {
+  if (poolSize === undefined) return warmDatabase(cloneDatabase)
   const url = await cloneDatabase()
-  const { ledger, database } = ledgerAt(url, options)
+  const { database } = ledgerAt(url, { poolSize })
+  return { url, database, giveBack: () => database.close() }
+}
+
+/** A ledger on a database as a fresh one, with a gateway `gw` and an agent `devops`. */
+export async function freshLedger(options: { poolSize?: number; retryBaseSeconds?: number; nowMs?: () => number } = {}): Promise<TestLedger> {
+  const { url, database, giveBack } = await emptyDatabase(options.poolSize)
+  const ledger = ledgerOn(database, options)
   const addAgent: TestLedger['addAgent'] = async (id, { baseUrl, ...agent } = {}) => {
     await ledger.applyFleet(
       OPERATOR,
@@ -111,7 +124,7 @@ export async function freshLedger(options: { poolSize?: number; retryBaseSeconds
     agentToken: async (agentId) => (await ledger.tokens.create(OPERATOR, { name: `${agentId} agent`, role: 'agent', agentId: agentId as AgentId })).token,
     auditorToken: async () => (await ledger.tokens.create(OPERATOR, { name: 'auditor', role: 'auditor' })).token,
     addAgent,
-    close: () => database.close(),
+    close: giveBack,
   }
 }
 
