@@ -45,7 +45,28 @@ export function nextSlot(schedule: Schedule, afterMs: number): number | undefine
     const ms = schedule.everySeconds * 1_000
     return (Math.floor(afterMs / ms) + 1) * ms
   }
-  return cronOf(schedule.cron, schedule.timeZone).nextRun(new Date(afterMs))?.getTime()
+  const cron = cronOf(schedule.cron, schedule.timeZone)
+  const isFixed = hasFixedHours(schedule.cron)
+  let next = cron.nextRun(new Date(afterMs))
+  // Croner keeps to this for an expression with one time of day only; `0,30 1 * * *` would be due four times.
+  while (isFixed && next !== null && isRepeated(schedule.timeZone, next.getTime())) next = cron.nextRun(next)
+  return next?.getTime()
+}
+
+function hasFixedHours(cron: string): boolean {
+  const fields = cron.trim().split(/\s+/)
+  const hours = fields.at(-4)
+  return fields.length > 1 && hours !== undefined && !/[*/]/.test(hours)
+}
+
+/** No zone has changed by more at once since the seventies. */
+const LONGEST_CHANGE_MS = 3 * 3_600_000
+
+/** Whether the wall clock has shown the time of `atMs` before: clocks were put back a moment ago. */
+function isRepeated(timeZone: string, atMs: number): boolean {
+  const wall = wallClock(timeZone, atMs)
+  const putBackBy = wallClock(timeZone, atMs - LONGEST_CHANGE_MS) + LONGEST_CHANGE_MS - wall
+  return putBackBy > 0 && wallClock(timeZone, atMs - putBackBy) === wall
 }
 
 /** The slots in (`afterMs`, `untilMs`], at most `limit`, oldest first. */
@@ -72,10 +93,17 @@ function minuteOf(text: string): number {
 const clocks = new Map<string, Intl.DateTimeFormat>()
 
 function localMinute(timeZone: string, atMs: number): number {
+  return Math.floor(wallClock(timeZone, atMs) / 60_000) % 1_440
+}
+
+/** What a clock on the wall shows, in milliseconds as if it showed UTC. */
+function wallClock(timeZone: string, atMs: number): number {
   let clock = clocks.get(timeZone)
   if (clock === undefined) {
-    clock = new Intl.DateTimeFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+    const digits = { year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric', hourCycle: 'h23' } as const
+    clock = new Intl.DateTimeFormat('en-GB', { timeZone, ...digits })
     clocks.set(timeZone, clock)
   }
-  return minuteOf(clock.format(atMs))
+  const shown = Object.fromEntries(clock.formatToParts(atMs).map(({ type, value }) => [type, Number(value)]))
+  return Date.UTC(shown['year'] ?? 0, (shown['month'] ?? 1) - 1, shown['day'], shown['hour'], shown['minute'], shown['second'])
 }

@@ -32,6 +32,24 @@ describe('the hour that happens twice', () => {
     expect(due(cron, zone, from, 2)).toEqual(wanted)
   })
 
+  test.each([
+    ['0,30 1 * * *', 'America/New_York', '2026-10-31T12:00', ['11-01T05:00', '11-01T05:30', '11-02T06:00', '11-02T06:30']],
+    ['30 0-3 * * *', 'America/New_York', '2026-11-01T03:00', ['11-01T04:30', '11-01T05:30', '11-01T07:30', '11-01T08:30']],
+    ['*/30 0-4 * * *', 'Australia/Lord_Howe', '2027-04-03T13:45', ['04-03T14:00', '04-03T14:30', '04-03T15:30', '04-03T16:00']],
+    ['*/20 59 1 * * *', 'Europe/London', '2026-10-24T23:30', ['10-25T00:59', '10-25T00:59', '10-25T00:59', '10-26T01:59']],
+    ['0,15 2 * * *', 'Africa/Casablanca', '2026-02-14T12:00', ['02-15T01:00', '02-15T01:15', '02-16T02:00', '02-16T02:15']],
+  ])('and so is each of several: %s in %s', (cron, zone, from, wanted) => {
+    expect(due(cron, zone, from, 4)).toEqual(wanted)
+  })
+
+  test.each([
+    ['*/30 */1 * * *', ['11-01T05:00', '11-01T05:30', '11-01T06:00', '11-01T06:30']],
+    ['30 0-23/1 * * *', ['11-01T05:30', '11-01T06:30', '11-01T07:30', '11-01T08:30']],
+    ['@hourly', ['11-01T05:00', '11-01T06:00', '11-01T07:00', '11-01T08:00']],
+  ])('%s is due in both, for a step goes on', (cron, wanted) => {
+    expect(due(cron, 'America/New_York', '2026-11-01T04:45', 4)).toEqual(wanted)
+  })
+
   test('every hour is due in both', () => {
     expect(due('0 * * * *', 'Europe/Berlin', '2026-10-24T23:30', 4)).toEqual(['10-25T00:00', '10-25T01:00', '10-25T02:00', '10-25T03:00'])
   })

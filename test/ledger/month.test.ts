@@ -22,8 +22,11 @@ const FROM = Date.UTC(2027, 2, IS_LONG ? 10 : 13)
 const TO = Date.UTC(2027, 3, IS_LONG ? 10 : 5)
 const at = (day: number, hour: number, minute = 0): number => Date.UTC(2027, 2, day, hour, minute)
 
-/** The reference fleet's orders that come more often than hourly are two thirds of its slots and make no rule show; the long form has them too. */
-const isFrequent = (order: StandingOrderConfig): boolean => (order.every_seconds ?? 3_600) < 3_600 || /^(\*\/\d+|[\d,-]*[,/-][\d,/-]*) /.test(order.cron ?? '')
+/** The reference fleet's orders that come hourly or more often are most of its slots and make no rule show; the long form has them too. */
+const isFrequent = (order: StandingOrderConfig): boolean => (order.every_seconds ?? Infinity) <= 3_600 || /^(\S+ \*|\*\/\d+|[\d,-]*[,/-][\d,/-]*) /.test(order.cron ?? '')
+
+/** When an order is due that comes each hour or half-hour: in the hours of clock changes, and about noon, which is in one of the troubles in each zone. */
+const HOURS = IS_LONG ? '*' : '0-4,9-13'
 
 type Span = readonly [fromMs: number, toMs: number]
 const WORKERS_DOWN: Span = [at(16, 9, 2), at(16, 12, 2)]
@@ -40,9 +43,10 @@ const OWN: readonly StandingOrderConfig[] = ZONES.flatMap((time_zone, index) =>
   [
     { name: `night-${index}`, cron: '30 2 * * *', catch_up: 'latest' },
     { name: `doubled-${index}`, cron: '45 1 * * *' },
-    { name: `each-hour-${index}`, cron: '0 * * * *', catch_up: 'all', catch_up_limit: 2 },
-    { name: `half-hour-${index}`, cron: '*/30 * * * *', lane: index === 0 ? PAUSED_LANE : 'scheduled', catch_up: index === 1 ? 'latest' : 'skip' },
+    { name: `each-hour-${index}`, cron: `0 ${HOURS} * * *`, catch_up: 'all', catch_up_limit: 2 },
+    { name: `half-hour-${index}`, cron: `*/30 ${HOURS} * * *`, lane: index === 0 ? PAUSED_LANE : 'scheduled', catch_up: index === 1 ? 'latest' : 'skip' },
     { name: `weekdays-${index}`, cron: '5 9-17 * * 1-5' },
+    { name: `when-idle-${index}`, cron: '0,20 12 * * *', guards: { only_when_idle: true } },
   ].map((order) => StandingOrderConfig.parse({ agent: index === 1 ? 'far' : 'near', message: 'Look.', time_zone, grace_seconds: 240, ...order })),
 )
 
