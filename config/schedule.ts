@@ -1,5 +1,6 @@
 import { Cron } from 'croner'
 import type { Schedule, StandingOrderConfig } from '../contracts/standing-orders.js'
+import { firstShown, wallClock } from './wall-clock.js'
 
 /** Says what is wrong with a cron expression in a time zone that exists, or undefined. Five fields, or six with seconds first. */
 export function faultOfCron(cron: string, timeZone: string): string | undefined {
@@ -45,28 +46,29 @@ export function nextSlot(schedule: Schedule, afterMs: number): number | undefine
     const ms = schedule.everySeconds * 1_000
     return (Math.floor(afterMs / ms) + 1) * ms
   }
-  const cron = cronOf(schedule.cron, schedule.timeZone)
-  const isFixed = hasFixedHours(schedule.cron)
-  let next = cron.nextRun(new Date(afterMs))
-  // Croner keeps to this for an expression with one time of day only; `0,30 1 * * *` would be due four times.
-  while (isFixed && next !== null && isRepeated(schedule.timeZone, next.getTime())) next = cron.nextRun(next)
-  return next?.getTime()
+  const { cron, timeZone } = schedule
+  if (hasFixedHours(cron)) return nextByWallClock(cron, timeZone, afterMs)
+  return cronOf(cron, timeZone).nextRun(new Date(afterMs))?.getTime()
 }
 
+/** Shorthands such as `@daily` name one time of day: for those Croner keeps to the rule itself. */
 function hasFixedHours(cron: string): boolean {
-  const fields = cron.trim().split(/\s+/)
-  const hours = fields.at(-4)
-  return fields.length > 1 && hours !== undefined && !/[*/]/.test(hours)
+  const hours = cron.trim().split(/\s+/).at(-4)
+  return hours !== undefined && !/[*/?]/.test(hours)
 }
 
-/** No zone has changed by more at once since the seventies. */
-const LONGEST_CHANGE_MS = 3 * 3_600_000
-
-/** Whether the wall clock has shown the time of `atMs` before: clocks were put back a moment ago. */
-function isRepeated(timeZone: string, atMs: number): boolean {
-  const wall = wallClock(timeZone, atMs)
-  const putBackBy = wallClock(timeZone, atMs - LONGEST_CHANGE_MS) + LONGEST_CHANGE_MS - wall
-  return putBackBy > 0 && wallClock(timeZone, atMs - putBackBy) === wall
+/**
+ * What the clock on the wall shows is compared, and then it is asked when it shows that. Croner alone keeps to the rule for an expression with one time of day:
+ * `0,30 1 * * *` would be due four times when clocks are put back, and `0,30 2 * * *` not at all when they are put forward.
+ */
+function nextByWallClock(cron: string, timeZone: string, afterMs: number): number | undefined {
+  const onTheWall = cronOf(cron, 'UTC')
+  let shown = onTheWall.nextRun(new Date(wallClock(timeZone, afterMs)))
+  for (; shown !== null; shown = onTheWall.nextRun(shown)) {
+    const at = firstShown(timeZone, shown.getTime())
+    if (at > afterMs) return at
+  }
+  return undefined
 }
 
 /** The slots in (`afterMs`, `untilMs`], at most `limit`, oldest first. */
@@ -90,20 +92,6 @@ function minuteOf(text: string): number {
   return hours * 60 + minutes
 }
 
-const clocks = new Map<string, Intl.DateTimeFormat>()
-
 function localMinute(timeZone: string, atMs: number): number {
   return Math.floor(wallClock(timeZone, atMs) / 60_000) % 1_440
-}
-
-/** What a clock on the wall shows, in milliseconds as if it showed UTC. */
-function wallClock(timeZone: string, atMs: number): number {
-  let clock = clocks.get(timeZone)
-  if (clock === undefined) {
-    const digits = { year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric', hourCycle: 'h23' } as const
-    clock = new Intl.DateTimeFormat('en-GB', { timeZone, ...digits })
-    clocks.set(timeZone, clock)
-  }
-  const shown = Object.fromEntries(clock.formatToParts(atMs).map(({ type, value }) => [type, Number(value)]))
-  return Date.UTC(shown['year'] ?? 0, (shown['month'] ?? 1) - 1, shown['day'], shown['hour'], shown['minute'], shown['second'])
 }

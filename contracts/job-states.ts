@@ -6,7 +6,7 @@ export const JobStatus = z.enum(JOB_STATUSES)
 export type JobStatus = z.infer<typeof JobStatus>
 
 /**
- * The legal moves, from → to. The same table stands as a CHECK on `job_transitions`; a test compares both.
+ * The legal moves, from → to. The same table stands in the database, in `job_move_is_legal`; a test compares both.
  *
  * waiting → queued: the last dependency succeeded, or an operator overrode the wait
  * waiting → blocked: a dependency ended without success

@@ -57,6 +57,7 @@ export const AS_DECIDED = prebuilt(sql`(select a.enabled and a.version = w.agent
  * - the agent: that it is enabled, looked up anew; its gateway, its name there and its concurrency, by the version of its definition;
  * - the gateway: its breaker, looked up anew; its address and token, by the version of its definition; its boot is written as it is now;
  * - free slots: the unique slot of an open attempt; the number of the attempt: `last_seq`, and unique as well.
+ * `openNewborn` opens the first attempt of a job that was created a moment ago; it needs every one of these guards too.
  */
 export async function openAttempts(db: Db | Tx, openings: readonly Opening[]): Promise<Opened[]> {
   const wanted = openings.map(({ job, attempt: a, slot }) => ({

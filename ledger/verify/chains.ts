@@ -21,6 +21,7 @@ interface Row {
   readonly kind: string
   readonly from: JobStatus | null
   readonly to: JobStatus
+  readonly reason: string
   readonly prev: string
   readonly hash: string
   readonly canonical: string
@@ -37,20 +38,20 @@ export interface ChainPosition {
   readonly suspect?: { readonly seq: number; readonly prev: string; readonly before: string }
 }
 
-type Values = [string, number, string, JobStatus | null, JobStatus, string, string, string, boolean]
+type Values = [string, number, string, JobStatus | null, JobStatus, string, string, string, string, boolean]
 
 /** The next rows in the order of jobs and their numbers. */
 async function readPage(client: pg.Client, after: ChainPosition | undefined, since: string | undefined): Promise<Row[]> {
   const touched = `and t.job_id in (select job_id from job_transitions where at >= $3::timestamptz union select id from jobs where finished_at is null or updated_at >= $3::timestamptz)`
   const { rows } = await client.query<Values>({
-    text: `select t.job_id, t.seq, t.kind, t.from_status, t.to_status, encode(t.prev_hash, 'hex'), encode(t.hash, 'hex'), ${CANONICAL}, j.id is null
+    text: `select t.job_id, t.seq, t.kind, t.from_status, t.to_status, t.reason, encode(t.prev_hash, 'hex'), encode(t.hash, 'hex'), ${CANONICAL}, j.id is null
       from job_transitions t left join jobs j on j.id = t.job_id
       where (t.job_id, t.seq) > ($1::uuid, $2::int) ${since === undefined ? '' : touched}
       order by t.job_id, t.seq limit ${PAGE}`,
     values: [after?.job ?? NIL, after?.seq ?? 0, ...(since === undefined ? [] : [since])],
     rowMode: 'array',
   })
-  return rows.map(([job, seq, kind, from, to, prev, hash, canonical, orphan]) => ({ job, seq, kind, from, to, prev, hash, canonical, orphan }))
+  return rows.map(([job, seq, kind, from, to, reason, prev, hash, canonical, orphan]) => ({ job, seq, kind, from, to, reason, prev, hash, canonical, orphan }))
 }
 
 /**
@@ -134,6 +135,7 @@ function settle(position: ChainPosition, next: Row | undefined, findings: Findin
 }
 
 function isLegal(before: ChainPosition | undefined, row: Row): boolean {
+  if ((before === undefined) !== (row.reason === 'created')) return false
   if (before === undefined) return row.from === null && row.kind === 'move' && (row.to === 'queued' || row.to === 'waiting')
   if (row.from !== before.to) return false
   return row.kind === 'note' ? row.from === row.to : canMove(row.from, row.to)

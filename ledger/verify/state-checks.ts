@@ -19,6 +19,12 @@ const state: SqlCheck = {
           : `Job ${text(row['job_id'])} is ${text(row['status'])} at row ${text(row['last_seq'])}; its history ends at row ${text(row['history_ends_at'])} with ${text(row['history_says'])}.`,
       next: 'Compare the job with a backup or an export: the ledger itself refuses to commit this.',
     },
+    {
+      sql: (bounds) => `select 'job_inconsistent' as kind, j.id as job_id, j.status, r.rule
+        from jobs j cross join lateral (select job_rule_broken(j) as rule) r where r.rule is not null ${openOrSince('j.finished_at', bounds, 'j.updated_at')}`,
+      what: (row) => `Job ${text(row['job_id'])} is ${text(row['status'])}, and its row breaks the rule ${text(row['rule'])}.`,
+      next: 'Compare the job with a backup or an export: the ledger itself refuses to write this.',
+    },
   ],
 }
 

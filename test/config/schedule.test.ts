@@ -14,6 +14,18 @@ describe('the hour that is skipped', () => {
     expect(due('30 2 * * *', zone, from, 2)).toEqual(wanted)
   })
 
+  test.each([
+    ['0,30 2 * * *', 'Europe/Berlin', '2026-03-28T03:00', ['03-29T01:00', '03-30T00:00', '03-30T00:30']],
+    ['30 2,14 * * *', 'Europe/Berlin', '2026-03-28T14:00', ['03-29T01:00', '03-29T12:30', '03-30T00:30']],
+    ['*/20 2 * * *', 'America/New_York', '2026-03-08T00:00', ['03-08T07:00', '03-09T06:00', '03-09T06:20']],
+    ['30 1-3 * * *', 'Europe/London', '2026-03-29T00:00', ['03-29T01:00', '03-29T01:30', '03-29T02:30']],
+    ['0 3 * * *', 'Europe/Berlin', '2026-03-28T12:00', ['03-29T01:00', '03-30T01:00', '03-31T01:00']],
+    ['0 12 * * *', 'Pacific/Apia', '2011-12-29T00:00', ['12-29T22:00', '12-30T10:00', '12-30T22:00']],
+    ['0 0 * * *', 'America/Havana', '2026-03-07T12:00', ['03-08T05:00', '03-09T04:00', '03-10T04:00']],
+  ])('and so is each of several: %s in %s', (cron, zone, from, wanted) => {
+    expect(due(cron, zone, from, 3)).toEqual(wanted)
+  })
+
   test('a gap of half an hour is one too', () => {
     expect(due('15 2 * * *', 'Australia/Lord_Howe', '2026-10-03T00:00', 2)).toEqual(['10-03T15:30', '10-04T15:15'])
   })
@@ -45,6 +57,7 @@ describe('the hour that happens twice', () => {
   test.each([
     ['*/30 */1 * * *', ['11-01T05:00', '11-01T05:30', '11-01T06:00', '11-01T06:30']],
     ['30 0-23/1 * * *', ['11-01T05:30', '11-01T06:30', '11-01T07:30', '11-01T08:30']],
+    ['0,30 ? * * *', ['11-01T05:00', '11-01T05:30', '11-01T06:00', '11-01T06:30']],
     ['@hourly', ['11-01T05:00', '11-01T06:00', '11-01T07:00', '11-01T08:00']],
   ])('%s is due in both, for a step goes on', (cron, wanted) => {
     expect(due(cron, 'America/New_York', '2026-11-01T04:45', 4)).toEqual(wanted)

@@ -4,7 +4,8 @@ import type { AttemptId } from '../../contracts/ids.js'
 import { CompleteJobBody } from '../../contracts/closings.js'
 import { CreateJobBody, type JobView } from '../../contracts/jobs.js'
 import { lostEntries, republishBatch } from '../../ledger/queue-parity.js'
-import { attemptCaller, freshLedger, leaseAs, ledgerAt, OPERATOR, type TestLedger } from '../support/ledger.js'
+import type { Started } from '../../ledger/early-lease.js'
+import { attemptCaller, freshLedger, leaseAs, ledgerAt, OPERATOR, renderForTests, type TestLedger } from '../support/ledger.js'
 
 /** They hold all that is queued or open, and what was until the last vacuum. */
 const GROWING = ['jobs_queued_idx', 'jobs_status_created_idx', 'jobs_ready_idx', 'job_attempts_expiry_idx']
@@ -28,6 +29,8 @@ async function created(t: TestLedger, count: number): Promise<JobView[]> {
   return items.map(({ job }) => job)
 }
 
+const WHO = { workerId: 'w-early', actor: { kind: 'worker', id: 'w-early' }, nowMs: Date.now(), deadlineMarginSeconds: 120, render: renderForTests } as const
+
 async function run(t: TestLedger, { id, generation }: JobView): Promise<void> {
   const leased = await leaseAs(t.ledger, id, generation)
   if (leased.kind !== 'start') throw new Error(`not leased: ${leased.kind}`)
@@ -50,6 +53,36 @@ test('what a job costs does not depend on how many are queued beside it, on a le
   for (const job of queued.slice(0, 20)) await run(again, job)
   await again.database.close()
 
+  expect(await entriesRead(t.url, ['jobs_pkey'])).toBeGreaterThan(100)
+  expect((await entriesRead(t.url, GROWING)) - before).toBeLessThan(20 * 5)
+})
+
+test('nor does a job that is leased right behind its creation', async () => {
+  const t = await freshLedger()
+  for (const job of await created(t, 30)) await run(t, job)
+  await t.database.pool.query('vacuum analyze')
+  await created(t, 400)
+  await t.database.close()
+  const before = await entriesRead(t.url, GROWING)
+  const again = { ...t, ...ledgerAt(t.url) }
+  const leases: Promise<Started | undefined>[] = []
+  again.ledger.publishBy({ claimSeconds: 60, isPublishing: () => true, publish: () => undefined })
+  again.ledger.leaseEarlyFor({ offer: () => ({ request: WHO, takenSlots: [] }), expect: (_entry, lease) => void leases.push(lease) })
+  await run(again, await again.ledger.getJob((await created(again, 1))[0]?.id as JobView['id']))
+
+  for (let n = 0; n < 20; n += 1) {
+    await again.ledger.jobs.create(OPERATOR, CreateJobBody.parse({ target_agent: 'devops', subject: `newborn ${n}` }))
+    const started = await leases.at(-1)
+    if (started !== undefined)
+      await again.ledger.jobs.complete(
+        { caller: attemptCaller(started.attempt.id as AttemptId, started.job.id as JobView['id'], 'devops') },
+        started.job.id as JobView['id'],
+        CompleteJobBody.parse({}),
+      )
+  }
+
+  await again.database.close()
+  expect((await Promise.all(leases)).filter((one) => one !== undefined)).toHaveLength(20)
   expect(await entriesRead(t.url, ['jobs_pkey'])).toBeGreaterThan(100)
   expect((await entriesRead(t.url, GROWING)) - before).toBeLessThan(20 * 5)
 })

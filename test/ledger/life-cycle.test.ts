@@ -213,6 +213,16 @@ describe('the database itself', () => {
     expect(refused).toEqual(['23514', constraint])
   })
 
+  test('has one set of rules for its trigger and for whoever verifies', async () => {
+    const rulesOf = async (name: string): Promise<string[]> => {
+      const { rows } = await t.database.pool.query<{ text: string }>('select prosrc as text from pg_proc where proname = $1', [name])
+      return [...(rows[0]?.text ?? '').replaceAll('new.', 'j.').matchAll(/when .* then '\w+'/g)].map(([rule]) => rule)
+    }
+
+    expect(await rulesOf('jobs_are_consistent')).toEqual(await rulesOf('job_rule_broken'))
+    expect(await rulesOf('job_rule_broken')).toHaveLength(12)
+  })
+
   test('takes every change of a job that breaks none of that', async () => {
     const { id } = await aJob(t.ledger, 'queued')
 

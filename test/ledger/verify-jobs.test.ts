@@ -10,7 +10,7 @@ import type { Tx } from '../../ledger/database.js'
 import { reportDeadline, reportEndedWithoutClose, reportLost, reportRefused, reportReleased, reportUndelivered, type WorkerReport } from '../../ledger/deliver-attempt.js'
 import { parseState, type VerifyState } from '../../ledger/verify/verify-state.js'
 import { aJob, aSlot, freshLedger, OPERATOR, type TestLedger } from '../support/ledger.js'
-import { coverAll, found, kindsOf, tamper, verifyNow } from '../support/verify.js'
+import { coverAll, found, kindsOf, REHASH, tamper, verifyNow } from '../support/verify.js'
 
 let t: TestLedger
 beforeEach(async () => {
@@ -101,6 +101,35 @@ test('attempts hold however they ended', async () => {
     'undelivered',
   ])
   expect(kindsOf(results)).toEqual([])
+})
+
+describe('a row that breaks a rule of jobs, as it could have been loaded past the triggers', () => {
+  test.each([
+    ['jobs_priority_check', 'priority = 0'],
+    ['jobs_blocked_waits', 'look_again_at = now()'],
+    ['jobs_hops_check', 'lineage = array[gen_random_uuid()]'],
+    ['jobs_terminal_iff_finished', 'finished_at = now()'],
+  ])('is found: %s', async (rule, change) => {
+    const { id } = await aJob(t.ledger, 'queued')
+    await tamper(t.url, [`update jobs set ${change} where id = $1`, [id]])
+
+    expect(found(await verifyNow(t.url), 'job_inconsistent')).toMatchObject({ row: { job_id: id, status: 'queued', rule } })
+  })
+
+  test('is found by the part of it that a later check looks at', async () => {
+    const { id } = await aJob(t.ledger, 'queued')
+    const since = new Date(Date.now() + 3_600_000).toISOString()
+    await tamper(t.url, [`update jobs set status = 'succeeded' where id = $1`, [id]])
+
+    expect(found(await verifyNow(t.url, { since }), 'job_inconsistent')).toMatchObject({ row: { job_id: id, rule: 'jobs_terminal_iff_finished' } })
+  })
+})
+
+test('a history that begins with anything but a creation is no legal one', async () => {
+  const { id } = await aJob(t.ledger, 'queued')
+  await tamper(t.url, [`update job_transitions set reason = 'admitted' where job_id = $1`, [id]], REHASH)
+
+  expect(found(await verifyNow(t.url), 'illegal_move')).toMatchObject({ row: { job_id: id, seq: 1 } })
 })
 
 describe('what a job was given', () => {

@@ -91,7 +91,7 @@ function ledgerOn(database: Database, options: { retryBaseSeconds?: number; nowM
   })
 }
 
-/** A database that is migrated and has no rows. One with its own number of connections is the test's alone, and so is one that looks at plans. */
+/** A database that is migrated and has no rows. One with a number of connections of its own is the test's alone. */
 async function emptyDatabase(poolSize: number | undefined): Promise<WarmDatabase> {
   if (poolSize === undefined) return warmDatabase(cloneDatabase)
   const url = await cloneDatabase()

@@ -34,7 +34,7 @@ export async function warmDatabase(clone: () => Promise<string>): Promise<WarmDa
   warm.uses += 1
   const { connections, state } = untilEnded(warm.connections)
   const database = databaseOn(connections)
-  const known = Object.keys(warm.connections.pool).length
+  const known = touched(warm.connections)
   const end = async (): Promise<void> => {
     if (state.isOver) return
     state.isOver = true
@@ -47,7 +47,7 @@ export async function warmDatabase(clone: () => Promise<string>): Promise<WarmDa
       // A test that has closed it wanted it closed.
       if (state.isOver) return
       state.isOver = true
-      if (Object.keys(warm.connections.pool).length === known && warm.uses < MOST_USES && (await empty(warm))) idle.push(warm)
+      if (touched(warm.connections) === known && warm.uses < MOST_USES && (await empty(warm).catch(() => false))) idle.push(warm)
       else await endOne(warm)
     },
   }
@@ -70,7 +70,13 @@ async function begin(url: string): Promise<Warm> {
 }
 
 async function endOne({ connections, janitor }: Warm): Promise<void> {
-  await Promise.all([connections.pipelined.end(), connections.grouped.end(), connections.pool.end(), janitor.end()])
+  // A test may have killed them.
+  await Promise.allSettled([connections.pipelined.end(), connections.grouped.end(), connections.pool.end(), janitor.end()])
+}
+
+/** What a test can leave on these objects: listeners, and functions in the place of theirs. */
+function touched({ pool, pipelined, grouped }: Connections): string {
+  return JSON.stringify([pool.eventNames().map((name) => [String(name), pool.listenerCount(name)]), [pool, pipelined, grouped].map((one) => Object.keys(one).sort())])
 }
 
 interface Stand {
@@ -79,14 +85,26 @@ interface Stand {
   readonly locks: number
 }
 
-/** By the transactions that have written to the catalogs: whatever changes the schema does. */
-const CATALOGS = ['pg_class', 'pg_attribute', 'pg_attrdef', 'pg_index', 'pg_trigger', 'pg_constraint', 'pg_proc', 'pg_rewrite', 'pg_namespace', 'pg_db_role_setting']
+/** By the transactions that have written to the catalogs: whatever changes the schema does, and so does what is counted for the planner. */
+const CATALOGS = [
+  'pg_class',
+  'pg_attribute',
+  'pg_attrdef',
+  'pg_index',
+  'pg_trigger',
+  'pg_constraint',
+  'pg_proc',
+  'pg_rewrite',
+  'pg_namespace',
+  'pg_db_role_setting',
+  'pg_statistic',
+]
 
 async function stand(janitor: pg.Client): Promise<Stand> {
   const marks = CATALOGS.map((catalog) => `(select count(*) || ':' || coalesce(sum(xmin::text::bigint), 0) from ${catalog})`)
   const { rows } = await janitor.query<Stand>(`
     with others as (select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid())
-    select concat_ws(' ', ${marks.join(', ')}) as mark, (select count(*)::int from others) as connections,
+    select concat_ws(' ', ${marks.join(', ')}, (select sum(relpages) || ':' || sum(reltuples) from pg_class where oid >= 16384)) as mark, (select count(*)::int from others) as connections,
       (select count(*)::int from pg_locks where pid in (select pid from others)) as locks`)
   return rows[0] as Stand
 }
@@ -96,6 +114,9 @@ async function empty({ connections: { pool, pipelined, grouped }, janitor, mark 
   if (pool.totalCount !== pool.idleCount || pool.waitingCount > 0 || pipelined.underWay + grouped.underWay > 0) return false
   const now = await stand(janitor)
   if (now.mark !== mark || now.locks > 0 || now.connections !== pool.totalCount + pipelined.connected + grouped.connected) return false
+  const clients = await Promise.all(Array.from({ length: pool.totalCount }, () => pool.connect()))
+  await Promise.all(clients.map((client) => client.query('reset all; unlisten *')))
+  for (const client of clients) client.release()
   await janitor.query(`do $$ declare one record; begin
     for one in select oid::regclass as name from pg_class where relkind = 'r' and relnamespace in ('public'::regnamespace, 'bullmq'::regnamespace) and oid <> 'bullmq.migration'::regclass loop
       execute format('delete from %s', one.name);
