@@ -23,7 +23,7 @@ beforeAll(async () => {
   await aJob(base.ledger, 'cancelled', { subject: 'Grüße "mit" \\ und\nZeile' })
   jobs = [await aJob(base.ledger, 'succeeded'), await aJob(base.ledger, 'succeeded'), await aJob(base.ledger, 'cancelled')]
   await coverAll(base, { signer: signerOf(PEM) })
-  await base.close()
+  await base.database.close()
 })
 
 let t: Pick<TestLedger, 'ledger' | 'database' | 'url'>

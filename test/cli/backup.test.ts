@@ -239,7 +239,7 @@ describe('a restore refuses, and changes nothing', () => {
     const other = await freshLedger()
     target = other.url
     const before = await aJob(other.ledger, 'succeeded')
-    await other.close()
+    await other.database.close()
 
     const refused = await restore()
     const still = await query(target, 'select id from jobs where id = $1', [before.id])
@@ -256,7 +256,7 @@ describe('a restore refuses, and changes nothing', () => {
     const other = await freshLedger()
     target = other.url
     const inUse = await restore('--replace')
-    await other.close()
+    await other.database.close()
     target = await emptyDatabase()
     await query(target, 'create table mine (id int)')
     const foreign = await restore('--replace')
@@ -271,7 +271,7 @@ describe('a restore refuses, and changes nothing', () => {
   test('a ledger beside which somebody keeps a table: it would be dropped with the ledger', async () => {
     const other = await freshLedger()
     target = other.url
-    await other.close()
+    await other.database.close()
     await query(target, `create table notes as select 'mine' as text`)
 
     const refused = await restore('--replace')
@@ -290,7 +290,7 @@ test('a restore that breaks off leaves the ledger that was there', async () => {
   target = other.url
   await aJob(other.ledger, 'cancelled')
   const before = await content(target)
-  await other.close()
+  await other.database.close()
   const manifest = await checkBackup(out())
   // One table is read wrongly after all the others went in.
   const tables = manifest.tables.map((table) => (table.name === 'workflows' ? { ...table, rows: 7 } : table))

@@ -41,14 +41,23 @@ export async function dropClones(): Promise<void> {
   })
 }
 
+let kept: Promise<pg.Client> | undefined
+
+/** One connection for the whole run of a worker: to make one costs as much as to make a database. */
 async function asAdmin(act: (admin: pg.Client) => Promise<void>): Promise<void> {
-  const admin = new pg.Client({ connectionString: inject('postgresUrl') })
-  await admin.connect()
-  try {
-    await act(admin)
-  } finally {
-    await admin.end()
-  }
+  kept ??= connectAdmin().catch((error: unknown) => {
+    kept = undefined
+    throw error
+  })
+  await act(await kept)
+}
+
+async function connectAdmin(): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: inject('postgresUrl') })
+  // The server is stopped when all is done, before this process is.
+  client.on('error', () => (kept = undefined))
+  await client.connect()
+  return client
 }
 
 export const TEST_SECRET = 'test-secret-test-secret-test-secret-0'
@@ -68,6 +77,7 @@ export interface TestLedger {
   agentToken(agentId: string): Promise<string>
   auditorToken(): Promise<string>
   addAgent(id: string, options?: Partial<AgentConfig> & { baseUrl?: string }): Promise<void>
+  /** It is emptied and given on: to look at it afterwards, close its `database` instead. */
   close(): Promise<void>
 }
 

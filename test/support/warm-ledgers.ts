@@ -100,8 +100,11 @@ const CATALOGS = [
   'pg_statistic',
 ]
 
+/** Tables whose rows stay: what they say of the schema. */
+const KEPT = ['drizzle.__drizzle_migrations', 'bullmq.migration']
+
 async function stand(janitor: pg.Client): Promise<Stand> {
-  const marks = CATALOGS.map((catalog) => `(select count(*) || ':' || coalesce(sum(xmin::text::bigint), 0) from ${catalog})`)
+  const marks = [...CATALOGS, ...KEPT].map((catalog) => `(select count(*) || ':' || coalesce(sum(xmin::text::bigint), 0) from ${catalog})`)
   const { rows } = await janitor.query<Stand>(`
     with others as (select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid())
     select concat_ws(' ', ${marks.join(', ')}, (select sum(relpages) || ':' || sum(reltuples) from pg_class where oid >= 16384)) as mark, (select count(*)::int from others) as connections,
