@@ -7,8 +7,7 @@ import { createJob, mayAnything, type Creator } from './create-job.js'
 import type { Db, Tx } from './database.js'
 import { eventHashOf } from './event-hash.js'
 import { hintAfterCommit } from './hints.js'
-import { DECIDED_AT_CREATION, newbornRow, type Decided } from './newborn-row.js'
-import { prebuilt } from './prebuilt.js'
+import { DECIDED_OF_INSERTED, newbornRow, type Decided } from './newborn-row.js'
 import type { JobRow } from './rows.js'
 
 /** A job to create, and in whose name. */
@@ -52,8 +51,6 @@ export interface Created {
   readonly job: JobRow
   readonly outboxId: number
 }
-
-const DECIDED = prebuilt(sql.raw(DECIDED_AT_CREATION.map((name) => `i.${name}`).join(', ')))
 
 /**
  * Creates jobs that are plain, with their first history rows and outbox rows, in one statement.
@@ -111,7 +108,7 @@ export async function createTogether(db: Db | Tx, creations: readonly Creation[]
       from inserted i join wanted w on w.id = i.id order by w.n
       returning id, job_id
     )
-    select i.id, ${DECIDED}, q.id as x_outbox_id from inserted i join queued q on q.job_id = i.id`)
+    select i.id, ${DECIDED_OF_INSERTED}, q.id as x_outbox_id from inserted i join queued q on q.job_id = i.id`)
   const written = new Map(rows.map((row) => [row['id'], row]))
   return creations.map(({ body, by }, n): Created | undefined => {
     const id = ids[n]

@@ -2,26 +2,25 @@ import { sql } from 'drizzle-orm'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import { mayAnything, type Creator } from './create-job.js'
-import type { Created, Creation } from './create-many.js'
+import { isPlain, type Created, type Creation } from './create-many.js'
 import type { Db } from './database.js'
-import { DECIDED_AT_CREATION, newbornRow, type Decided } from './newborn-row.js'
-import { prebuilt } from './prebuilt.js'
+import { DECIDED_OF_INSERTED, newbornRow, type Decided } from './newborn-row.js'
 
 /** A job to create whose id has to be known before. */
 export type Newborn = Creation & { readonly id: string }
 
 /** What can be created so: plain, and what a job has from a parent or a chain of events is the ledger's to know. */
 export function canBeNewborn(body: CreateJobBody, by: Creator): boolean {
-  return body.depends_on.length === 0 && body.target_agent !== undefined && body.parent_job_id === undefined && body.run_after === undefined && by.chain === undefined
+  return isPlain(body) && body.parent_job_id === undefined && body.run_after === undefined && by.chain === undefined
 }
 
-const DECIDED = prebuilt(sql.raw(DECIDED_AT_CREATION.map((name) => `i.${name}`).join(', ')))
 const NOTHING = sql``
 
 /**
  * Creates one job that {@link canBeNewborn}, with its first history row and its outbox row. The commit does not wait for the disk: nothing of it is
  * acknowledged before a later commit has. Its values are parameters: to read them out of one text, as for many jobs at once, takes a fifth of the statement.
  * @returns undefined where nothing was written, because an open job has its dedupe key or it may not be created: createJob then answers that one, or says why not
+ * @throws what PostgreSQL throws, a lock timeout among it; nothing is written then
  */
 export async function createNewborn(db: Db, { body, by, claimSeconds, traceparent, id }: Newborn): Promise<Created | undefined> {
   const payload = canonicalJson(body.payload)
@@ -52,7 +51,7 @@ export async function createNewborn(db: Db, { body, by, claimSeconds, traceparen
       from inserted i
       returning id
     )
-    select ${DECIDED}, q.id as x_outbox_id from inserted i cross join queued q`)
+    select ${DECIDED_OF_INSERTED}, q.id as x_outbox_id from inserted i cross join queued q`)
   const row = rows[0]
   if (row === undefined) return undefined
   const { x_outbox_id: outboxId, ...decided } = row

@@ -1,6 +1,8 @@
+import { sql } from 'drizzle-orm'
 import type { CreateJobBody } from '../contracts/jobs.js'
 import { canonicalJson, sha256 } from './canonical.js'
 import type { Creator } from './create-job.js'
+import { prebuilt } from './prebuilt.js'
 import type { JobRow } from './rows.js'
 
 /** What the ledger decides about a job when it creates it; everything else is what it was asked for, or the column's default. */
@@ -17,6 +19,9 @@ export const DECIDED_AT_CREATION = [
   'created_at',
   'updated_at',
 ] as const satisfies readonly (keyof JobRow)[]
+
+/** The same of a row `i`, for a statement that has inserted it. */
+export const DECIDED_OF_INSERTED = prebuilt(sql.raw(DECIDED_AT_CREATION.map((name) => `i.${name}`).join(', ')))
 
 export type Decided = Pick<JobRow, (typeof DECIDED_AT_CREATION)[number]>
 

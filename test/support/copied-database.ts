@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import pg from 'pg'
-import { inject } from 'vitest'
+import { asAdmin } from './ledger.js'
 
 export interface CopiedDatabase {
   readonly url: string
@@ -14,18 +13,10 @@ export interface CopiedDatabase {
 export async function copyDatabase(url: string): Promise<CopiedDatabase> {
   const name = `t_${randomBytes(8).toString('hex')}`
   // As in ledger.ts: copying files is quicker than writing them through the log.
-  await asAdmin(`create database ${name} template ${new URL(url).pathname.slice(1)} strategy file_copy`)
+  await run(`create database ${name} template ${new URL(url).pathname.slice(1)} strategy file_copy`)
   const copy = new URL(url)
   copy.pathname = `/${name}`
-  return { url: copy.toString(), drop: () => asAdmin(`drop database if exists ${name} with (force)`) }
+  return { url: copy.toString(), drop: () => run(`drop database if exists ${name} with (force)`) }
 }
 
-async function asAdmin(statement: string): Promise<void> {
-  const admin = new pg.Client({ connectionString: inject('postgresUrl') })
-  await admin.connect()
-  try {
-    await admin.query(statement)
-  } finally {
-    await admin.end()
-  }
-}
+const run = (statement: string): Promise<void> => asAdmin(async (admin) => void (await admin.query(statement)))

@@ -44,7 +44,7 @@ export async function dropClones(): Promise<void> {
 let kept: Promise<pg.Client> | undefined
 
 /** One connection for the whole run of a worker: to make one costs as much as to make a database. */
-async function asAdmin(act: (admin: pg.Client) => Promise<void>): Promise<void> {
+export async function asAdmin(act: (admin: pg.Client) => Promise<void>): Promise<void> {
   kept ??= connectAdmin().catch((error: unknown) => {
     kept = undefined
     throw error
